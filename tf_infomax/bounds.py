@@ -1,0 +1,242 @@
+"""Bounds on mutual information and f-divergences as functions of a score matrix.
+
+The contract of every function here:
+
+* `scores[..., i, j] = f(x_i, y_j)`, a critic on all pairs of a batch; the pairs
+  drawn from the joint distribution stand on the diagonal, all others count as draws
+  from the product of the marginals. Leading axes are independent problems
+  (locations, crops, time steps): `[..., N, N] -> [...]`.
+* The result is to be **maximized**, in nats where it is a bound on mutual
+  information; `BOUNDS` says what each one measures and where its ceiling lies.
+* Everything is computed in float32 (float64 if the scores are), and is finite, with
+  finite gradients, for scores up to +-1e4.
+
+`pooled=True` (InfoNCE and DV) lets the problems on axis -3 share their negatives: the
+candidates for y_j are then all x of all *other* batch members at all locations, as in
+Deep InfoMax. The other bounds are linear in their negatives, so that pooling would
+change nothing after the mean over locations.
+
+Imports TensorFlow only.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+# Beyond this exponent e^t is continued by its tangent: e^60 is far outside of what a
+# sample mean can estimate, and sums of such terms still fit into float32.
+_MAX_EXPONENT = 60.0
+
+
+def _prepare(scores: tf.Tensor) -> tf.Tensor:
+    scores = tf.convert_to_tensor(scores)
+    rows, columns = scores.shape[-2:]
+    if rows is not None and (rows != columns or rows < 2):
+        raise ValueError(
+            "scores must be [..., N, N] with N >= 2 (one positive and at least one "
+            f"negative for each pair). Received shape {tuple(scores.shape)}."
+        )
+    return scores if scores.dtype == tf.float64 else tf.cast(scores, tf.float32)
+
+
+def _positives(scores: tf.Tensor) -> tf.Tensor:
+    return tf.linalg.diag_part(scores)  # [..., N]
+
+
+def _set_diagonal(scores: tf.Tensor, value: float) -> tf.Tensor:
+    diagonal = tf.eye(tf.shape(scores)[-1], dtype=tf.bool)
+    return tf.where(diagonal, tf.constant(value, scores.dtype), scores)
+
+
+def _count_negatives(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
+    """How many negatives one problem has: N (N - 1), or L N (N - 1) if pooled."""
+    n = tf.cast(tf.shape(scores)[-1], scores.dtype)
+    locations = tf.cast(tf.shape(scores)[-3], scores.dtype) if pooled else 1.0
+    return locations * n * (n - 1.0)
+
+
+def _mean_negatives(values: tf.Tensor) -> tf.Tensor:
+    """Mean of the off-diagonal values: [..., N, N] -> [...]."""
+    total = tf.reduce_sum(_set_diagonal(values, 0.0), axis=[-2, -1])
+    return total / _count_negatives(values)
+
+
+def _log_mean_exp_negatives(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
+    """log of the mean of e^u off the diagonal: [..., N, N] -> [...] ([..., 1])."""
+    masked = _set_diagonal(scores, -math.inf)
+    axes, keep = ([-3, -2, -1], True) if pooled else ([-2, -1], False)
+    total = tf.reduce_logsumexp(masked, axis=axes, keepdims=keep)
+    total = total[..., 0, 0] if pooled else total
+    return total - tf.math.log(_count_negatives(scores, pooled))
+
+
+def _exp(exponent: tf.Tensor) -> tf.Tensor:
+    """e^t, continued by its tangent beyond t = 60 so that it stays finite."""
+    capped = tf.minimum(exponent, _MAX_EXPONENT)
+    return tf.exp(capped) * (1.0 + tf.nn.relu(exponent - _MAX_EXPONENT))
+
+
+def _log_mean_exp(values: tf.Tensor) -> tf.Tensor:
+    """log of the mean of e^v over the last axis."""
+    n = tf.cast(tf.shape(values)[-1], values.dtype)
+    return tf.reduce_logsumexp(values, axis=-1) - tf.math.log(n)
+
+
+def dv(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
+    """Donsker-Varadhan: `E_p[u] - log E_q[e^u]`, in nats.
+
+    A lower bound in population; the value on a batch is not one, since the log of a
+    sample mean is biased. Optimum at u = log p/q + c.
+    Source: Belghazi et al. 2018, eq. 3; Hjelm et al. 2019, eq. 2.
+
+    Args:
+        scores: `[..., N, N]`; with `pooled`, `[..., L, N, N]`.
+        pooled: take the mean of e^u over the locations of axis -3 as well.
+
+    Returns:
+        `[...]` (`[..., L]` if pooled), nats.
+    """
+    scores = _prepare(scores)
+    positive = tf.reduce_mean(_positives(scores), axis=-1)
+    return positive - _log_mean_exp_negatives(scores, pooled)
+
+
+def nwj(scores: tf.Tensor) -> tf.Tensor:
+    """Nguyen-Wainwright-Jordan (KL f-GAN, MINE-f): `E_p[u] - E_q[e^(u-1)]`, in nats.
+
+    An unbiased lower bound with high variance. Optimum at u = 1 + log p/q.
+    Source: Nguyen et al. 2010; Poole et al. 2019, eq. 6; Nowozin et al. 2016, table 1.
+    """
+    scores = _prepare(scores)
+    positive = tf.reduce_mean(_positives(scores), axis=-1)
+    return positive - _exp(_log_mean_exp_negatives(scores) - 1.0)
+
+
+def info_nce(
+    scores: tf.Tensor, candidates: str = "y", pooled: bool = False
+) -> tf.Tensor:
+    """InfoNCE: `mean_i[u_ii - log(1/K sum_j e^(u_ij))]`, in nats, at most log K.
+
+    The own pair is one of the K candidates. Never forms more than the score matrix:
+    all positives of one y share the log-sum-exp of their negatives, and the value is
+    `log K - mean softplus(logsumexp(negatives) - positive)`.
+    Source: van den Oord et al. 2018; Hjelm et al. 2019, eq. 5.
+
+    Args:
+        scores: `[..., N, N]`; with `pooled`, `[..., L, N, N]`.
+        candidates: "y" ranks all y for each x (rows, K = N), "x" ranks all x for each
+            y (columns), "both" averages the two.
+        pooled: the candidates for y_j are x_j at one location and the other x at all L
+            locations, K = 1 + L (N - 1). Needs `candidates="x"`.
+
+    Returns:
+        `[...]` (`[..., L]` if pooled), nats.
+    """
+    if candidates == "both" and not pooled:
+        return 0.5 * (info_nce(scores, "x") + info_nce(scores, "y"))
+    if candidates not in ("x", "y") or (pooled and candidates != "x"):
+        raise ValueError(
+            "candidates must be 'x', 'y' or 'both', and 'x' for pooled negatives. "
+            f"Received: candidates={candidates!r}, pooled={pooled}."
+        )
+    scores = _prepare(scores)
+    axis = -2 if candidates == "x" else -1
+    negative = tf.reduce_logsumexp(_set_diagonal(scores, -math.inf), axis=axis)
+    if pooled:
+        negative = tf.reduce_logsumexp(negative, axis=-2, keepdims=True)
+    n = tf.cast(tf.shape(scores)[-1], scores.dtype)
+    locations = tf.cast(tf.shape(scores)[-3], scores.dtype) if pooled else 1.0
+    regret = tf.reduce_mean(tf.nn.softplus(negative - _positives(scores)), axis=-1)
+    return tf.math.log1p(locations * (n - 1.0)) - regret
+
+
+def jsd(scores: tf.Tensor) -> tf.Tensor:
+    """`2 log 2 - E_p[softplus(-u)] - E_q[softplus(u)]`, at most 2 JSD(p || q).
+
+    A lower bound on twice the Jensen-Shannon divergence of joint and product, itself
+    at most 2 log 2; *not* an estimate of mutual information. Optimum at u = log p/q.
+    Source: Nowozin et al. 2016; Hjelm et al. 2019, eq. 4 (there without 2 log 2).
+    """
+    return gan(scores) + 2.0 * math.log(2.0)
+
+
+def gan(scores: tf.Tensor) -> tf.Tensor:
+    """`-E_p[softplus(-u)] - E_q[softplus(u)]`: `jsd` without its constant 2 log 2.
+
+    The classification log-likelihood of joint against product; at most 0.
+    Source: Hjelm et al. 2019, eq. 4; Goodfellow et al. 2014.
+    """
+    scores = _prepare(scores)
+    positive = tf.reduce_mean(tf.nn.softplus(-_positives(scores)), axis=-1)
+    return -positive - _mean_negatives(tf.nn.softplus(scores))
+
+
+def reverse_kl(scores: tf.Tensor) -> tf.Tensor:
+    """`-E_p[e^(-u)] - E_q[u] + 1`, at most KL(q || p), in nats.
+
+    A lower bound on the reverse Kullback-Leibler divergence (lautum information).
+    Optimum at u = log p/q. Source: Nowozin et al. 2016, table 1.
+    """
+    scores = _prepare(scores)
+    positive = _exp(_log_mean_exp(-_positives(scores)))
+    return 1.0 - positive - _mean_negatives(scores)
+
+
+def squared_hellinger(scores: tf.Tensor) -> tf.Tensor:
+    """`2 - E_p[e^(-u)] - E_q[e^u]`, at most the squared Hellinger distance.
+
+    The distance is the integral of (sqrt p - sqrt q)^2, between 0 and 2. Optimum at
+    u = 1/2 log p/q. Source: Nowozin et al. 2016, table 1 (u reparametrized).
+    """
+    scores = _prepare(scores)
+    positive = _exp(_log_mean_exp(-_positives(scores)))
+    return 2.0 - positive - _exp(_log_mean_exp_negatives(scores))
+
+
+def pearson_chi2(scores: tf.Tensor) -> tf.Tensor:
+    """`E_p[u] - E_q[u^2/4 + u]`, at most the Pearson chi^2 divergence of p from q.
+
+    Optimum at u = 2 (p/q - 1). Source: Nowozin et al. 2016, table 1.
+    """
+    scores = _prepare(scores)
+    positive = tf.reduce_mean(_positives(scores), axis=-1)
+    return positive - _mean_negatives(0.25 * tf.square(scores) + scores)
+
+
+class Bound(NamedTuple):
+    """A row of `BOUNDS`.
+
+    Attributes:
+        function: scores -> value to maximize.
+        measures: what the maximum over all critics is, in words.
+        ceiling: the largest value possible with K candidates per positive
+            (`math.inf` where only the divergence itself is the limit).
+        options: the keyword arguments that the function takes beside the scores.
+    """
+
+    function: Callable[..., tf.Tensor]
+    measures: str
+    ceiling: Callable[[int], float]
+    options: tuple[str, ...] = ()
+
+
+def _unbounded(k: int) -> float:
+    return math.inf
+
+
+BOUNDS = {
+    "dv": Bound(dv, "mutual information, nats", _unbounded, ("pooled",)),
+    "nwj": Bound(nwj, "mutual information, nats", _unbounded),
+    "info_nce": Bound(
+        info_nce, "mutual information, nats", math.log, ("candidates", "pooled")
+    ),
+    "jsd": Bound(jsd, "2 JSD(joint || product)", lambda k: 2.0 * math.log(2.0)),
+    "gan": Bound(gan, "2 JSD(joint || product) - 2 log 2", lambda k: 0.0),
+    "reverse_kl": Bound(reverse_kl, "KL(product || joint), nats", _unbounded),
+    "squared_hellinger": Bound(
+        squared_hellinger, "squared Hellinger distance", lambda k: 2.0
+    ),
+    "pearson_chi2": Bound(pearson_chi2, "Pearson chi^2", _unbounded),
+}

@@ -1,0 +1,391 @@
+"""Critics: Keras layers that score all pairs of two batches of features.
+
+`critic((x, y))` gives `scores[..., i, j] = f(x_i, y_j)`, float32. If x is a map of
+local features `[N, H, W, C]`, the scores are `[L, N, N]` with L = H W locations; if x
+is a vector `[N, D]`, they are `[N, N]`. y is always a vector.
+
+A critic works in two steps, so that a caller may put something between them (gathering
+the embeddings of all replicas, caching one side):
+
+* `embed(x, y)` works on each example by itself;
+* `score(hx, hy)` compares every x with every y.
+"""
+
+import math
+
+import keras
+import tensorflow as tf
+
+_LARGEST_PAIR_TENSOR = 2**26  # elements; larger hidden layers on pairs are chunked
+
+
+def _flatten_locations(x: tf.Tensor) -> tf.Tensor:
+    """[N, H, W, C] -> [N, L, C]; a vector stays what it is."""
+    if x.shape.rank == 2:
+        return x
+    _, height, width, channels = x.shape
+    return tf.reshape(x, [-1, height * width, channels])
+
+
+def _dot_scores(hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
+    """[N, D] or [N, L, D] against [M, D] -> [N, M] or [L, N, M], float32."""
+    hx, hy = tf.cast(hx, tf.float32), tf.cast(hy, tf.float32)
+    if hx.shape.rank == 2:
+        return tf.matmul(hx, hy, transpose_b=True)
+    return tf.einsum("nld,md->lnm", hx, hy)
+
+
+def _near_identity(shape, dtype=None):
+    """U(-0.01, 0.01) with ones on the diagonal: the shortcut starts as a copy."""
+    noise = keras.random.uniform(shape, -0.01, 0.01, dtype=dtype)
+    eye = keras.ops.eye(*shape, dtype=dtype)
+    return noise * (1.0 - eye) + eye
+
+
+keras.saving.register_keras_serializable("tf_infomax", "near_identity")(_near_identity)
+
+
+class Critic(keras.layers.Layer):
+    """Base of all critics: `call((x, y))` is `score(*embed(x, y))`.
+
+    The defaults are the identity for `embed` and the inner product for `score`.
+    """
+
+    def embed(self, x, y, training=False):
+        """One embedding per example (and location) of either side."""
+        return _flatten_locations(x), y
+
+    def score(self, hx, hy):
+        """Scores `[..., N, N]` of all pairs of embeddings."""
+        return _dot_scores(hx, hy)
+
+    def call(self, inputs, training=False):
+        return self.score(*self.embed(*inputs, training=training))
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class InnerProduct(Critic):
+    """f(x, y) = x . y, without weights; both sides need the same width."""
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class Bilinear(Critic):
+    """f(x, y) = x^T W y. Source: van den Oord et al. 2018; Tschannen et al. 2020."""
+
+    def build(self, input_shape):
+        (*_, dx), (*_, dy) = input_shape
+        self.kernel = self.add_weight(shape=(dy, dx), name="kernel")
+        super().build(input_shape)
+
+    def embed(self, x, y, training=False):
+        return _flatten_locations(x), tf.matmul(y, tf.cast(self.kernel, y.dtype))
+
+
+def _build_mlp(widths, name: str) -> keras.Sequential:
+    """Dense layers of these widths, ReLU between them, linear at the end."""
+    hidden = [keras.layers.Dense(width, "relu") for width in widths[:-1]]
+    return keras.Sequential([*hidden, keras.layers.Dense(widths[-1])], name=name)
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class Separable(Critic):
+    """f(x, y) = phi(x) . psi(y), both MLPs of the given widths.
+
+    Source: Tschannen et al. 2020, section 3.2 (widths 100, 100).
+    """
+
+    def __init__(self, widths=(100, 100), **kwargs):
+        super().__init__(**kwargs)
+        self.widths = tuple(widths)
+        self.x_net = _build_mlp(self.widths, "x_net")
+        self.y_net = _build_mlp(self.widths, "y_net")
+
+    def build(self, input_shape):
+        (*_, dx), (*_, dy) = input_shape
+        self.x_net.build((None, dx))
+        self.y_net.build((None, dy))
+        super().build(input_shape)
+
+    def embed(self, x, y, training=False):
+        return self.x_net(_flatten_locations(x)), self.y_net(y)
+
+    def get_config(self):
+        return {**super().get_config(), "widths": self.widths}
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class Concatenated(Critic):
+    """f(x, y) = MLP([x; y]) with the given hidden widths and one output.
+
+    On a map x the MLP acts at every location: the "concatenate and convolve" critic of
+    Deep InfoMax, 1 x 1 convolutions on the map with y tiled over it. The first layer is
+    split, `[x; y] W = x W_x + y W_y`, so that no pair is ever concatenated, and hidden
+    layers larger than `largest_pair_tensor` elements are computed in blocks of y and
+    once more in the backward pass instead of being stored.
+
+    Source: Hjelm et al. 2019, tables 6 and 7 (widths 512, 512); Tschannen et al. 2020,
+    section 3.2 (width 200).
+    """
+
+    def __init__(
+        self, widths=(200,), largest_pair_tensor=_LARGEST_PAIR_TENSOR, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.widths = tuple(widths)
+        self.largest_pair_tensor = largest_pair_tensor
+        self.x_layer = keras.layers.Dense(self.widths[0], use_bias=False)
+        self.y_layer = keras.layers.Dense(self.widths[0])
+        self.head = _build_mlp((*self.widths[1:], 1), "head")
+
+    def build(self, input_shape):
+        (*_, dx), (*_, dy) = input_shape
+        self.x_layer.build((None, dx))
+        self.y_layer.build((None, dy))
+        self.head.build((None, self.widths[0]))
+        super().build(input_shape)
+
+    def embed(self, x, y, training=False):
+        return self.x_layer(_flatten_locations(x)), self.y_layer(y)
+
+    def score(self, hx, hy):
+        hx = hx[:, None] if hx.shape.rank == 2 else hx  # [N, L, D]
+        n, locations, width = hx.shape
+        m = hy.shape[0]
+        if None in (n, m):
+            blocks = 1
+        else:
+            blocks = _count_blocks(m, n * locations * width, self.largest_pair_tensor)
+        if blocks == 1:
+            scores = self._score_block(hx, hy)
+        else:
+            block = tf.recompute_grad(self._score_block)
+            parts = tf.reshape(hy, [blocks, m // blocks, width])
+            scores = tf.map_fn(
+                lambda part: block(hx, part), parts, fn_output_signature=tf.float32
+            )
+            scores = tf.reshape(tf.transpose(scores, [1, 2, 0, 3]), [locations, n, m])
+        return scores[0] if locations == 1 else scores
+
+    def _score_block(self, hx, hy):
+        """[N, L, D], [M, D] -> [L, N, M], through all M N L hidden vectors."""
+        pairs = tf.nn.relu(hx[:, :, None] + hy[None, None])  # [N, L, M, D]
+        scores = tf.cast(self.head(pairs)[..., 0], tf.float32)
+        return tf.transpose(scores, [1, 0, 2])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "widths": self.widths,
+            "largest_pair_tensor": self.largest_pair_tensor,
+        }
+
+
+def _count_blocks(columns: int, elements_per_column: int, largest: int) -> int:
+    """The fewest equal blocks of columns of which each stays within `largest`."""
+    for blocks in range(1, columns + 1):
+        fits = columns // blocks * elements_per_column <= largest
+        if columns % blocks == 0 and fits:
+            return blocks
+    return columns
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class ProjectionBlock(keras.layers.Layer):
+    """Nonlinear block plus linear shortcut into the critic's space.
+
+    * "code": Dense(no bias) - BN - ReLU - Dense, plus a shortcut that starts close to a
+      copy, then layer norm: what the authors' released program does on either side.
+    * "paper": Dense - ReLU - Dense plus ReLU(shortcut), with layer norm on the local
+      side only: tables 8 and 9 of Hjelm et al. 2019.
+    * "plain": "code" without its final layer norm. Then the block ends in linear maps
+      which `EncodeAndDot` folds onto the other side: the same scores, cheaper.
+    """
+
+    def __init__(self, units, variant="code", layer_norm=True, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.variant, self.layer_norm = units, variant, layer_norm
+        paper = variant == "paper"
+        self.hidden = keras.layers.Dense(units, use_bias=paper, name="hidden")
+        self.norm = None if paper else _build_batch_norm("hidden_norm")
+        self.output_layer = keras.layers.Dense(units, name="output")
+        self.shortcut = keras.layers.Dense(
+            units,
+            use_bias=paper,
+            kernel_initializer="glorot_uniform" if paper else _near_identity,
+            name="shortcut",
+        )
+        self.output_norm = (
+            keras.layers.LayerNormalization(epsilon=1e-5, name="output_norm")
+            if layer_norm
+            else None
+        )
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        self.hidden.build((None, width))
+        if self.norm is not None:
+            self.norm.build((None, self.units))
+        self.output_layer.build((None, self.units))
+        self.shortcut.build((None, width))
+        if self.output_norm is not None:
+            self.output_norm.build((None, self.units))
+        super().build(input_shape)
+
+    def hidden_features(self, x, training=False):
+        """What stands before the last linear map: `[..., units]`."""
+        h = self.hidden(x)
+        h = h if self.norm is None else self.norm(h, training=training)
+        return tf.nn.relu(h)
+
+    def call(self, x, training=False):
+        shortcut = self.shortcut(x)
+        shortcut = tf.nn.relu(shortcut) if self.variant == "paper" else shortcut
+        h = self.output_layer(self.hidden_features(x, training=training)) + shortcut
+        return h if self.output_norm is None else self.output_norm(h)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "variant": self.variant,
+            "layer_norm": self.layer_norm,
+        }
+
+
+def _build_batch_norm(name: str) -> keras.layers.BatchNormalization:
+    return keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, synchronized=True, name=name
+    )
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class EncodeAndDot(Critic):
+    """f(x, y) = phi(x) . psi(y) with a `ProjectionBlock` on either side.
+
+    The critic of Deep InfoMax's main results: phi acts at each location of the local
+    feature map, psi on the code. Dot products are not scaled.
+
+    In the "plain" variant the last linear maps of phi are moved to the other side,
+    `(h W + b + x S) . g = h . (W g) + x . (S g) + b . g`: identical scores without the
+    `units x units` product at every location.
+
+    Source: Hjelm et al. 2019, section 3.1 and tables 8, 9; see `ProjectionBlock`.
+    """
+
+    def __init__(self, units=2048, variant="code", **kwargs):
+        super().__init__(**kwargs)
+        if variant not in ("code", "paper", "plain"):
+            raise ValueError(
+                f"variant must be 'code', 'paper' or 'plain'. Received: {variant!r}."
+            )
+        self.units, self.variant = units, variant
+        self.x_block = ProjectionBlock(units, variant, variant != "plain", name="x")
+        self.y_block = ProjectionBlock(units, variant, variant == "code", name="y")
+
+    def build(self, input_shape):
+        (*_, dx), (*_, dy) = input_shape
+        self.x_block.build((None, dx))
+        self.y_block.build((None, dy))
+        super().build(input_shape)
+
+    def embed(self, x, y, training=False):
+        # One matrix of N L rows: a product of two matrices is faster than a 1 x 1
+        # convolution, and the batch norm then runs over [rows, units].
+        rows = tf.reshape(x, [-1, x.shape[-1]])
+        hy = self.y_block(y, training=training)
+        if self.variant == "plain":
+            hidden = self.x_block.hidden_features(rows, training=training)
+            hx = tf.concat([hidden, tf.cast(rows, hidden.dtype)], axis=-1)
+            hy = self._fold(hy)
+        else:
+            hx = self.x_block(rows, training=training)
+        if x.shape.rank == 4:
+            hx = tf.reshape(hx, [-1, x.shape[1] * x.shape[2], hx.shape[-1]])
+        return hx, hy
+
+    def _fold(self, hy):
+        """psi(y) -> [W psi(y); S psi(y); b . psi(y)], the folded global side."""
+        out, shortcut = self.x_block.output_layer, self.x_block.shortcut
+        kernel = tf.concat(
+            [out.kernel, shortcut.kernel, out.bias[None, :]], axis=0
+        )  # [units + C + 1, units]
+        return tf.matmul(hy, tf.cast(kernel, hy.dtype), transpose_b=True)
+
+    def score(self, hx, hy):
+        if self.variant != "plain":
+            return _dot_scores(hx, hy)
+        offset = tf.cast(hy[:, -1], tf.float32)  # one bias per y, a column
+        return _dot_scores(hx, hy[:, :-1]) + offset
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units, "variant": self.variant}
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class GlobalDot(Critic):
+    """f(x, y) = trunk(x) . (A y): global Deep InfoMax as the released program does it.
+
+    `trunk` maps the local feature map to `units` numbers (there: the encoder's layers
+    from the local one on, with a wider end); y goes through one linear layer.
+    """
+
+    def __init__(self, trunk, units=2048, **kwargs):
+        super().__init__(**kwargs)
+        self.trunk, self.units = trunk, units
+        self.y_layer = keras.layers.Dense(units)
+
+    def build(self, input_shape):
+        _, (*_, dy) = input_shape
+        self.y_layer.build((None, dy))
+        super().build(input_shape)
+
+    def embed(self, x, y, training=False):
+        return self.trunk(x, training=training), self.y_layer(y)
+
+    def get_config(self):
+        trunk = keras.saving.serialize_keras_object(self.trunk)
+        return {**super().get_config(), "trunk": trunk, "units": self.units}
+
+    @classmethod
+    def from_config(cls, config):
+        trunk = keras.saving.deserialize_keras_object(config.pop("trunk"))
+        return cls(trunk=trunk, **config)
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class GlobalConcatenated(Concatenated):
+    """f(x, y) = MLP([flatten(x); y]): the global critic of Hjelm et al. 2019, table 6.
+
+    A map x is flattened into one vector, so that the scores are `[N, N]`.
+    """
+
+    def __init__(self, widths=(512, 512), **kwargs):
+        super().__init__(widths, **kwargs)
+
+    def build(self, input_shape):
+        x_shape, y_shape = input_shape
+        super().build(((None, math.prod(x_shape[1:])), y_shape))
+
+    def embed(self, x, y, training=False):
+        width = math.prod(x.shape[1:])
+        return super().embed(tf.reshape(x, [-1, width]), y, training=training)
+
+
+LOCAL_CRITICS = {
+    "encode_and_dot": lambda units: EncodeAndDot(units, "code"),
+    "encode_and_dot_paper": lambda units: EncodeAndDot(units, "paper"),
+    "encode_and_dot_plain": lambda units: EncodeAndDot(units, "plain"),
+    "concat_and_convolve": lambda units: Concatenated((units, units)),
+}
+
+GLOBAL_CRITICS = {
+    "concat_mlp": lambda units, trunk: GlobalConcatenated((units, units)),
+    "global_dot": lambda units, trunk: GlobalDot(trunk(units), units),
+}
+
+VECTOR_CRITICS = {
+    "inner_product": InnerProduct,
+    "bilinear": Bilinear,
+    "separable": Separable,
+    "concatenated": Concatenated,
+}

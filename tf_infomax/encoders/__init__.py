@@ -1,0 +1,32 @@
+"""Encoders: functional Keras models from uint8 images to named features.
+
+Every encoder maps `[N, H, W, C]` uint8 to a dict of float32 features
+
+* `local` `[N, H', W', C']`: the map whose positions the local critic scores,
+* `conv` `[N, H'', W'', C'']`: the last convolution, `fc` `[N, F]`: the last hidden
+  layer (both where the architecture has them),
+* `code` `[N, D]`: the representation Y.
+
+Scaling to [-1, 1] happens inside, so that training and serving cannot differ.
+"""
+
+from tf_infomax.encoders.adapted import FEATURES, adapt_keras_model
+from tf_infomax.encoders.convnet import CONVNETS, build_convnet, build_trunk
+from tf_infomax.encoders.mlp import build_mlp
+
+__all__ = [
+    "CONVNETS",
+    "ENCODERS",
+    "FEATURES",
+    "adapt_keras_model",
+    "build_convnet",
+    "build_mlp",
+    "build_trunk",
+]
+
+ENCODERS = {
+    "basic28x28": lambda shape, code: build_convnet("basic28x28", shape, code),
+    "basic32x32": lambda shape, code: build_convnet("basic32x32", shape, code),
+    "basic64x64": lambda shape, code: build_convnet("basic64x64", shape, code),
+    "mlp": lambda shape, code: build_mlp((300, 300), shape, code),
+}

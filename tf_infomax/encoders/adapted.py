@@ -1,0 +1,62 @@
+"""A user's own Keras model as an encoder, its features named by layer."""
+
+from collections.abc import Mapping
+
+import keras
+
+FEATURES = ("local", "conv", "fc", "code")
+
+
+def adapt_keras_model(
+    model: keras.Model,
+    layers: Mapping[str, str],
+    image_shape: tuple[int, int, int],
+    input_range: tuple[float, float] = (0.0, 255.0),
+) -> keras.Model:
+    """Wraps a functional or sequential model as an encoder of uint8 images.
+
+    Args:
+        model: a built model with one image input.
+        layers: feature name -> layer name, for example
+            `{"local": "block2_out", "code": "embedding"}`. `code` is needed and must be
+            a vector; `local` and `conv` must be maps.
+        image_shape: (H, W, C) of the images.
+        input_range: what the model expects pixels 0 and 255 to become.
+
+    Returns:
+        A model from uint8 images to a dict with these features. It shares its weights
+        with `model`.
+
+    Raises:
+        ValueError: for unknown features or layers, and outputs of the wrong rank.
+    """
+    unknown = set(layers) - set(FEATURES)
+    if unknown or "code" not in layers:
+        raise ValueError(
+            f"layers must name the code and may name {', '.join(FEATURES[:-1])}. "
+            f"Received: {dict(layers)}."
+        )
+    tops = {name: _find_output(model, layer) for name, layer in layers.items()}
+    for name, output in tops.items():
+        rank = 4 if name in ("local", "conv") else 2
+        if name in ("local", "code") and len(output.shape) != rank:
+            raise ValueError(
+                f"feature {name} must have {rank} axes. Received: layer "
+                f"{layers[name]!r} with output shape {output.shape}."
+            )
+    low, high = input_range
+    images = keras.Input(image_shape, dtype="uint8", name="images")
+    scale = keras.layers.Rescaling((high - low) / 255.0, offset=low, name="rescale")
+    features = keras.Model(model.inputs, tops, name="features")
+    return keras.Model(images, features(scale(images)), name=model.name)
+
+
+def _find_output(model: keras.Model, layer: str):
+    try:
+        return model.get_layer(layer).output
+    except (ValueError, AttributeError) as error:
+        names = ", ".join(each.name for each in model.layers)
+        raise ValueError(
+            f"layer {layer!r} of model {model.name!r} has no output that can be used. "
+            f"Its layers: {names}."
+        ) from error

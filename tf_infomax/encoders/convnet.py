@@ -1,0 +1,123 @@
+"""The convolutional encoders of Deep InfoMax, from their layer tables."""
+
+from typing import NamedTuple
+
+import keras
+
+
+class Conv(NamedTuple):
+    """Convolution without bias, batch norm, ReLU; `padding` pixels on every side."""
+
+    filters: int
+    kernel: int
+    stride: int
+    padding: int
+
+
+class ConvTable(NamedTuple):
+    """A layer table: convolutions, the index of the local map, hidden units."""
+
+    size: int
+    convs: tuple[Conv, ...]
+    local: int
+    units: int
+
+
+# Hjelm et al. 2019, appendix A.2, and the released configurations of the same names.
+CONVNETS = {
+    "basic28x28": ConvTable(
+        28, (Conv(64, 5, 2, 2), Conv(128, 5, 2, 2)), local=1, units=1024
+    ),
+    "basic32x32": ConvTable(
+        32,
+        (Conv(64, 4, 2, 1), Conv(128, 4, 2, 1), Conv(256, 4, 2, 1)),
+        local=1,
+        units=1024,
+    ),
+    "basic64x64": ConvTable(
+        64,
+        (Conv(64, 4, 2, 1), Conv(128, 4, 2, 1), Conv(256, 4, 2, 1), Conv(512, 4, 2, 1)),
+        local=2,
+        units=1024,
+    ),
+}
+
+
+def build_convnet(
+    name: str, image_shape: tuple[int, int, int], code_size: int = 64
+) -> keras.Model:
+    """Builds an encoder of `CONVNETS`: convolutions, one hidden layer, linear code.
+
+    Args:
+        name: a key of `CONVNETS`.
+        image_shape: (H, W, C); H and W must be the table's size.
+        code_size: width D of the code.
+
+    Returns:
+        A model from uint8 `[N, H, W, C]` to `local`, `conv`, `fc` and `code`.
+
+    Raises:
+        ValueError: if the images have another size than the table.
+    """
+    table = CONVNETS[name]
+    if tuple(image_shape[:2]) != (table.size, table.size):
+        raise ValueError(
+            f"encoder {name} takes {table.size} x {table.size} images. Received: "
+            f"{image_shape[0]} x {image_shape[1]}; resize them (image_size="
+            f"{table.size}) or take another encoder of: {', '.join(CONVNETS)}, mlp."
+        )
+    images = keras.Input(image_shape, dtype="uint8", name="images")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(images)
+    maps = []
+    for index, conv in enumerate(table.convs):
+        x = _apply_conv(x, conv, f"conv_{index}")
+        maps.append(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(table.units, use_bias=False, name="hidden")(x)
+    fc = _apply_norm_relu(x, "hidden")
+    code = keras.layers.Dense(code_size, name="code")(fc)
+    features = {"local": maps[table.local], "conv": maps[-1], "fc": fc, "code": code}
+    return keras.Model(images, features, name=name)
+
+
+def build_trunk(name: str, local_shape: tuple, units: int) -> keras.Model:
+    """The encoder's own layers from the local map on, ending in `units` outputs.
+
+    The released global discriminator starts its copy at the layer that made the local
+    map, which is thereby applied a second time; so does this one.
+    """
+    table = CONVNETS[name]
+    local = keras.Input(local_shape, name="local")
+    x = local
+    for index, conv in enumerate(table.convs[table.local :]):
+        x = _apply_conv(x, conv, f"conv_{index}")
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(table.units, use_bias=False, name="hidden")(x)
+    x = _apply_norm_relu(x, "hidden")
+    return keras.Model(local, keras.layers.Dense(units, name="end")(x), name="trunk")
+
+
+def _apply_conv(x, conv: Conv, name: str):
+    # "same" pads K - S pixels in all; only where that is the table's padding on both
+    # sides does it put them where the table does.
+    same = conv.kernel - conv.stride == 2 * conv.padding
+    if not same:
+        x = keras.layers.ZeroPadding2D(conv.padding, name=f"{name}_pad")(x)
+    x = keras.layers.Conv2D(
+        conv.filters,
+        conv.kernel,
+        conv.stride,
+        padding="same" if same else "valid",
+        use_bias=False,
+        name=name,
+    )(x)
+    return _apply_norm_relu(x, name)
+
+
+def _apply_norm_relu(x, name: str):
+    # Momentum 0.9 is the paper's framework's default; Keras' 0.99 would lag behind in
+    # runs of a thousand steps.
+    norm = keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, synchronized=True, name=f"{name}_norm"
+    )
+    return keras.layers.ReLU(name=f"{name}_relu")(norm(x))

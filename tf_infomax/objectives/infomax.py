@@ -1,0 +1,321 @@
+"""InfoMax: maximize a weighted sum of bounds between named features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from tf_infomax import bounds
+from tf_infomax.objectives.prior_matching import PriorMatching
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand `weight * mean(bound(critic(x, y)))` of the objective.
+
+    Attributes:
+        name: names the metric.
+        x: "view.feature", the side whose locations become the leading axis.
+        y: "view.feature", a vector.
+        critic: a `critics.Critic`.
+        bound: a key of `bounds.BOUNDS`.
+        weight: its weight in the objective.
+        options: keyword arguments of the bound (`pooled`, `candidates`).
+        negatives: how the off-diagonal pairs come about; only "iid" draws make the
+            value a bound, everything else is reported as a score.
+    """
+
+    name: str
+    x: str
+    y: str
+    critic: keras.layers.Layer
+    bound: str
+    weight: float = 1.0
+    options: tuple[tuple[str, object], ...] = ()
+    negatives: str = "iid"
+
+    def value(self, scores: tf.Tensor) -> tf.Tensor:
+        """Mean of the bound over the leading axes of the scores."""
+        function = bounds.BOUNDS[self.bound].function
+        return tf.reduce_mean(function(scores, **dict(self.options)))
+
+    def ceiling(self, batch_size: int, locations: int) -> float:
+        """The largest value possible with this many images and locations."""
+        pooled = dict(self.options).get("pooled", False)
+        candidates = 1 + (locations if pooled else 1) * (batch_size - 1)
+        return bounds.BOUNDS[self.bound].ceiling(candidates)
+
+
+def gather(tensor: tf.Tensor) -> tf.Tensor:
+    """The batch of all replicas, with gradient; the tensor itself on one device."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensor
+    return context.all_gather(tensor, axis=0)
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class InfoMax(keras.Model):
+    """max_E sum_k weight_k I_k(x_k; y_k) - gamma * prior loss.
+
+    Global and local Deep InfoMax, multi-view InfoMax and their relatives are tables of
+    terms (Hjelm et al. 2019, eq. 8; Tschannen et al. 2020, eq. 1). The batch is a dict
+    of views, `{"x": uint8 [N, H, W, C], ...}`; each view that a term names is encoded
+    once. Under a distribution strategy every replica scores the pairs of the whole
+    global batch and the loss is divided by the number of replicas, so that the summed
+    gradient is the single-device one.
+
+    Args:
+        encoder: a model from uint8 images to a dict of features.
+        terms: the table.
+        prior: matches `code` of view "x" to a prior, or None.
+        gamma: weight of the prior term.
+        seed: seed of the draws from the prior.
+        ema: decay of an exponential moving average of the encoder (0: none). With it
+            `.encoder` is the average and `.online_encoder` the one that is trained.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        terms: Sequence[Term],
+        prior: PriorMatching | None = None,
+        gamma: float = 0.0,
+        seed: int = 0,
+        ema: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.online_encoder = encoder
+        self.terms = tuple(terms)
+        self.critics = list({id(t.critic): t.critic for t in self.terms}.values())
+        self.prior, self.gamma, self.seed, self.ema = prior, gamma, seed, ema
+        self.averaged_encoder = None
+        if ema:
+            self.averaged_encoder = keras.models.clone_model(encoder)
+            self.averaged_encoder.set_weights(encoder.get_weights())
+            self.averaged_encoder.trainable = False
+        self._trackers = {
+            name: keras.metrics.Mean(name=name, dtype="float32")
+            for name in self.value_names
+        }
+        # Of its own, since a loss-scaling optimizer skips counts; it seeds the draws.
+        self.step = self.add_weight(
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="step",
+        )
+        self._build_parts()
+
+    @property
+    def encoder(self) -> keras.Model:
+        """The encoder to evaluate, embed with and export."""
+        return self.averaged_encoder or self.online_encoder
+
+    @property
+    def value_names(self) -> list[str]:
+        """What a step reports: the loss, each term, the two losses of the prior."""
+        names = ["loss", *(term.name for term in self.terms)]
+        return names + (["prior/encoder", "prior/discriminator"] if self.prior else [])
+
+    @property
+    def metrics(self):
+        return list(self._trackers.values())
+
+    @property
+    def views(self) -> list[str]:
+        """The views that the terms name, sorted."""
+        sides = [side for term in self.terms for side in (term.x, term.y)]
+        return sorted({side.split(".")[0] for side in sides})
+
+    def _build_parts(self):
+        """Builds critics and discriminator, so that every weight exists from here on.
+
+        An outer model that is not really built loses optimizer state on reload,
+        without an error.
+        """
+        shapes = {
+            name: output.shape for name, output in self.online_encoder.output.items()
+        }
+        for term in self.terms:
+            for side in (term.x, term.y):
+                if side.split(".")[-1] not in shapes:
+                    raise ValueError(
+                        f"term {term.name!r} names {side!r}, but the encoder gives "
+                        f"only: {', '.join(sorted(shapes))}."
+                    )
+            x, y = (shapes[side.split(".")[-1]] for side in (term.x, term.y))
+            if not term.critic.built:
+                term.critic.build((x, y))
+        if self.prior is not None and not self.prior.built:
+            self.prior.build(shapes["code"])
+        self.built = True
+
+    def build(self, input_shape=None):
+        """Everything is built in the constructor."""
+
+    def compile(self, optimizer, prior_optimizer=None, **kwargs):
+        """Sets the optimizers and creates their variables.
+
+        Args:
+            optimizer: of the encoder and the critics.
+            prior_optimizer: of the discriminator; needed if there is a prior.
+            **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly`.
+        """
+        if (self.prior is None) != (prior_optimizer is None):
+            raise ValueError(
+                "prior_optimizer is needed with a prior and meaningless without. "
+                f"Received: prior={self.prior}, prior_optimizer={prior_optimizer}."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+        self.prior_optimizer = (
+            keras.optimizers.get(prior_optimizer) if self.prior else None
+        )
+        self.optimizer.build(self.encoder_and_critic_variables)
+        if self.prior is not None:
+            self.prior_optimizer.build(self.prior.trainable_variables)
+
+    @property
+    def encoder_and_critic_variables(self) -> list:
+        parts = [self.online_encoder, *self.critics]
+        return [v for part in parts for v in part.trainable_variables]
+
+    def call(self, images, training=False):
+        """The features of a batch of images, by the encoder to evaluate."""
+        return self.encoder(images, training=training)
+
+    def losses_and_values(self, views: dict, seed: tf.Tensor, training: bool):
+        """The mathematics of a step.
+
+        Args:
+            views: name -> uint8 images of this replica.
+            seed: two integers.
+            training: whether batch norm uses the batch's statistics.
+
+        Returns:
+            `(loss, discriminator_loss, values)`: the encoder's and critics' loss, the
+            discriminator's (0 without a prior), and the value of every metric.
+        """
+        features = {
+            name: self.online_encoder(views[name], training=training)
+            for name in self.views
+        }
+
+        def feature(side: str):
+            view, name = side.split(".")
+            return features[view][name]
+
+        loss, values = 0.0, {}
+        for term in self.terms:
+            hx, hy = term.critic.embed(
+                feature(term.x), feature(term.y), training=training
+            )
+            value = term.value(term.critic.score(gather(hx), gather(hy)))
+            values[term.name] = value
+            loss -= term.weight * value
+        discriminator_loss = tf.constant(0.0)
+        if self.prior is not None:
+            encoder_loss, discriminator_loss = self.prior(
+                gather(features["x"]["code"]), seed
+            )
+            loss += self.gamma * encoder_loss
+            values["prior/encoder"] = encoder_loss
+            values["prior/discriminator"] = discriminator_loss
+        values["loss"] = loss
+        return loss, discriminator_loss, values
+
+    def train_step(self, batch):
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        seed = tf.stack([tf.constant(self.seed, tf.int64), self.step.value])
+        with tf.GradientTape(persistent=True) as tape:
+            loss, discriminator_loss, values = self.losses_and_values(
+                batch, seed, training=True
+            )
+            # Gradients are summed over the replicas, each of which sees the loss of
+            # the whole batch.
+            scaled = self.optimizer.scale_loss(loss / replicas)
+            discriminator_loss /= replicas
+        variables = self.encoder_and_critic_variables
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        if self.prior is not None:
+            variables = self.prior.trainable_variables
+            gradients = tape.gradient(discriminator_loss, variables)
+            self.prior_optimizer.apply(gradients, variables)
+        self._update_average()
+        self.step.assign_add(1)
+        return self._update_metrics(values)
+
+    def test_step(self, batch):
+        seed = tf.constant([self.seed, -1], tf.int64)
+        _, _, values = self.losses_and_values(batch, seed, training=False)
+        return self._update_metrics(values)
+
+    def _update_average(self):
+        if self.averaged_encoder is None:
+            return
+        pairs = zip(
+            self.averaged_encoder.variables, self.online_encoder.variables, strict=True
+        )
+        for average, variable in pairs:
+            if variable.dtype.startswith(("float", "bfloat")):
+                average.assign(self.ema * average + (1.0 - self.ema) * variable)
+
+    def _update_metrics(self, values: dict) -> dict:
+        for name, value in values.items():
+            self._trackers[name].update_state(value)
+        return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        terms = [
+            {**vars(term), "critic": serialize(term.critic)} for term in self.terms
+        ]
+        return {
+            "name": self.name,
+            "encoder": serialize(self.online_encoder),
+            "terms": terms,
+            "prior": serialize(self.prior) if self.prior else None,
+            "gamma": self.gamma,
+            "seed": self.seed,
+            "ema": self.ema,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        deserialize = keras.saving.deserialize_keras_object
+        terms = []
+        for term in config["terms"]:
+            options = tuple(tuple(option) for option in term["options"])
+            critic = deserialize(term["critic"])
+            terms.append(Term(**{**term, "critic": critic, "options": options}))
+        return cls(
+            **{
+                **config,
+                "encoder": deserialize(config["encoder"]),
+                "terms": terms,
+                "prior": config["prior"] and deserialize(config["prior"]),
+            }
+        )
+
+    def get_compile_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "optimizer": serialize(self.optimizer),
+            "prior_optimizer": self.prior and serialize(self.prior_optimizer),
+            "jit_compile": self.jit_compile,
+            "steps_per_execution": self.steps_per_execution,
+        }
+
+    def compile_from_config(self, config):
+        deserialize = keras.saving.deserialize_keras_object
+        optimizers = ("optimizer", "prior_optimizer")
+        self.compile(
+            **{
+                key: deserialize(value) if key in optimizers and value else value
+                for key, value in config.items()
+            }
+        )
