@@ -1,0 +1,166 @@
+"""The results of a run: probes against baselines, the bound on test images, health.
+
+Results are a flat dict, name -> `{"mean": ..., "sd": ..., "n": ...}`:
+
+    probe/linear/code, probe/mlp/conv, ...      accuracy of the trained encoder
+    probe/linear/random/code, ...               of the same encoder before training
+    probe/linear/pixels                         of the raw pixels
+    mi/local, mi/global                         bound on test images, with its ceiling
+    health/effective_rank, ...                  of the codes of test images
+"""
+
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax import report
+from tf_infomax.data.batches import make_fixed_batches
+from tf_infomax.evaluation.features import FeatureExtractor
+from tf_infomax.evaluation.health import describe_collapse, measure_health
+from tf_infomax.evaluation.neighbors import find_neighbors
+from tf_infomax.evaluation.probes import run_probe
+from tf_infomax.experiment import Data, build_encoder
+from tf_infomax.objectives import InfoMax
+from tf_infomax.training import Run
+
+PROBED = ("conv", "fc", "code")
+
+
+def summarize(values) -> dict:
+    """Mean, standard deviation (of the sample) and number of some values."""
+    values = np.asarray(values, np.float64)
+    sd = float(values.std(ddof=1)) if len(values) > 1 else None
+    return {"mean": float(values.mean()), "sd": sd, "n": len(values)}
+
+
+def assess_probes(
+    encoder, untrained, data: Data, names: tuple[str, ...], seeds: int, limit: int
+) -> Iterator[tuple[str, dict]]:
+    """Yields every probe's result; nothing where there are no labels.
+
+    Args:
+        encoder: the trained encoder.
+        untrained: the same one with its initial weights.
+        data: with `probe_train` and `probe_test`.
+        names: keys of `probes.PROBES`.
+        seeds: repetitions.
+        limit: most labelled training images, 0 for all.
+    """
+    if data.probe_train is None:
+        return
+    train = data.probe_train.labelled_part(limit)
+    test = data.probe_test
+    parts = [part for part in PROBED if part in encoder.output]
+    for label, model in (("", encoder), ("random/", untrained)):
+        extract = FeatureExtractor(model, parts)
+        features, test_features = extract(train.images), extract(test.images)
+        for part in reversed(parts):  # the quick and most wanted first
+            for name in names if not label else names[:1]:
+                accuracies = run_probe(
+                    name,
+                    features[part],
+                    train.labels,
+                    test_features[part],
+                    test.labels,
+                    seeds,
+                )
+                yield f"probe/{name}/{label}{part}", summarize(accuracies)
+            del features[part], test_features[part]  # conv is large
+    pixels, test_pixels = (
+        part.images.reshape(len(part), -1).astype(np.float32) for part in (train, test)
+    )
+    accuracies = run_probe(
+        names[0], pixels, train.labels, test_pixels, test.labels, seeds
+    )
+    yield f"probe/{names[0]}/pixels", summarize(accuracies)
+
+
+def assess_bounds(
+    objective: InfoMax, batches, batch_size: int
+) -> Iterator[tuple[str, dict]]:
+    """Yields each term's value on batches of test images, with its ceiling."""
+    @tf.function
+    def evaluate(batch):
+        seed = tf.zeros([2], tf.int64)
+        return objective.losses_and_values(batch, seed, training=False)[2]
+
+    rows = [{k: float(v) for k, v in evaluate(batch).items()} for batch in batches]
+    shapes = {n: o.shape for n, o in objective.online_encoder.output.items()}
+    for term in objective.terms:
+        summary = summarize([row[term.name] for row in rows])
+        shape = shapes[term.x.split(".")[-1]]
+        ceiling = term.ceiling(batch_size, int(np.prod(shape[1:-1])))
+        summary |= {"bound": term.bound, "negatives": term.negatives}
+        summary["ceiling"] = ceiling if np.isfinite(ceiling) else None
+        kind = "mi" if term.negatives == "iid" else "score"
+        yield f"{kind}/{term.name}", summary
+
+
+def assess_health(encoder, images: np.ndarray) -> Iterator[tuple[str, dict]]:
+    """Yields the figures of `measure_health` on the codes of these images."""
+    codes = FeatureExtractor(encoder, ["code"])(images)["code"]
+    for name, value in measure_health(codes).items():
+        yield f"health/{name}", {"mean": value, "sd": None, "n": 1}
+
+
+def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
+    """Evaluates a run: all results, written to its work directory, with figures.
+
+    Args:
+        run: restored to the checkpoint to evaluate.
+        tell: hears of each probe as it is done.
+
+    Returns:
+        The results, flat.
+    """
+    config, data, encoder = run.config, run.data, run.objective.encoder
+    if data.probe_train is None:
+        tell("no labels: the encoder is not probed (see --eval_dataset)")
+    batch_size = min(config.batch_size, len(data.test))
+    batches = make_fixed_batches(data.test.images, batch_size, config.views)
+    stages = (
+        assess_bounds(run.objective, batches, batch_size),
+        assess_health(encoder, data.test.images[:2000]),
+        assess_probes(
+            encoder,
+            _build_untrained(run),
+            data,
+            config.probes,
+            config.probe_seeds,
+            config.probe_images,
+        ),
+    )
+    results = {"step": {"mean": run.step, "sd": None, "n": 1}}
+    for stage in stages:
+        for name, result in stage:
+            results[name] = result
+            if name.startswith("probe/"):
+                tell(f"{name} {report.format_result(result)}")
+    health = {n.partition("/")[2]: r["mean"] for n, r in results.items() if "health" in n}
+    for warning in describe_collapse(health, encoder.output["code"].shape[-1]):
+        tell(f"warning: {warning}")
+    run.workdir.write_results(results)
+    _draw(run, results)
+    return results
+
+
+def _build_untrained(run: Run) -> keras.Model:
+    """The encoder as it was at step 0: the same seed gives the same weights."""
+    keras.utils.set_random_seed(run.config.seed)
+    return build_encoder(run.config, run.data.train.image_shape)
+
+
+def _draw(run: Run, results: dict) -> None:
+    ceilings = {
+        name.partition("/")[2]: result["ceiling"]
+        for name, result in results.items()
+        if name.startswith(("mi/", "score/"))
+    }
+    report.draw_curves(run.rows, ceilings, run.workdir.path / "curves.png")
+    images = run.data.test.images[:2000]
+    codes = FeatureExtractor(run.objective.encoder, ["code"])(images)["code"]
+    chosen = np.linspace(0, len(images) - 1, min(10, len(images))).astype(int)
+    neighbors = find_neighbors(codes[chosen], codes, min(9, len(images)))
+    report.draw_neighbors(images, neighbors, run.workdir.path / "neighbors.png")

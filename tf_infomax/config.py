@@ -1,0 +1,307 @@
+"""The options of an experiment: one frozen dataclass, checked as a whole.
+
+Every option is a field with its default, group, help, choices and range in one place;
+`flags` makes command-line flags of the fields. Choices that are the rows of a table of
+the library are read from its source, not imported, so that a mistyped flag is answered
+before TensorFlow is loaded.
+
+Imports the standard library only.
+"""
+
+import ast
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+
+class ConfigError(ValueError):
+    """An option that cannot be used: one line with the value and what is accepted."""
+
+
+@cache
+def table_names(module: str, table: str) -> tuple[str, ...]:
+    """The keys of a dict literal `table` at the top level of a module of the package."""
+    path = Path(__file__).parent / module
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        target = getattr(node, "target", None) or (getattr(node, "targets", [None])[0])
+        if isinstance(target, ast.Name) and target.id == table:
+            return tuple(key.value for key in node.value.keys)
+    raise LookupError(f"no table {table} in {path.name}")
+
+
+def option(
+    default,
+    group: str,
+    help: str,
+    *,
+    choices: tuple = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    driver: bool = False,
+):
+    """A field of `Config`.
+
+    Args:
+        default: value and, by its type, the kind of flag.
+        group: heading in the help.
+        help: what it does, with its unit.
+        choices: accepted strings (of each element, for a tuple).
+        low, high: inclusive range; above: exclusive lower end.
+        driver: says how the program runs, not what it computes, so that a run may be
+            continued with another value.
+    """
+    metadata = dict(
+        group=group, help=help, choices=choices, low=low, high=high, above=above,
+        driver=driver,
+    )
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An objective of Hjelm et al. 2019: weights of eq. 8 as in section 4.2.
+
+    gamma of DIM(L+G) is not stated there; it is taken from DIM(L).
+    """
+
+    alpha: float
+    beta: float
+    gamma: float
+
+
+PRESETS = {
+    "dim_local": Preset(alpha=0.0, beta=1.0, gamma=0.1),
+    "dim_global": Preset(alpha=1.0, beta=0.0, gamma=1.0),
+    "dim_local_global": Preset(alpha=0.5, beta=0.1, gamma=0.1),
+}
+
+_CRITICS, _DATA = "critics.py", "data/sources.py"
+
+_RUN, _READ, _VIEW = "Run", "Data", "Views"
+_MODEL, _OBJECTIVE = "Encoder", "Objective"
+_TRAIN, _MACHINE, _PROBE = "Training", "Machine", "Evaluation"
+
+
+@dataclass(frozen=True)
+class Config:
+    """An experiment. `Config(steps=100)` is as good as a flagfile."""
+
+    workdir: str = option("", _RUN, "Folder of the run; made if missing. A second start continues.")
+    seed: int = option(0, _RUN, "Seed of weights, data order, views and prior.", low=0, high=2**31 - 1)
+    deterministic: bool = option(False, _RUN, "Only deterministic operations: the same run gives the same bits.")
+    evaluate: bool = option(True, _RUN, "Probe the encoder when training is done.", driver=True)
+    progress: str = option("auto", _RUN, "Progress as a bar, as lines, or not at all; auto: a bar on a terminal.", choices=("auto", "bar", "lines", "none"), driver=True)
+    debug: bool = option(False, _RUN, "Show the traceback of an error.", driver=True)
+
+    dataset: str = option("fashion_m", _READ, "fashion_m, fashion_m:SOURCE, fashion, tfds:NAME, folder:PATH or arrays:FILE.")
+    eval_dataset: str = option("", _READ, "Labelled images for the probes, if not the dataset's own: a second dataset, split into a training and a test part if it has none.")
+    image_size: int = option(0, _READ, "Side of the images in pixels; 0: as they are.", low=0, high=1024)
+    resize: str = option("crop", _READ, "crop: cut the central square, then scale; stretch: scale.", choices=("crop", "stretch"))
+    labels: str = option("", _READ, ".npy file with the labels of arrays:FILE.npy.")
+    train_split: str = option("train", _READ, "TFDS split to train on.")
+    test_split: str = option("test", _READ, "TFDS split to test on.")
+    data_dir: str = option("", _READ, "Folder of prepared TFDS sets; empty: TFDS' default.", driver=True)
+    local_files: str = option("", _READ, "Folder with the official files of a TFDS set, to prepare it from.", driver=True)
+    download: bool = option(False, _READ, "Let TFDS use the network.", driver=True)
+    validation_fraction: float = option(0.1, _READ, "Part of the training images kept for choosing (online probe, bound); the probes of the results may use it, training does not.", low=0.0, high=0.5)
+    test_fraction: float = option(0.2, _READ, "Part kept for the test where a dataset has no test images.", above=0.0, high=0.5)
+    memory_limit_mb: int = option(4096, _READ, "Decoded images beyond this are memory-mapped from a file.", low=1, driver=True)
+    cache_dir: str = option("~/.cache/tf_infomax", _READ, "Folder of these files.", driver=True)
+
+    augment: tuple[str, ...] = option((), _VIEW, "Augmentations, comma-separated.", choices=table_names("data/views.py", "AUGMENTATIONS"))
+    views: str = option("one", _VIEW, "one: local and global features of one view; two: across two augmented views.", choices=("one", "two"))
+
+    encoder: str = option("basic32x32", _MODEL, f"{', '.join(table_names('encoders/__init__.py', 'ENCODERS'))}, or keras:FILE.keras.")
+    code_size: int = option(64, _MODEL, "Numbers in the code Y.", low=1, high=65536)
+    encoder_layers: tuple[str, ...] = option((), _MODEL, "Layers of keras:FILE, as local=NAME,code=NAME[,conv=NAME][,fc=NAME].")
+    encoder_input: str = option("0_255", _MODEL, "What keras:FILE expects pixels to be.", choices=("0_255", "0_1", "-1_1"))
+
+    objective: str = option("dim_local", _OBJECTIVE, "Preset of alpha, beta and gamma.", choices=tuple(PRESETS))
+    alpha: float = option(-1.0, _OBJECTIVE, "Weight of the global term; -1: the preset's.", low=-1.0)
+    beta: float = option(-1.0, _OBJECTIVE, "Weight of the local term; -1: the preset's.", low=-1.0)
+    gamma: float = option(-1.0, _OBJECTIVE, "Weight of the prior term; -1: the preset's.", low=-1.0)
+    bound: str = option("info_nce", _OBJECTIVE, "What the terms maximize.", choices=table_names("bounds.py", "BOUNDS"))
+    negatives: str = option("all_locations", _OBJECTIVE, "Negatives of the local term for info_nce and dv: other images at all locations, or at the same one.", choices=("all_locations", "same_location"))
+    local_critic: str = option("encode_and_dot", _OBJECTIVE, "Critic of the local term.", choices=table_names(_CRITICS, "LOCAL_CRITICS"))
+    global_critic: str = option("concat_mlp", _OBJECTIVE, "Critic of the global term.", choices=table_names(_CRITICS, "GLOBAL_CRITICS"))
+    critic_units: int = option(0, _OBJECTIVE, "Width of the critics; 0: the paper's (2048 for dot products, 512 for the others).", low=0, high=16384)
+    prior: str = option("uniform", _OBJECTIVE, "Distribution to match the code to.", choices=table_names("priors.py", "PRIORS"))
+    gradient_penalty: float = option(1.0, _OBJECTIVE, "Weight of the prior discriminator's gradient penalty.", low=0.0)
+
+    steps: int = option(0, _TRAIN, "Training steps. Give this or epochs.", low=0)
+    epochs: int = option(0, _TRAIN, "Passes over the training images. Give this or steps.", low=0)
+    batch_size: int = option(64, _TRAIN, "Images per step, over all devices.", low=2)
+    learning_rate: float = option(1e-4, _TRAIN, "Adam's step size, at its highest.", above=0.0)
+    beta_1: float = option(0.9, _TRAIN, "Adam's decay of the mean (0.5 in the authors' framework).", low=0.0, high=0.9999)
+    beta_2: float = option(0.999, _TRAIN, "Adam's decay of the square.", low=0.0, high=0.99999)
+    schedule: str = option("constant", _TRAIN, "Learning rate over the run; cosine falls to 0.", choices=("constant", "cosine"))
+    warmup_steps: int = option(0, _TRAIN, "Steps of linear warm-up.", low=0)
+    clip_norm: float = option(0.0, _TRAIN, "Largest norm of the gradient; 0: no limit.", low=0.0)
+    ema: float = option(0.0, _TRAIN, "Decay of an average of the encoder's weights, which is then the one evaluated; 0: none.", low=0.0, high=0.999999)
+    checkpoint_every: int = option(500, _TRAIN, "Steps between checkpoints (besides the end of each epoch).", low=1, driver=True)
+    online_probe: str = option("knn", _TRAIN, "Probe on the validation images during training.", choices=("knn", "linear", "none"))
+    probe_every: int = option(1, _TRAIN, "Epochs between online probes.", low=1)
+    best: str = option("probe", _TRAIN, "What chooses the best checkpoint: the online probe or the bound on validation images.", choices=("probe", "bound"))
+
+    strategy: str = option("none", _MACHINE, "mirrored: all GPUs of this machine.", choices=("none", "mirrored"))
+    mixed_precision: str = option("none", _MACHINE, "Precision of the layers (scores and losses stay float32).", choices=("none", "float16", "bfloat16"))
+    jit_compile: bool = option(False, _MACHINE, "Compile the step with XLA.")
+    steps_per_execution: int = option(1, _MACHINE, "Steps per call into the graph.", low=1)
+
+    checkpoint: str = option("last", _PROBE, "Which checkpoint to evaluate.", choices=("last", "best"), driver=True)
+    probes: tuple[str, ...] = option(("linear", "mlp"), _PROBE, "Probes on conv, fc and code.", choices=table_names("evaluation/probes.py", "PROBES"), driver=True)
+    probe_seeds: int = option(3, _PROBE, "Repetitions of each probe.", low=1, driver=True)
+    probe_images: int = option(0, _PROBE, "Most labelled training images for the probes; 0: all.", low=0, driver=True)
+
+    def __post_init__(self):
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if isinstance(each.default, float) and isinstance(value, int):
+                object.__setattr__(self, each.name, float(value))
+            _check_value(each, getattr(self, each.name))
+        _check_together(self)
+
+    @property
+    def weights(self) -> Preset:
+        """alpha, beta and gamma: the preset's where they are not given."""
+        preset = PRESETS[self.objective]
+        given = {n: getattr(self, n) for n in ("alpha", "beta", "gamma")}
+        return dataclasses.replace(preset, **{n: v for n, v in given.items() if v >= 0})
+
+    def difference(self, other: "Config") -> dict[str, tuple]:
+        """The options, but for drivers and the workdir, that differ: name -> both."""
+        names = [
+            each.name
+            for each in dataclasses.fields(self)
+            if not each.metadata["driver"] and each.name != "workdir"
+        ]
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _check_value(each: dataclasses.Field, value) -> None:
+    rules, name = each.metadata, each.name
+    if type(value) is not type(each.default):
+        expected = type(each.default).__name__
+        raise ConfigError(f"{name} must be of type {expected}. Received: {value!r}.")
+    for item in value if isinstance(value, tuple) else (value,):
+        if rules["choices"] and item not in rules["choices"]:
+            close = difflib.get_close_matches(str(item), rules["choices"], n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise ConfigError(
+                f"--{name} takes {', '.join(rules['choices'])}. Received: {item}.{hint}"
+            )
+    low, high, above = rules["low"], rules["high"], rules["above"]
+    numeric = isinstance(value, int | float)
+    if (low is not None or above is not None or high is not None) and (
+        not numeric
+        or value != value
+        or (low is not None and value < low)
+        or (above is not None and value <= above)
+        or (high is not None and value > high)
+    ):
+        parts = [
+            f"at least {low:g}" if low is not None else "",
+            f"above {above:g}" if above is not None else "",
+            f"at most {high:g}" if high is not None else "",
+        ]
+        accepted = " and ".join(part for part in parts if part)
+        raise ConfigError(f"--{name} must be {accepted}. Received: {value}.")
+
+
+def _check_together(config: Config) -> None:
+    """Options that make sense each by itself, but not together."""
+
+    def refuse_if(condition: bool, message: str) -> None:
+        if condition:
+            raise ConfigError(message)
+
+    c, weights = config, config.weights
+    kind = c.dataset.partition(":")[0]
+    sources = table_names(_DATA, "SOURCES")
+    for flag in ("dataset", "eval_dataset"):
+        given = getattr(c, flag).partition(":")[0]
+        close = difflib.get_close_matches(given, sources, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        refuse_if(
+            given not in sources and (bool(given) or flag == "dataset"),
+            f"--{flag} takes {', '.join(sources)} (with :ARGUMENT). Received: "
+            f"{getattr(c, flag)!r}.{hint}",
+        )
+    encoders = table_names("encoders/__init__.py", "ENCODERS")
+    adapted = c.encoder.startswith("keras:")
+    close = difflib.get_close_matches(c.encoder, encoders, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    refuse_if(
+        c.encoder not in encoders and not adapted,
+        f"--encoder takes {', '.join(encoders)} or keras:FILE. Received: "
+        f"{c.encoder!r}.{hint}",
+    )
+    refuse_if(
+        adapted != bool(c.encoder_layers),
+        "--encoder_layers belongs to --encoder=keras:FILE, which needs it. Received: "
+        f"--encoder={c.encoder} --encoder_layers={','.join(c.encoder_layers)}.",
+    )
+    refuse_if(
+        any(layer.count("=") != 1 for layer in c.encoder_layers),
+        "--encoder_layers takes feature=layer pairs. Received: "
+        f"{','.join(c.encoder_layers)}.",
+    )
+    refuse_if(
+        c.steps > 0 and c.epochs > 0,
+        f"give --steps or --epochs, not both. Received: {c.steps} and {c.epochs}.",
+    )
+    refuse_if(
+        weights.alpha == weights.beta == 0,
+        "--alpha and --beta are both 0: nothing to maximize.",
+    )
+    refuse_if(
+        weights.beta > 0 and c.encoder == "mlp",
+        "--encoder=mlp has no feature map for the local term: set --beta=0 with "
+        "--alpha above 0, or take another encoder.",
+    )
+    refuse_if(
+        weights.alpha > 0 and c.global_critic == "global_dot" and adapted,
+        "--global_critic=global_dot copies layers of a built-in encoder; with "
+        "--encoder=keras:FILE take concat_mlp.",
+    )
+    refuse_if(
+        weights.alpha > 0 and c.encoder == "mlp",
+        "--encoder=mlp has no feature map for the global term of Deep InfoMax.",
+    )
+    refuse_if(
+        c.negatives != "all_locations" and c.bound not in ("info_nce", "dv"),
+        f"--negatives={c.negatives} changes nothing for --bound={c.bound}.",
+    )
+    refuse_if(
+        c.views == "two" and not c.augment,
+        "--views=two needs --augment: without it both views are the same image.",
+    )
+    refuse_if(
+        kind == "folder" and not c.image_size,
+        "--dataset=folder:PATH needs --image_size, the side to resize the images to.",
+    )
+    refuse_if(
+        bool(c.labels) and kind != "arrays",
+        f"--labels belongs to --dataset=arrays:FILE.npy. Received: {c.dataset}.",
+    )
+    refuse_if(
+        c.best == "probe" and c.online_probe == "none" and c.checkpoint == "best",
+        "--best=probe needs an --online_probe.",
+    )
+    refuse_if(
+        c.deterministic and c.jit_compile,
+        "--jit_compile is refused by Keras when --deterministic is on: choose one.",
+    )
+    refuse_if(
+        c.strategy == "mirrored" and c.jit_compile,
+        "--jit_compile does not work under --strategy=mirrored: choose one.",
+    )
+    refuse_if(
+        c.strategy == "mirrored" and c.steps_per_execution > 1,
+        "--steps_per_execution must be 1 under --strategy=mirrored. Received: "
+        f"{c.steps_per_execution}.",
+    )

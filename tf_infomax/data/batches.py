@@ -1,0 +1,104 @@
+"""The input pipeline: batch k is a function of the seed and of k, and of nothing else.
+
+A run that resumes at step k therefore sees what an uninterrupted one would have seen,
+and no iterator state has to be saved.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax.data.images import DataError
+from tf_infomax.data.views import VIEWS
+
+
+def count_batches(count: int, batch_size: int) -> int:
+    """Batches in one pass over `count` images (the last partial one is dropped)."""
+    if not 2 <= batch_size <= count:
+        raise DataError(
+            "batch_size must be at least 2 and at most the number of training images, "
+            f"{count}. Received: {batch_size}."
+        )
+    return count // batch_size
+
+
+def batch_indices(step: tf.Tensor, count: int, batch_size: int, seed: int) -> tf.Tensor:
+    """Which images stand in the batch of this step: int64 `[batch_size]`.
+
+    Every pass over the data is a new pseudo-random permutation, computed for the
+    positions of the batch alone.
+    """
+    per_epoch = count_batches(count, batch_size)
+    step = tf.cast(step, tf.int64)
+    positions = (step % per_epoch) * batch_size + tf.range(batch_size, dtype=tf.int64)
+    key = tf.stack([tf.constant(seed, tf.int64), step // per_epoch, 0])
+    # The raw op: its Python wrapper mistakes the shape of the seeds of a vector of
+    # positions inside of Dataset.map.
+    return tf.raw_ops.RandomIndexShuffle(
+        index=positions,
+        seed=tf.tile(tf.cast(key, tf.uint32)[None], [batch_size, 1]),
+        max_index=tf.constant(count - 1, tf.int64),
+        rounds=4,
+    )
+
+
+def make_batches(
+    images: np.ndarray,
+    batch_size: int,
+    first_step: int,
+    last_step: int,
+    seed: int = 0,
+    view: str = "one",
+    augmentations: tuple[str, ...] = (),
+) -> tf.data.Dataset:
+    """Batches of views for the steps first_step <= k < last_step.
+
+    Args:
+        images: uint8 `[n, H, W, C]`, in memory or memory-mapped.
+        batch_size: images per batch.
+        first_step, last_step: the range of steps.
+        seed: of order and augmentation.
+        view: a key of `views.VIEWS`.
+        augmentations: keys of `views.AUGMENTATIONS`.
+
+    Returns:
+        A dataset of known cardinality of dicts of uint8 `[batch_size, H, W, C]`.
+    """
+    count = len(images)
+    count_batches(count, batch_size)
+    take = _make_reader(images)
+
+    def make_batch(step):
+        batch = take(batch_indices(step, count, batch_size, seed))
+        batch = tf.ensure_shape(batch, [batch_size, *images.shape[1:]])
+        view_seed = tf.stack([tf.constant(seed, tf.int64), step])
+        return VIEWS[view](batch, augmentations, view_seed)
+
+    dataset = tf.data.Dataset.range(first_step, last_step)
+    dataset = dataset.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def make_fixed_batches(
+    images: np.ndarray, batch_size: int, view: str = "one"
+) -> tf.data.Dataset:
+    """All images once, in order and unaugmented, in full batches of views."""
+    take = _make_reader(images)
+
+    def make_batch(k):
+        indices = k * batch_size + tf.range(batch_size, dtype=tf.int64)
+        batch = tf.ensure_shape(take(indices), [batch_size, *images.shape[1:]])
+        return VIEWS[view](batch, (), tf.constant([0, 0], tf.int64))
+
+    batches = count_batches(len(images), batch_size)
+    return tf.data.Dataset.range(batches).map(make_batch).prefetch(tf.data.AUTOTUNE)
+
+
+def _make_reader(images: np.ndarray):
+    """indices -> images: a gather in memory, or rows of a memory-mapped file."""
+    if isinstance(images, np.memmap):
+        return lambda indices: tf.numpy_function(
+            lambda rows: np.asarray(images[rows]), [indices], tf.uint8, stateful=False
+        )
+    with tf.device("CPU:0"):
+        held = tf.constant(images)
+    return lambda indices: tf.gather(held, indices)

@@ -1,0 +1,125 @@
+"""What every reader returns: uint8 images in one array, labels where there are any."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+SMALLEST_SIDE = 8  # pixels; below, there is nothing left to learn from
+
+
+class DataError(ValueError):
+    """Data that cannot be used: one line that says what, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one size with optional labels.
+
+    Attributes:
+        images: uint8 `[n, H, W, C]`, in memory or memory-mapped, C = 1 or 3.
+        labels: int64 `[n]`, -1 where an example has none, or None.
+        class_names: name of class k at index k, or None.
+        names: file name of each image, or None.
+        skipped: (file name, reason) of every file that could not be used.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+    skipped: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def __post_init__(self):
+        check_images(self.images)
+        if self.labels is not None:
+            check_labels(self.labels, len(self.images))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return tuple(self.images.shape[1:])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels of at least two classes."""
+        return self.labels is not None and len(np.unique(self.labels[self.labels >= 0])) > 1
+
+    def select(self, indices: np.ndarray) -> "ImageSet":
+        """The examples at these positions."""
+        return replace(
+            self,
+            images=self.images[indices],
+            labels=None if self.labels is None else self.labels[indices],
+            names=None if self.names is None else tuple(self.names[i] for i in indices),
+        )
+
+    def labelled_part(self, limit: int = 0, seed: int = 0) -> "ImageSet":
+        """The examples that have a label, at most `limit` of them (0: all)."""
+        indices = np.flatnonzero(self.labels >= 0)
+        if limit and limit < len(indices):
+            indices = np.random.default_rng(seed).permutation(indices)[:limit]
+            indices = np.sort(indices)
+        return self.select(indices)
+
+    def fingerprint(self) -> str:
+        """A short hash of the shape and of up to 256 images spread over the set."""
+        positions = np.linspace(0, len(self) - 1, min(len(self), 256)).astype(int)
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(self.images[positions]).tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training images, and test images where the source has them."""
+
+    train: ImageSet
+    test: ImageSet | None = None
+
+
+def check_images(images: np.ndarray) -> None:
+    """Raises DataError unless images are uint8 [n, H, W, 1 or 3] of a usable size."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise DataError(
+            "images must be uint8 [n, H, W, C] with C = 1 or 3. Received: "
+            f"{images.dtype} {list(images.shape)}."
+        )
+    if len(images) == 0:
+        raise DataError("there are no images.")
+    if min(images.shape[1:3]) < SMALLEST_SIDE:
+        raise DataError(
+            f"images must be at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels. "
+            f"Received: {images.shape[1]} x {images.shape[2]}."
+        )
+
+
+def check_labels(labels: np.ndarray, count: int) -> None:
+    """Raises DataError unless labels are integers, one for each image."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(
+            "labels must be one integer for each image. Received: "
+            f"{labels.dtype} {list(labels.shape)}."
+        )
+    if len(labels) != count:
+        raise DataError(f"there are {count} images but {len(labels)} labels.")
+
+
+def split_randomly(data: ImageSet, fraction: float, seed: int) -> Splits:
+    """Holds out a fraction of the examples, of each class where there are labels.
+
+    The held-out examples become `test`; both parts keep the order of `data`.
+    """
+    rng = np.random.default_rng(seed)
+    groups = np.zeros(len(data), np.int64) if data.labels is None else data.labels
+    held_out = []
+    for group in np.unique(groups):
+        members = rng.permutation(np.flatnonzero(groups == group))
+        held_out.append(members[: round(fraction * len(members))])
+    held_out = np.sort(np.concatenate(held_out))
+    if len(held_out) == 0:
+        return Splits(data)
+    kept = np.setdiff1d(np.arange(len(data)), held_out)
+    return Splits(data.select(kept), data.select(held_out))

@@ -1,0 +1,322 @@
+"""Readers: from a dataset's name to arrays. One row in `SOURCES` each.
+
+A dataset is named `kind` or `kind:argument`: `fashion_m`, `tfds:cifar10`,
+`folder:photos/`, `arrays:images.npy`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tf_infomax.data.fashion import load_fashion, make_fashion_m
+from tf_infomax.data.images import SMALLEST_SIDE, DataError, ImageSet, Splits
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+_OTHER_IMAGE_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".avif")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a source.
+
+    Attributes:
+        image_size: side of the square images, 0 for the source's own size.
+        resize: a rule of `decoding.RESIZE_RULES`.
+        train_split, test_split: names of the splits of a TFDS set.
+        data_dir: where TFDS keeps prepared sets (None: its own default).
+        local_files: folder with the official files of a TFDS set.
+        download: whether TFDS may use the network.
+        labels: `.npy` with the labels of an `arrays:` source of one `.npy`.
+        memory_limit: bytes of decoded images to hold in memory; larger sets are
+            decoded once into a file in `cache_dir` and memory-mapped.
+        cache_dir: folder of these files.
+    """
+
+    image_size: int = 0
+    resize: str = "crop"
+    train_split: str = "train"
+    test_split: str = "test"
+    data_dir: str | None = None
+    local_files: str | None = None
+    download: bool = False
+    labels: str | None = None
+    memory_limit: int = 4 << 30
+    cache_dir: str = "~/.cache/tf_infomax"
+
+
+def read(name: str, options: ReadOptions = ReadOptions()) -> Splits:
+    """Reads the dataset of this name.
+
+    Raises:
+        DataError: with one line that says what is wrong and what to do.
+    """
+    kind, _, argument = name.partition(":")
+    if kind not in SOURCES:
+        raise DataError(f"unknown dataset {name!r}. Known: {', '.join(SOURCES)}.")
+    splits = SOURCES[kind](argument, options)
+    if not options.image_size or kind == "folder":
+        return splits
+    return Splits(
+        _resize(splits.train, options), splits.test and _resize(splits.test, options)
+    )
+
+
+def _resize(data: ImageSet, options: ReadOptions) -> ImageSet:
+    from tf_infomax.data.decoding import resize_array
+
+    size = (options.image_size, options.image_size)
+    return replace(data, images=resize_array(data.images, size, options.resize))
+
+
+def _refuse_argument(name: str, argument: str) -> None:
+    if argument:
+        raise DataError(f"dataset {name} takes no argument. Received: {argument!r}.")
+
+
+def read_fashion(argument: str, options: ReadOptions) -> Splits:
+    """`fashion`: the embedded subset, 28 x 28 x 1."""
+    _refuse_argument("fashion", argument)
+    return load_fashion()
+
+
+def read_fashion_m(argument: str, options: ReadOptions) -> Splits:
+    """`fashion_m`, or `fashion_m:SOURCE` for other grey 28 x 28 images."""
+    if not argument:
+        return make_fashion_m(load_fashion())
+    kind = argument.partition(":")[0]
+    if kind not in SOURCES or kind == "fashion_m":
+        raise DataError(f"fashion_m cannot be made of {argument!r}.")
+    source = SOURCES[kind](argument.partition(":")[2], options)
+    if source.train.image_shape != (28, 28, 1):
+        raise DataError(
+            "fashion_m is made of 28 x 28 x 1 images. Received: "
+            f"{source.train.image_shape} from {argument}."
+        )
+    return make_fashion_m(source)
+
+
+def read_arrays(argument: str, options: ReadOptions) -> Splits:
+    """`arrays:FILE`: `.npy` images, or `.npz` with images and labels by name.
+
+    Names in an `.npz`: `images`, `labels` or `train_images`, `train_labels`,
+    `test_images`, `test_labels` (Keras' `x_train`, `y_train`, ... as well).
+    """
+    path = Path(argument).expanduser()
+    if not path.is_file():
+        raise DataError(f"no such file: {argument!r} (dataset arrays:FILE).")
+    try:
+        loaded = np.load(path, allow_pickle=False, mmap_mode=_mmap_mode(path, options))
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as .npy or .npz: {error}") from error
+    if isinstance(loaded, np.ndarray):
+        labels = _load_labels(options.labels)
+        return Splits(_make_image_set(loaded, labels, path))
+    with loaded:
+        arrays = {}
+        for key in loaded.files:
+            try:
+                arrays[_KERAS_NAMES.get(key, key)] = loaded[key]
+            except ValueError as error:
+                raise DataError(f"{path}, array {key!r}: {error}") from error
+    if options.labels:
+        raise DataError("labels of an .npz stand in the file itself; drop --labels.")
+    prefix = "train_" if "train_images" in arrays else ""
+    if f"{prefix}images" not in arrays:
+        raise DataError(
+            f"{path} has no array 'images' or 'train_images'. It has: "
+            f"{', '.join(arrays) or 'nothing'}."
+        )
+    train = _make_image_set(
+        arrays[f"{prefix}images"], arrays.get(f"{prefix}labels"), path
+    )
+    test = None
+    if "test_images" in arrays:
+        test = _make_image_set(arrays["test_images"], arrays.get("test_labels"), path)
+    return Splits(train, test)
+
+
+_KERAS_NAMES = {
+    "x_train": "train_images",
+    "y_train": "train_labels",
+    "x_test": "test_images",
+    "y_test": "test_labels",
+}
+
+
+def _mmap_mode(path: Path, options: ReadOptions) -> str | None:
+    large = path.suffix == ".npy" and path.stat().st_size > options.memory_limit
+    return "r" if large else None
+
+
+def _load_labels(file: str | None) -> np.ndarray | None:
+    if not file:
+        return None
+    try:
+        return np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"labels {file!r} cannot be read as .npy: {error}") from error
+
+
+def _make_image_set(images, labels, path: Path) -> ImageSet:
+    try:
+        images = convert_to_uint8(images[..., None] if images.ndim == 3 else images)
+        if labels is not None:
+            labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+            labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
+        return ImageSet(images, labels)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def convert_to_uint8(images: np.ndarray) -> np.ndarray:
+    """uint8 as it is; floats in [0, 1] or [0, 255] scaled and rounded.
+
+    Raises:
+        DataError: for NaN or infinite values, values outside, and other types.
+    """
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise DataError(
+            "images must be uint8, or floats in [0, 1] or [0, 255]. Received: "
+            f"{images.dtype}."
+        )
+    bad = np.count_nonzero(~np.isfinite(images))
+    if bad:
+        raise DataError(f"images have {bad} values that are NaN or infinite.")
+    low, high = (images.min(), images.max()) if images.size else (0.0, 0.0)
+    if low < 0 or high > 255:
+        raise DataError(
+            "float images must lie in [0, 1] or [0, 255]. Received: values from "
+            f"{low:g} to {high:g}."
+        )
+    return np.round(images * 255 if high <= 1 else images).astype(np.uint8)
+
+
+def read_folder(argument: str, options: ReadOptions) -> Splits:
+    """`folder:PATH`: image files, flat or nested, of any mix of formats and sizes.
+
+    If every image lies in a subfolder of PATH, the names of these are the labels;
+    otherwise there are none. Files that cannot be decoded are skipped and listed in
+    `ImageSet.skipped`.
+    """
+    root = Path(argument).expanduser()
+    if not root.is_dir():
+        raise DataError(f"no such folder: {argument!r} (dataset folder:PATH).")
+    if not options.image_size:
+        raise DataError("a folder of images needs a size to resize them to: image_size.")
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES + _OTHER_IMAGE_SUFFIXES
+        and path.is_file()
+    )
+    if not files:
+        others = sum(path.is_file() for path in root.rglob("*"))
+        raise DataError(
+            f"no images in {root} ({others} other files). Accepted: "
+            f"{', '.join(IMAGE_SUFFIXES)}, in the folder or below it."
+        )
+    names = [path.relative_to(root).as_posix() for path in files]
+    images, kept, skipped = _decode_files(files, names, options)
+    if not kept:
+        raise DataError(
+            f"none of the {len(files)} image files in {root} can be used; the first: "
+            f"{skipped[0][0]} ({skipped[0][1]})."
+        )
+    names = tuple(names[i] for i in kept)
+    labels, class_names = _label_by_folder(names)
+    return Splits(ImageSet(images, labels, class_names, names, tuple(skipped)))
+
+
+def _label_by_folder(names: Iterable[str]):
+    tops = [name.split("/")[0] if "/" in name else None for name in names]
+    if None in tops or len(set(tops)) < 2:
+        return None, None
+    class_names = tuple(sorted(set(tops)))
+    index = {name: k for k, name in enumerate(class_names)}
+    return np.array([index[top] for top in tops], np.int64), class_names
+
+
+def _decode_files(files: list[Path], names: list[str], options: ReadOptions):
+    """(images, indices kept, skipped), in memory or in a memory-mapped cache file."""
+    side = options.image_size
+    shape = (len(files), side, side, 3)
+    if np.prod(shape, dtype=np.int64) <= options.memory_limit:
+        images = np.empty(shape, np.uint8)
+        kept, skipped = _decode_into(images, files, names, options)
+        return images[: len(kept)], kept, skipped
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    key = json.dumps([stats, side, options.resize])
+    stem = hashlib.sha256(key.encode()).hexdigest()[:24]
+    cache = Path(options.cache_dir).expanduser()
+    cache.mkdir(parents=True, exist_ok=True)
+    array, index = cache / f"{stem}.npy", cache / f"{stem}.json"
+    if not index.exists():
+        temporary = cache / f"{stem}.{os.getpid()}.tmp"
+        images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        found = _decode_into(images, files, names, options)
+        images.flush()
+        os.replace(temporary, array)
+        temporary.write_text(json.dumps(found))
+        os.replace(temporary, index)
+    kept, skipped = json.loads(index.read_text())
+    images = np.load(array, mmap_mode="r")[: len(kept)]
+    return images, kept, [tuple(each) for each in skipped]
+
+
+def _decode_into(images: np.ndarray, files, names, options: ReadOptions):
+    """Fills the first rows of `images`; returns (indices kept, skipped)."""
+    import tensorflow as tf
+
+    from tf_infomax.data.decoding import decode, resize
+
+    size = (options.image_size, options.image_size)
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def decode_and_resize(encoded):
+        image = decode(encoded)
+        return resize(image, size, options.resize), tf.reduce_min(tf.shape(image)[:2])
+
+    def decode_file(path: Path):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            return f"format not supported ({', '.join(IMAGE_SUFFIXES)} are)"
+        try:
+            image, shorter_side = decode_and_resize(tf.constant(path.read_bytes()))
+        except (tf.errors.OpError, OSError) as error:
+            return getattr(error, "message", str(error)).splitlines()[0][:120]
+        if shorter_side < SMALLEST_SIDE:
+            return f"smaller than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels"
+        return image.numpy()
+
+    kept, skipped = [], []
+    with ThreadPoolExecutor() as pool:
+        for index, result in enumerate(pool.map(decode_file, files)):
+            if isinstance(result, str):
+                skipped.append((names[index], result))
+            else:
+                images[len(kept)] = result
+                kept.append(index)
+    return kept, skipped
+
+
+def read_tfds(argument: str, options: ReadOptions) -> Splits:
+    """`tfds:NAME`: an image set of TensorFlow Datasets. See `tfds_source`."""
+    from tf_infomax.data.tfds_source import read
+
+    return read(argument, options)
+
+
+SOURCES: dict[str, Callable[[str, ReadOptions], Splits]] = {
+    "fashion": read_fashion,
+    "fashion_m": read_fashion_m,
+    "tfds": read_tfds,
+    "folder": read_folder,
+    "arrays": read_arrays,
+}

@@ -1,0 +1,35 @@
+"""Evaluates a trained encoder: `python -m tf_infomax.evaluate --workdir=RUN`.
+
+The experiment is the one of the work directory; only flags that say how to evaluate
+(--probes, --probe_seeds, --probe_images, --checkpoint, where data lie) are taken.
+"""
+
+from tf_infomax import flags
+from tf_infomax.config import Config, ConfigError
+
+
+def main(given: Config) -> int:
+    """Probes the encoder of the run in `given.workdir` and prints the table."""
+    from tf_infomax.workdir import WorkDirectory
+
+    workdir = WorkDirectory(given.workdir)
+    config = flags.override(workdir.read_config(), given)
+    which = config.checkpoint
+    if not workdir.checkpoint(which).exists():
+        raise ConfigError(f"--workdir={workdir.path} has no checkpoint {which!r} yet.")
+
+    from tf_infomax.assessment import evaluate_run
+    from tf_infomax.experiment import load_data
+    from tf_infomax.report import print_results
+    from tf_infomax.training import Run, tell
+
+    run = Run(config, workdir, load_data(config))
+    if which == "best":
+        run.restore("best")
+    tell(f"{workdir.path}: {which} checkpoint, step {run.step} of {run.steps}")
+    print_results(evaluate_run(run, tell), str(workdir.path))
+    return 0
+
+
+if __name__ == "__main__":
+    flags.run(main, "tf_infomax.evaluate", __doc__, groups=("Run", "Data", "Evaluation"))

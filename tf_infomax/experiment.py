@@ -1,0 +1,279 @@
+"""From a configuration to an objective and data: the one module that knows them all."""
+
+from dataclasses import dataclass, replace
+
+import keras
+import tensorflow as tf
+
+from tf_infomax import bounds, critics, encoders
+from tf_infomax.config import Config, ConfigError
+from tf_infomax.data import sources
+from tf_infomax.data.batches import count_batches
+from tf_infomax.data.images import DataError, ImageSet, split_randomly
+from tf_infomax.objectives import InfoMax, PriorMatching, Term
+
+_INPUT_RANGES = {"0_255": (0.0, 255.0), "0_1": (0.0, 1.0), "-1_1": (-1.0, 1.0)}
+_SPLIT_SEED = 0  # the same held-out images whatever the seed of the run
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of an experiment, by use.
+
+    Attributes:
+        train: what the objective is trained on (labels unused).
+        validation: for choosing during training, never trained on; may be None.
+        probe_train, probe_test: labelled images for the probes; None without labels.
+        test: images that nothing was chosen on.
+    """
+
+    train: ImageSet
+    validation: ImageSet | None
+    probe_train: ImageSet | None
+    probe_test: ImageSet | None
+    test: ImageSet
+
+
+def read_options(config: Config) -> sources.ReadOptions:
+    """The part of the configuration that readers need."""
+    return sources.ReadOptions(
+        image_size=config.image_size,
+        resize=config.resize,
+        train_split=config.train_split,
+        test_split=config.test_split,
+        data_dir=config.data_dir or None,
+        local_files=config.local_files or None,
+        download=config.download,
+        labels=config.labels or None,
+        memory_limit=config.memory_limit_mb << 20,
+        cache_dir=config.cache_dir,
+    )
+
+
+def load_data(config: Config) -> Data:
+    """Reads the dataset and divides it.
+
+    Without test images of its own a dataset gives up `test_fraction`; of what is left
+    `validation_fraction` is kept for choosing. The probes train on all labelled
+    training images, or on those of `eval_dataset`.
+    """
+    options = read_options(config)
+    splits = sources.read(config.dataset, options)
+    if splits.test is None:
+        splits = split_randomly(splits.train, config.test_fraction, _SPLIT_SEED)
+    if splits.test is None:
+        raise DataError(f"{len(splits.train)} images are too few for a test part.")
+    parts = split_randomly(splits.train, config.validation_fraction, _SPLIT_SEED)
+    probe = splits
+    if config.eval_dataset:
+        probe = sources.read(config.eval_dataset, replace(options, labels=None))
+        if probe.test is None:
+            probe = split_randomly(probe.train, config.test_fraction, _SPLIT_SEED)
+        if not probe.train.labelled or probe.test is None:
+            raise DataError(f"--eval_dataset={config.eval_dataset} has no labels.")
+        if probe.train.image_shape != splits.train.image_shape:
+            raise DataError(
+                f"--eval_dataset has images of shape {probe.train.image_shape}, "
+                f"--dataset of {splits.train.image_shape}; see --image_size."
+            )
+    labelled = probe.train.labelled and probe.test.labelled
+    return Data(
+        train=parts.train,
+        validation=parts.test,
+        probe_train=probe.train.labelled_part() if labelled else None,
+        probe_test=probe.test.labelled_part() if labelled else None,
+        test=splits.test,
+    )
+
+
+def build_encoder(config: Config, image_shape: tuple[int, int, int]) -> keras.Model:
+    """The encoder, with fresh weights, or a user's model with its own."""
+    try:
+        if config.encoder.startswith("keras:"):
+            return _adapt_encoder(config, image_shape)
+        return encoders.ENCODERS[config.encoder](image_shape, config.code_size)
+    except ValueError as error:
+        raise ConfigError(f"--encoder={config.encoder}: {error}") from error
+
+
+def _adapt_encoder(config: Config, image_shape) -> keras.Model:
+    path = config.encoder.partition(":")[2]
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, OSError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"--encoder: {path!r} cannot be loaded as a Keras model: {reason}"
+        ) from error
+    layers = dict(pair.split("=") for pair in config.encoder_layers)
+    input_range = _INPUT_RANGES[config.encoder_input]
+    return encoders.adapt_keras_model(model, layers, image_shape, input_range)
+
+
+def _bound_options(config: Config) -> tuple[tuple[str, object], ...]:
+    """Options of the local term's bound: Deep InfoMax ranks x for each code."""
+    options = {
+        "candidates": "x",
+        "pooled": config.negatives == "all_locations",
+    }
+    accepted = bounds.BOUNDS[config.bound].options
+    return tuple((k, v) for k, v in options.items() if k in accepted)
+
+
+def build_terms(config: Config, encoder: keras.Model) -> list[Term]:
+    """The table of terms of global and local Deep InfoMax.
+
+    With two views, the features of one view meet the code of the other, both ways,
+    through the same critic at half the weight.
+    """
+    shapes = {name: output.shape for name, output in encoder.output.items()}
+    if "local" not in shapes:
+        raise ConfigError(
+            f"--encoder={config.encoder} gives no local map. Its features: "
+            f"{', '.join(shapes)}."
+        )
+    pairs = [("x", "x")] if config.views == "one" else [("x", "y"), ("y", "x")]
+    weights, terms = config.weights, []
+    options = _bound_options(config)
+    if weights.alpha > 0:
+        units = config.critic_units or _default_units(config.global_critic)
+        critic = critics.GLOBAL_CRITICS[config.global_critic](
+            units,
+            lambda width: encoders.build_trunk(
+                config.encoder, tuple(shapes["local"][1:]), width
+            ),
+        )
+        unpooled = tuple(each for each in options if each[0] != "pooled")
+        terms += _spread("global", critic, weights.alpha, pairs, config, unpooled)
+    if weights.beta > 0:
+        units = config.critic_units or _default_units(config.local_critic)
+        critic = critics.LOCAL_CRITICS[config.local_critic](units)
+        terms += _spread("local", critic, weights.beta, pairs, config, options)
+    return terms
+
+
+def _default_units(critic: str) -> int:
+    return 512 if critic.startswith("concat") else 2048
+
+
+def _spread(name, critic, weight, pairs, config, options) -> list[Term]:
+    return [
+        Term(
+            name=name if len(pairs) == 1 else f"{name}_{x}{y}",
+            x=f"{x}.local",
+            y=f"{y}.code",
+            critic=critic,
+            bound=config.bound,
+            weight=weight / len(pairs),
+            options=options,
+        )
+        for x, y in pairs
+    ]
+
+
+def build_learning_rate(config: Config, steps: int):
+    """A number, or a schedule over the run."""
+    rate, warmup = config.learning_rate, config.warmup_steps
+    if warmup >= steps:
+        raise ConfigError(f"--warmup_steps={warmup} must be below the {steps} steps.")
+    if config.schedule == "constant" and not warmup:
+        return rate
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else rate,
+        decay_steps=steps - warmup,
+        alpha=0.0 if config.schedule == "cosine" else 1.0,
+        warmup_target=rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def build_optimizer(config: Config, steps: int, clip: bool = True):
+    """Adam as configured."""
+    return keras.optimizers.Adam(
+        build_learning_rate(config, steps),
+        beta_1=config.beta_1,
+        beta_2=config.beta_2,
+        global_clipnorm=config.clip_norm if clip and config.clip_norm else None,
+    )
+
+
+def build_objective(
+    config: Config, image_shape: tuple[int, int, int], steps: int
+) -> InfoMax:
+    """The compiled objective, with every weight built. Weights follow `seed`."""
+    keras.utils.set_random_seed(config.seed)
+    encoder = build_encoder(config, image_shape)
+    gamma = config.weights.gamma
+    prior = None
+    if gamma > 0:
+        prior = PriorMatching(config.prior, gradient_penalty=config.gradient_penalty)
+    objective = InfoMax(
+        encoder,
+        build_terms(config, encoder),
+        prior=prior,
+        gamma=gamma,
+        seed=config.seed,
+        ema=config.ema,
+    )
+    objective.compile(
+        build_optimizer(config, steps),
+        prior_optimizer=build_optimizer(config, steps, clip=False) if prior else None,
+        jit_compile=config.jit_compile,
+        steps_per_execution=config.steps_per_execution,
+    )
+    return objective
+
+
+def count_steps(config: Config, images: int) -> tuple[int, int]:
+    """(steps per epoch, steps of the run).
+
+    An epoch is a pass over the data, rounded to whole executions.
+    """
+    try:
+        per_pass = count_batches(images, config.batch_size)
+    except DataError as error:
+        raise ConfigError(f"--batch_size: {error}") from error
+    execution = config.steps_per_execution
+    per_epoch = max(1, round(per_pass / execution)) * execution
+    steps = config.steps or config.epochs * per_epoch
+    if not steps:
+        raise ConfigError("give the length of the run: --steps or --epochs.")
+    if steps % execution:
+        raise ConfigError(
+            f"--steps_per_execution={execution} must divide --steps={steps}."
+        )
+    return per_epoch, steps
+
+
+def prepare_machine(config: Config) -> tf.distribute.Strategy:
+    """Precision, determinism and strategy; called once, before anything is built."""
+    policy = "float32" if config.mixed_precision == "none" else None
+    keras.config.set_dtype_policy(policy or f"mixed_{config.mixed_precision}")
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
+    if config.strategy == "none":
+        return tf.distribute.get_strategy()
+    strategy = tf.distribute.MirroredStrategy()
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise ConfigError(
+            f"--batch_size={config.batch_size} must be a multiple of the {replicas} "
+            "devices."
+        )
+    return strategy
+
+
+def checkpoint_variables(objective: InfoMax) -> list:
+    """Everything a step reads or changes, in a fixed order.
+
+    Model (with averages, step and seed states), both optimizers, and the running
+    means of the metrics, so that even the row of a divided epoch comes out the same.
+    """
+    parts = [objective.variables, objective.optimizer.variables]
+    if objective.prior is not None:
+        parts.append(objective.prior_optimizer.variables)
+    parts.append([v for metric in objective.metrics for v in metric.variables])
+    unique = {id(v): v for part in parts for v in part}
+    return list(unique.values())

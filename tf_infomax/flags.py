@@ -1,0 +1,183 @@
+"""Command-line flags: one for each field of `Config`, and how a command starts.
+
+Only the mains of the package use this module. It imports no TensorFlow, so that help
+and complaints about flags come at once.
+"""
+
+import dataclasses
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from tf_infomax.config import Config, ConfigError
+
+FLAGS = flags.FLAGS
+
+_KINDS = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    tuple: flags.DEFINE_list,
+}
+
+for _each in dataclasses.fields(Config):
+    _define = _KINDS[type(_each.default)]
+    _default = list(_each.default) if type(_each.default) is tuple else _each.default
+    _define(_each.name, _default, _each.metadata["help"])
+
+
+def config_from_flags() -> Config:
+    """The parsed flags as a checked configuration."""
+    values = {each.name: FLAGS[each.name].value for each in dataclasses.fields(Config)}
+    return Config(
+        **{
+            name: tuple(part for part in value if part) if type(value) is list else value
+            for name, value in values.items()
+        }
+    )
+
+
+def override(config: Config, given: Config) -> Config:
+    """`config` with the driver options that stand on the command line.
+
+    Raises:
+        ConfigError: if an option of the experiment itself was given another value.
+    """
+    changes = {}
+    for each in dataclasses.fields(Config):
+        name = each.name
+        if not FLAGS[name].present or name == "workdir":
+            continue
+        value, there = getattr(given, name), getattr(config, name)
+        if value != there and not each.metadata["driver"]:
+            raise ConfigError(
+                f"--{name}={value} differs from the run's {there}: what was trained "
+                "cannot be changed here."
+            )
+        changes[name] = value
+    return dataclasses.replace(config, **changes)
+
+
+def format_flags(config: Config) -> str:
+    """All options as a flagfile that repeats the experiment."""
+    return "".join(
+        f"{_format_flag(each.name, getattr(config, each.name))}\n"
+        for each in dataclasses.fields(config)
+    )
+
+
+def _format_flag(name: str, value) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    return f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
+
+
+def read_flagfile(path: Path) -> Config:
+    """The configuration that a flagfile of the format of `format_flags` describes."""
+    values = {}
+    fields = {each.name: each for each in dataclasses.fields(Config)}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, _, text = line.strip().removeprefix("--").partition("=")
+        if not line.strip() or line.startswith("#"):
+            continue
+        if name not in fields and name.removeprefix("no") in fields:
+            name, text = name.removeprefix("no"), "false"
+        if name not in fields:
+            raise ConfigError(f"{path}: unknown option {line.strip()!r}.")
+        kind = type(fields[name].default)
+        if kind is bool:
+            values[name] = text != "false"
+        elif kind is tuple:
+            values[name] = tuple(part for part in text.split(",") if part)
+        else:
+            values[name] = kind(text)
+    return Config(**values)
+
+
+def format_help(program: str, purpose: str, groups: Sequence[str] = ()) -> str:
+    """Help by group: flag, default, what it does, what it accepts."""
+    import textwrap
+
+    lines = [purpose, "", f"Usage: python -m {program} [--flagfile=FILE] [--flag=value ...]"]
+    shown = [
+        each
+        for each in dataclasses.fields(Config)
+        if not groups or each.metadata["group"] in groups
+    ]
+    group = None
+    for each in shown:
+        if each.metadata["group"] != group:
+            group = each.metadata["group"]
+            lines += ["", f"{group}:"]
+        default = _format_flag(each.name, each.default)
+        accepted = ", ".join(each.metadata["choices"])
+        text = each.metadata["help"] + (f" One of: {accepted}." if accepted else "")
+        if type(each.default) is tuple and accepted:
+            text = each.metadata["help"] + f" Of: {accepted}."
+        lines.append(f"  {default}")
+        lines += textwrap.wrap(text, 84, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines) + "\n"
+
+
+def run(main: Callable[[Config], int], program: str, purpose: str, groups=()) -> None:
+    """Parses the flags, builds the configuration and runs `main(config)`.
+
+    Bad use ends in one line on standard error and status 2, a failed run in one line
+    and status 1; `--debug` shows the traceback.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors come as exceptions
+
+    def parse(argv):
+        if {"--help", "-help", "--helpshort", "--helpfull", "-h"} & set(argv[1:]):
+            print(format_help(program, purpose, groups), end="")
+            sys.exit(0)
+        try:
+            rest = FLAGS(argv)
+        except flags.Error as error:
+            fail(_explain(error))
+        except OSError as error:
+            fail(f"flagfile: {error}")
+        if len(rest) > 1:
+            fail(f"only flags are taken (--name=value). Received: {rest[1]!r}.")
+        return rest
+
+    def start(_):
+        status = 1
+        try:
+            status = main(config_from_flags())
+        except Exception as error:
+            if FLAGS.debug:
+                raise
+            fail(*_describe(error))
+        sys.exit(status)
+
+    app.run(start, flags_parser=parse)
+
+
+def fail(message: str, status: int = 2) -> None:
+    """One line on standard error; ends the program."""
+    print(f"tf_infomax: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _explain(error: flags.Error) -> str:
+    message = str(error).strip()
+    if isinstance(error, flags.UnrecognizedFlagError):
+        known = [each.name for each in dataclasses.fields(Config)]
+        close = difflib.get_close_matches(error.flagname, [*known, "flagfile"], n=1)
+        hint = f" Did you mean --{close[0]}?" if close else " See --help."
+        return f"unknown flag --{error.flagname}.{hint}"
+    return message
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    """(message, status): bad use where the error says so, else a failed run."""
+    if isinstance(error, ConfigError) or type(error).__name__ == "DataError":
+        return str(error), 2
+    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return f"{type(error).__name__}: {first} (--debug shows where.)", 1

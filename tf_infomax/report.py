@@ -1,0 +1,110 @@
+"""Results for the eye: a table on the screen, curves, nearest neighbours."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tf_infomax.workdir import replacing
+
+_ROWS = (("trained", ""), ("random encoder", "random/"))
+
+
+def format_result(result: dict | None) -> str:
+    """Accuracy in per cent with its spread, or a dash."""
+    if result is None:
+        return "-"
+    spread = "" if result["sd"] is None else f" ± {100 * result['sd']:.1f}"
+    return f"{100 * result['mean']:.1f}{spread}"
+
+
+def print_results(results: dict, title: str) -> None:
+    """Tables of probes and of bounds, on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    probes = sorted({n.split("/")[1] for n in results if n.startswith("probe/")})
+    if probes:
+        table = Table(title=f"{title}: test accuracy, % (mean ± sd)", title_justify="left")
+        for heading in ("probe", "features of", "conv", "fc", "Y (code)"):
+            table.add_column(heading, justify="left" if "o" == heading[1] else "right")
+        for probe in probes:
+            for label, key in _ROWS:
+                cells = [
+                    format_result(results.get(f"probe/{probe}/{key}{part}"))
+                    for part in ("conv", "fc", "code")
+                ]
+                if set(cells) != {"-"}:
+                    table.add_row(probe, label, *cells)
+            pixels = results.get(f"probe/{probe}/pixels")
+            if pixels:
+                table.add_row(probe, "raw pixels", format_result(pixels), "", "")
+        console.print(table)
+    for name, result in results.items():
+        if name.startswith(("mi/", "score/")):
+            ceiling = result["ceiling"]
+            above = "no ceiling" if ceiling is None else f"ceiling {ceiling:.3f}"
+            spread = "" if result["sd"] is None else f" ± {result['sd']:.3f}"
+            console.print(
+                f"{name} ({result['bound']}, {result['n']} test batches): "
+                f"{result['mean']:.3f}{spread}, {above}",
+                highlight=False,
+            )
+    health = {n.partition("/")[2]: r["mean"] for n, r in results.items() if n.startswith("health/")}  # noqa: E501
+    if health:
+        text = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in health.items())
+        console.print(f"health of the codes: {text}", highlight=False)
+
+
+def draw_curves(rows: list[dict], ceilings: dict[str, float | None], path: Path) -> None:
+    """Bound with its ceiling, prior losses, health and online probe over the steps."""
+    from matplotlib.figure import Figure
+
+    panels = {
+        "bound": [n for n in ceilings] + [f"validation/{n}" for n in ceilings],
+        "prior matching (loss)": ["prior/encoder", "prior/discriminator"],
+        "effective rank of the codes": ["health/effective_rank"],
+        "online probe (validation accuracy)": ["probe/knn", "probe/linear"],
+    }
+    panels = {
+        title: [n for n in names if any(n in row for row in rows)]
+        for title, names in panels.items()
+    }
+    panels = {title: names for title, names in panels.items() if names}
+    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    for axes, (title, names) in zip(
+        np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True
+    ):
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            axes.plot(*zip(*points, strict=True), ".-", label=name)
+        for name, ceiling in ceilings.items() if title == "bound" else ():
+            if ceiling is not None:
+                axes.axhline(ceiling, color="0.5", ls="--", label=f"ceiling of {name}")
+        axes.set(title=title, xlabel="step")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def draw_neighbors(images: np.ndarray, neighbors: np.ndarray, path: Path) -> None:
+    """One row per query image, its nearest neighbours in code space to the right.
+
+    Args:
+        images: uint8 `[n, H, W, C]`.
+        neighbors: positions `[q, 1 + k]`, the query itself first.
+    """
+    from matplotlib.figure import Figure
+
+    rows, columns = neighbors.shape
+    figure = Figure(figsize=(0.7 * columns, 0.7 * rows + 0.5), layout="constrained")
+    for axes, index in zip(figure.subplots(rows, columns).flat, neighbors.flat, strict=True):
+        axes.imshow(images[index].squeeze(), cmap="gray" if images.shape[-1] == 1 else None)
+        axes.axis("off")
+    figure.suptitle("query | nearest in Y (L1)", fontsize="small")
+    _save(figure, path)
+
+
+def _save(figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -1,0 +1,41 @@
+"""Trains an encoder: `python -m tf_infomax.train --flagfile=configs/dim.flags`."""
+
+import sys
+
+from tf_infomax import flags
+from tf_infomax.config import Config
+
+
+def main(config: Config) -> int:
+    """Trains, or continues, the run in `config.workdir`, then evaluates it."""
+    from tf_infomax.workdir import WorkDirectory
+
+    workdir = WorkDirectory(config.workdir)
+    workdir.start(config)
+
+    from tf_infomax.experiment import load_data
+    from tf_infomax.training import Run, describe_data, tell, train
+
+    data = load_data(config)
+    tell(describe_data(data))
+    run = Run(config, workdir, data)
+    train(run)
+    if run.stopped:
+        print(
+            f"tf_infomax: stopped by {run.stopped} at step {run.step} of {run.steps}, "
+            f"saved in {workdir.checkpoint('last')}; the same command continues.",
+            file=sys.stderr,
+        )
+        return 1
+    if config.evaluate:
+        from tf_infomax.assessment import evaluate_run
+        from tf_infomax.report import print_results
+
+        if config.checkpoint == "best":
+            run.restore("best")
+        print_results(evaluate_run(run, tell), str(workdir.path))
+    return 0
+
+
+if __name__ == "__main__":
+    flags.run(main, "tf_infomax.train", __doc__)

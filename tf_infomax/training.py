@@ -1,0 +1,386 @@
+"""Training a run: Keras `fit`, resumable at any step, watched and reported."""
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax import experiment
+from tf_infomax.config import Config, ConfigError
+from tf_infomax.data.batches import make_batches, make_fixed_batches
+from tf_infomax.evaluation.features import FeatureExtractor
+from tf_infomax.evaluation.health import describe_collapse, measure_health
+from tf_infomax.evaluation.probes import score_online
+from tf_infomax.objectives import InfoMax
+from tf_infomax.workdir import (
+    WorkDirectory,
+    load_checkpoint,
+    replacing,
+    save_checkpoint,
+)
+
+_HEALTH_IMAGES = 2000
+_ONLINE_IMAGES = 5000  # labelled training images of the online probe
+
+
+class TrainingError(RuntimeError):
+    """A run that failed: what happened, what was saved, how to go on."""
+
+
+def tell(message: str) -> None:
+    """A line for the user beside the results: on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def describe_data(data: experiment.Data) -> str:
+    """One line: how many images of what size, how many are skipped, labels or not."""
+    train = data.train
+    height, width, channels = train.image_shape
+    held_out = 0 if data.validation is None else len(data.validation)
+    text = (
+        f"{len(train)} training images of {height} x {width} x {channels}, {held_out} "
+        f"for validation, {len(data.test)} for the test, "
+        f"{'labelled' if data.probe_train else 'no labels'}"
+    )
+    if train.skipped:
+        shown = ", ".join(f"{name} ({why})" for name, why in train.skipped[:3])
+        more = ", ..." if len(train.skipped) > 3 else ""
+        text += f"; skipped {len(train.skipped)} files: {shown}{more}"
+    return text
+
+
+def segments(step: int, per_epoch: int, steps: int) -> Iterator[tuple[int, int, int]]:
+    """Divides the steps left into calls of fit: (first, last, steps per epoch).
+
+    One call takes all whole epochs; what is left of an epoch that was interrupted, and
+    an incomplete last one, are calls of their own.
+    """
+    while step < steps:
+        whole = (steps - step) // per_epoch
+        if step % per_epoch == 0 and whole:
+            last, length = step + whole * per_epoch, per_epoch
+        else:
+            last = min(steps, (step // per_epoch + 1) * per_epoch)
+            length = last - step
+        yield step, last, length
+        step = last
+
+
+class Run:
+    """One run in its work directory: objective, data, state, and the loop.
+
+    Attributes:
+        step: steps done.
+        state: what a checkpoint keeps beside the variables: `best` (value of the best
+            checkpoint so far) and `seconds` (spent in training so far).
+        stopped: the name of the signal that ended training, or "".
+    """
+
+    def __init__(self, config: Config, workdir: WorkDirectory, data: experiment.Data):
+        self.config, self.workdir, self.data = config, workdir, data
+        self.strategy = experiment.prepare_machine(config)
+        self.per_epoch, self.steps = experiment.count_steps(config, len(data.train))
+        with self.strategy.scope():
+            self.objective: InfoMax = experiment.build_objective(
+                config, data.train.image_shape, self.steps
+            )
+        self.variables = experiment.checkpoint_variables(self.objective)
+        self.state = {"best": None, "seconds": 0.0}
+        self.step, self.stopped = 0, ""
+        self.rows: list[dict] = []
+        self.resumed = workdir.checkpoint("last").exists()
+        if self.resumed:
+            self.restore("last")
+
+    @property
+    def metric_variables(self) -> list:
+        return [v for metric in self.objective.metrics for v in metric.variables]
+
+    def save(self, which: str) -> None:
+        """Writes a checkpoint of this moment; refuses weights that are not finite."""
+        for variable in self.variables:
+            value = np.asarray(variable)
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                self.fail_not_finite()
+        state = {
+            **self.state,
+            "step": self.step,
+            "data": self.data.train.fingerprint(),
+        }
+        save_checkpoint(self.workdir.checkpoint(which), self.variables, state)
+
+    def restore(self, which: str) -> None:
+        """Back to the moment of a checkpoint."""
+        state = load_checkpoint(self.workdir.checkpoint(which), self.variables)
+        found = self.data.train.fingerprint()
+        if state.pop("data") != found:
+            raise ConfigError(
+                f"the images of --dataset={self.config.dataset} have changed since "
+                f"the run in {self.workdir.path} began. Choose another --workdir."
+            )
+        self.step = state.pop("step")
+        self.state = state
+        rows = self.workdir.read_metrics()
+        self.rows = [row for row in rows if row["step"] <= self.step]
+
+    def fail_not_finite(self) -> None:
+        saved = self.workdir.checkpoint("last")
+        kept = f"{saved} holds the state before" if saved.exists() else "nothing saved"
+        raise TrainingError(
+            f"the loss or a weight is no longer finite by step {self.step} ({kept}); "
+            "a new run with a lower --learning_rate or with --clip_norm may help."
+        )
+
+    def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
+        """Trains from the current step to the end, or to a signal."""
+        for first, last, length in segments(self.step, self.per_epoch, self.steps):
+            batches = make_batches(
+                self.data.train.images,
+                self.config.batch_size,
+                first,
+                last,
+                self.config.seed,
+                self.config.views,
+                self.config.augment,
+            )
+            epoch = first // self.per_epoch
+            self.objective.fit(
+                batches,
+                initial_epoch=epoch,
+                epochs=epoch + (last - first) // length,
+                steps_per_epoch=length,
+                shuffle=False,
+                verbose=0,
+                callbacks=callbacks,
+            )
+            if self.stopped:
+                return
+
+
+class Monitor(keras.callbacks.Callback):
+    """At the end of an epoch: validation bound, health, online probe, one row of all.
+
+    Rows go to metrics.jsonl and TensorBoard; a collapse is told in words.
+    """
+
+    def __init__(self, run: Run, tell):
+        super().__init__()
+        self.run, self.tell = run, tell
+        self.writer = tf.summary.create_file_writer(str(run.workdir.events))
+        self.extract = FeatureExtractor(run.objective.encoder, ["code"])
+        self.validation = self._make_validation()
+
+    def _make_validation(self):
+        run, config = self.run, self.run.config
+        held_out = run.data.validation
+        if held_out is None or len(held_out) < config.batch_size:
+            return None
+        return make_fixed_batches(
+            held_out.images, config.batch_size, run.config.views
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        run = self.run
+        if run.step % run.per_epoch and run.step < run.steps:
+            return  # stopped by a signal within the epoch
+        row = {"epoch": epoch + 1, "step": run.step}
+        row |= {name: float(value) for name, value in logs.items()}
+        if not math.isfinite(row["loss"]):
+            run.fail_not_finite()
+        if self.validation is not None:
+            values = run.objective.evaluate(self.validation, verbose=0, return_dict=True)
+            row |= {f"validation/{name}": float(v) for name, v in values.items()}
+        row |= self._look_at_codes(epoch)
+        row["seconds"] = round(run.state["seconds"], 2)
+        run.rows.append(row)
+        run.workdir.write_metrics(run.rows)
+        with self.writer.as_default():
+            for name, value in row.items():
+                if name not in ("epoch", "step"):
+                    tf.summary.scalar(name, value, step=run.step)
+        self.writer.flush()
+        self._save_best(row)
+        run.save("last")
+
+    def _look_at_codes(self, epoch: int) -> dict:
+        data, config = self.run.data, self.run.config
+        held_out = data.validation or data.test
+        codes = self.extract(held_out.images[:_HEALTH_IMAGES])["code"]
+        health = measure_health(codes)
+        for warning in describe_collapse(health, codes.shape[1]):
+            self.tell(f"warning: {warning}")
+        row = {f"health/{name}": value for name, value in health.items()}
+        due = (epoch + 1) % config.probe_every == 0 or self.run.step == self.run.steps
+        labelled = data.train.labelled and held_out.labelled
+        if config.online_probe != "none" and due and labelled:
+            train = data.train.labelled_part(_ONLINE_IMAGES)
+            chosen = held_out.labelled_part()
+            row[f"probe/{config.online_probe}"] = score_online(
+                config.online_probe,
+                self.extract(train.images)["code"],
+                train.labels,
+                self.extract(chosen.images)["code"],
+                chosen.labels,
+            )
+        return row
+
+    def _save_best(self, row: dict) -> None:
+        run, config = self.run, self.run.config
+        if config.best == "probe":
+            value = row.get(f"probe/{config.online_probe}")
+        elif self.validation is not None:
+            terms = run.objective.terms
+            value = sum(t.weight * row[f"validation/{t.name}"] for t in terms)
+        else:
+            value = None
+        if value is not None and (run.state["best"] is None or value > run.state["best"]):
+            run.state["best"] = value
+            run.save("best")
+
+
+class Keeper(keras.callbacks.Callback):
+    """Counts steps and seconds, saves checkpoints, and stops on a signal."""
+
+    def __init__(self, run: Run):
+        super().__init__()
+        self.run = run
+        self.saved_at = run.step
+        self.metric_values = None
+        if run.step % run.per_epoch:
+            self.metric_values = [v.numpy() for v in run.metric_variables]
+        self.clock = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.metric_values is not None:  # fit has just reset them
+            for variable, value in zip(
+                self.run.metric_variables, self.metric_values, strict=True
+            ):
+                variable.assign(value)
+            self.metric_values = None
+        self.clock = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        run, now = self.run, time.monotonic()
+        run.step += run.config.steps_per_execution
+        run.state["seconds"] += now - self.clock
+        self.clock = now
+        due = run.step - self.saved_at >= run.config.checkpoint_every
+        if run.stopped or (due and run.step % run.per_epoch):
+            run.save("last")
+            self.saved_at = run.step
+        if run.stopped:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.saved_at = self.run.step
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar on a terminal, lines elsewhere: steps, images/s, time left, the bound."""
+
+    def __init__(self, run: Run, style: str, line_seconds: float = 15.0):
+        super().__init__()
+        if style == "auto":
+            style = "bar" if sys.stderr.isatty() else "lines"
+        self.run, self.style, self.line_seconds = run, style, line_seconds
+        self.first_step, self.first_seconds = run.step, run.state["seconds"]
+        self.told = time.monotonic()
+        self.bar = self.task = None
+        if style == "bar":
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self.bar = Progress(
+                TextColumn("{task.completed}/{task.total}"),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+            )
+            self.task = self.bar.add_task("", total=run.steps, completed=run.step)
+            self.bar.start()
+
+    def tell(self, message: str) -> None:
+        """A line that does not disturb the bar."""
+        print_line = self.bar.console.print if self.bar else tell
+        if self.style != "none":
+            print_line(message)
+
+    def describe(self, logs: dict) -> str:
+        run = self.run
+        done = run.step - self.first_step
+        seconds = run.state["seconds"] - self.first_seconds
+        parts = []
+        if done and seconds:
+            speed = done / seconds
+            left = int((run.steps - run.step) / speed)
+            parts.append(f"{speed * run.config.batch_size:.0f} images/s")
+            parts.append(f"{left // 60}:{left % 60:02d} left")
+        for term in run.objective.terms:
+            if term.name in logs:
+                parts.append(f"{term.name} {float(logs[term.name]):.3f}")
+        return "  ".join(parts)
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        wait = 0.5 if self.bar else self.line_seconds
+        if self.style == "none" or now - self.told < wait:
+            return
+        self.told = now
+        self._show(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.run.step == self.run.steps and self.style != "none":
+            self._show(logs)
+
+    def _show(self, logs):
+        text = self.describe(logs)
+        if self.bar:
+            self.bar.update(self.task, completed=self.run.step, description=text)
+        else:
+            share = 100 * self.run.step // self.run.steps
+            tell(f"step {self.run.step}/{self.run.steps} {share}%  {text}")
+
+    def close(self):
+        if self.bar:
+            self.bar.stop()
+
+
+def train(run: Run) -> None:
+    """Trains to the end or to SIGINT / SIGTERM, whichever comes first.
+
+    Raises:
+        TrainingError: if the loss or a weight is no longer finite.
+    """
+    if run.step >= run.steps:
+        return
+    progress = Progress(run, run.config.progress)
+    if run.resumed:
+        progress.tell(f"continues at step {run.step} of {run.steps}")
+    keeper, monitor = Keeper(run), Monitor(run, progress.tell)
+    previous = {}
+
+    def stop(number, frame):
+        run.stopped = signal.Signals(number).name
+        signal.signal(number, previous[number])  # a second one ends the program
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, stop)
+    try:
+        run.fit([keeper, monitor, progress])
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        progress.close()
+    if not run.stopped:
+        _save_encoder(run.objective.encoder, run.workdir.encoder)
+
+
+def _save_encoder(encoder: keras.Model, path: Path) -> None:
+    with replacing(path) as temporary:
+        encoder.save(temporary)

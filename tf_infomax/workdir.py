@@ -1,0 +1,169 @@
+"""The work directory of a run: what lies where, and how it is written.
+
+    run.flags        the resolved options, a runnable flagfile
+    metrics.jsonl    one line per epoch
+    events/          TensorBoard
+    checkpoints/     last.npz, best.npz
+    encoder.keras    the trained encoder, for keras.models.load_model
+    results.json     what evaluation measured
+    curves.png, neighbors.png
+
+Every file is written under a temporary name and renamed, so that a kill at any moment
+leaves the old file or the new one.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tf_infomax.config import Config, ConfigError
+from tf_infomax.flags import format_flags, read_flagfile
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block succeeds."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class WorkDirectory:
+    """The files of one run.
+
+    Args:
+        path: the folder; made if missing.
+
+    Raises:
+        ConfigError: if it cannot be made or written.
+    """
+
+    def __init__(self, path: str):
+        if not path:
+            raise ConfigError("--workdir is needed: the folder of the run.")
+        self.path = Path(path)
+        self.run_flags = self.path / "run.flags"
+        self.metrics = self.path / "metrics.jsonl"
+        self.results = self.path / "results.json"
+        self.events = self.path / "events"
+        self.encoder = self.path / "encoder.keras"
+
+    def start(self, config: Config) -> None:
+        """Makes the folder, or checks that it belongs to a run of the same options."""
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".writable.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"--workdir={self.path} cannot be written: {error.strerror}."
+            ) from error
+        if self.run_flags.exists():
+            self._check_same_run(config)
+        elif self.checkpoint("last").exists():
+            raise ConfigError(
+                f"--workdir={self.path} has checkpoints but no run.flags: it is not the "
+                "folder of a run. Choose another one."
+            )
+        else:
+            with replacing(self.run_flags) as file:
+                file.write_text(format_flags(config), encoding="utf-8")
+
+    def _check_same_run(self, config: Config) -> None:
+        difference = config.difference(self.read_config())
+        if difference:
+            parts = [
+                f"--{name} is {_show(now)}, there {_show(then)}"
+                for name, (now, then) in difference.items()
+            ]
+            raise ConfigError(
+                f"--workdir={self.path} belongs to a run with other options: "
+                f"{'; '.join(parts)}. Choose another folder or the same options."
+            )
+
+    def read_config(self) -> Config:
+        """The options of the run."""
+        if not self.run_flags.is_file():
+            raise ConfigError(
+                f"--workdir={self.path} is not the folder of a run: it has no run.flags."
+            )
+        return read_flagfile(self.run_flags)
+
+    def checkpoint(self, which: str) -> Path:
+        """Path of the "last" or the "best" checkpoint."""
+        return self.path / "checkpoints" / f"{which}.npz"
+
+    def read_metrics(self) -> list[dict]:
+        """The lines of metrics.jsonl; a line cut off by a kill is left out."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def write_metrics(self, rows: list[dict]) -> None:
+        """Rewrites metrics.jsonl."""
+        with replacing(self.metrics) as file:
+            file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+
+    def read_results(self) -> dict:
+        """The flat dict of results.json; empty if there is none."""
+        if not self.results.exists():
+            return {}
+        return json.loads(self.results.read_text(encoding="utf-8"))
+
+    def write_results(self, results: dict) -> None:
+        """Writes results.json."""
+        with replacing(self.results) as file:
+            file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _show(value) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def save_checkpoint(path: Path, variables: list, state: dict) -> None:
+    """Writes the values of variables, by position, and a small JSON state."""
+    arrays = {f"v{index:05d}": np.asarray(v) for index, v in enumerate(variables)}
+    # NumPy has no bfloat16 of its own and would store it as raw bytes.
+    arrays = {
+        key: value.astype(np.float32) if value.dtype.name == "bfloat16" else value
+        for key, value in arrays.items()
+    }
+    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def load_checkpoint(path: Path, variables: list) -> dict:
+    """Assigns the stored values to the variables and returns the state.
+
+    Raises:
+        ConfigError: if the file is damaged or was made by another model.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            values = [arrays[f"v{i:05d}"] for i in range(len(arrays.files) - 1)]
+            state = json.loads(arrays["state"].tobytes())
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ConfigError(f"checkpoint {path} cannot be read: {error}") from error
+    shapes = [tuple(value.shape) for value in values]
+    expected = [tuple(variable.shape) for variable in variables]
+    if shapes != expected:
+        raise ConfigError(
+            f"checkpoint {path} was made by another model: it holds {len(shapes)} "
+            f"arrays, this one has {len(expected)} variables of other shapes."
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return state
