@@ -81,6 +81,7 @@ def assess_bounds(
     objective: InfoMax, batches, batch_size: int
 ) -> Iterator[tuple[str, dict]]:
     """Yields each term's value on batches of test images, with its ceiling."""
+
     @tf.function
     def evaluate(batch):
         seed = tf.zeros([2], tf.int64)
@@ -138,7 +139,9 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
             results[name] = result
             if name.startswith("probe/"):
                 tell(f"{name} {report.format_result(result)}")
-    health = {n.partition("/")[2]: r["mean"] for n, r in results.items() if "health" in n}
+    health = {
+        n.partition("/")[2]: r["mean"] for n, r in results.items() if "health" in n
+    }
     for warning in describe_collapse(health, encoder.output["code"].shape[-1]):
         tell(f"warning: {warning}")
     run.workdir.write_results(results)

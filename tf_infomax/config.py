@@ -22,7 +22,7 @@ class ConfigError(ValueError):
 
 @cache
 def table_names(module: str, table: str) -> tuple[str, ...]:
-    """The keys of a dict literal `table` at the top level of a module of the package."""
+    """The keys of the top-level dict literal `table` of a module of the package."""
     path = Path(__file__).parent / module
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         target = getattr(node, "target", None) or (getattr(node, "targets", [None])[0])
@@ -54,7 +54,12 @@ def option(
             continued with another value.
     """
     metadata = dict(
-        group=group, help=help, choices=choices, low=low, high=high, above=above,
+        group=group,
+        help=help,
+        choices=choices,
+        low=low,
+        high=high,
+        above=above,
         driver=driver,
     )
     return field(default=default, metadata=metadata)
@@ -89,72 +94,278 @@ _TRAIN, _MACHINE, _PROBE = "Training", "Machine", "Evaluation"
 class Config:
     """An experiment. `Config(steps=100)` is as good as a flagfile."""
 
-    workdir: str = option("", _RUN, "Folder of the run; made if missing. A second start continues.")
-    seed: int = option(0, _RUN, "Seed of weights, data order, views and prior.", low=0, high=2**31 - 1)
-    deterministic: bool = option(False, _RUN, "Only deterministic operations: the same run gives the same bits.")
-    evaluate: bool = option(True, _RUN, "Probe the encoder when training is done.", driver=True)
-    progress: str = option("auto", _RUN, "Progress as a bar, as lines, or not at all; auto: a bar on a terminal.", choices=("auto", "bar", "lines", "none"), driver=True)
+    workdir: str = option(
+        "", _RUN, "Folder of the run; made if missing. A second start continues."
+    )
+    seed: int = option(
+        0, _RUN, "Seed of weights, data order, views and prior.", low=0, high=2**31 - 1
+    )
+    deterministic: bool = option(
+        False, _RUN, "Only deterministic operations: the same run gives the same bits."
+    )
+    evaluate: bool = option(
+        True, _RUN, "Probe the encoder when training is done.", driver=True
+    )
+    progress: str = option(
+        "auto",
+        _RUN,
+        "Progress as a bar, as lines, or not at all; auto: a bar on a terminal.",
+        choices=("auto", "bar", "lines", "none"),
+        driver=True,
+    )
     debug: bool = option(False, _RUN, "Show the traceback of an error.", driver=True)
 
-    dataset: str = option("fashion_m", _READ, "fashion_m, fashion_m:SOURCE, fashion, tfds:NAME, folder:PATH or arrays:FILE.")
-    eval_dataset: str = option("", _READ, "Labelled images for the probes, if not the dataset's own: a second dataset, split into a training and a test part if it has none.")
-    image_size: int = option(0, _READ, "Side of the images in pixels; 0: as they are.", low=0, high=1024)
-    resize: str = option("crop", _READ, "crop: cut the central square, then scale; stretch: scale.", choices=("crop", "stretch"))
+    dataset: str = option(
+        "fashion_m",
+        _READ,
+        "fashion_m, fashion_m:SOURCE, fashion, tfds:NAME, folder:PATH or arrays:FILE.",
+    )
+    eval_dataset: str = option(
+        "",
+        _READ,
+        "Labelled images for the probes, if not the dataset's own: a second "
+        "dataset, split into a training and a test part if it has none.",
+    )
+    image_size: int = option(
+        0, _READ, "Side of the images in pixels; 0: as they are.", low=0, high=1024
+    )
+    resize: str = option(
+        "crop",
+        _READ,
+        "crop: cut the central square, then scale; stretch: scale.",
+        choices=("crop", "stretch"),
+    )
     labels: str = option("", _READ, ".npy file with the labels of arrays:FILE.npy.")
     train_split: str = option("train", _READ, "TFDS split to train on.")
     test_split: str = option("test", _READ, "TFDS split to test on.")
-    data_dir: str = option("", _READ, "Folder of prepared TFDS sets; empty: TFDS' default.", driver=True)
-    local_files: str = option("", _READ, "Folder with the official files of a TFDS set, to prepare it from.", driver=True)
+    data_dir: str = option(
+        "", _READ, "Folder of prepared TFDS sets; empty: TFDS' default.", driver=True
+    )
+    local_files: str = option(
+        "",
+        _READ,
+        "Folder with the official files of a TFDS set, to prepare it from.",
+        driver=True,
+    )
     download: bool = option(False, _READ, "Let TFDS use the network.", driver=True)
-    validation_fraction: float = option(0.1, _READ, "Part of the training images kept for choosing (online probe, bound); the probes of the results may use it, training does not.", low=0.0, high=0.5)
-    test_fraction: float = option(0.2, _READ, "Part kept for the test where a dataset has no test images.", above=0.0, high=0.5)
-    memory_limit_mb: int = option(4096, _READ, "Decoded images beyond this are memory-mapped from a file.", low=1, driver=True)
-    cache_dir: str = option("~/.cache/tf_infomax", _READ, "Folder of these files.", driver=True)
+    validation_fraction: float = option(
+        0.1,
+        _READ,
+        "Part of the training images kept for choosing (online probe, bound); the "
+        "probes of the results may use it, training does not.",
+        low=0.0,
+        high=0.5,
+    )
+    test_fraction: float = option(
+        0.2,
+        _READ,
+        "Part kept for the test where a dataset has no test images.",
+        above=0.0,
+        high=0.5,
+    )
+    memory_limit_mb: int = option(
+        4096,
+        _READ,
+        "Decoded images beyond this are memory-mapped from a file.",
+        low=1,
+        driver=True,
+    )
+    cache_dir: str = option(
+        "~/.cache/tf_infomax", _READ, "Folder of these files.", driver=True
+    )
 
-    augment: tuple[str, ...] = option((), _VIEW, "Augmentations, comma-separated.", choices=table_names("data/views.py", "AUGMENTATIONS"))
-    views: str = option("one", _VIEW, "one: local and global features of one view; two: across two augmented views.", choices=("one", "two"))
+    augment: tuple[str, ...] = option(
+        (),
+        _VIEW,
+        "Augmentations, comma-separated.",
+        choices=table_names("data/views.py", "AUGMENTATIONS"),
+    )
+    views: str = option(
+        "one",
+        _VIEW,
+        "one: local and global features of one view; two: across two augmented views.",
+        choices=("one", "two"),
+    )
 
-    encoder: str = option("basic32x32", _MODEL, f"{', '.join(table_names('encoders/__init__.py', 'ENCODERS'))}, or keras:FILE.keras.")
+    encoder: str = option(
+        "basic32x32",
+        _MODEL,
+        f"{', '.join(table_names('encoders/__init__.py', 'ENCODERS'))}, or "
+        "keras:FILE.keras.",
+    )
     code_size: int = option(64, _MODEL, "Numbers in the code Y.", low=1, high=65536)
-    encoder_layers: tuple[str, ...] = option((), _MODEL, "Layers of keras:FILE, as local=NAME,code=NAME[,conv=NAME][,fc=NAME].")
-    encoder_input: str = option("0_255", _MODEL, "What keras:FILE expects pixels to be.", choices=("0_255", "0_1", "-1_1"))
+    encoder_layers: tuple[str, ...] = option(
+        (),
+        _MODEL,
+        "Layers of keras:FILE, as local=NAME,code=NAME[,conv=NAME][,fc=NAME].",
+    )
+    encoder_input: str = option(
+        "0_255",
+        _MODEL,
+        "What keras:FILE expects pixels to be.",
+        choices=("0_255", "0_1", "-1_1"),
+    )
 
-    objective: str = option("dim_local", _OBJECTIVE, "Preset of alpha, beta and gamma.", choices=tuple(PRESETS))
-    alpha: float = option(-1.0, _OBJECTIVE, "Weight of the global term; -1: the preset's.", low=-1.0)
-    beta: float = option(-1.0, _OBJECTIVE, "Weight of the local term; -1: the preset's.", low=-1.0)
-    gamma: float = option(-1.0, _OBJECTIVE, "Weight of the prior term; -1: the preset's.", low=-1.0)
-    bound: str = option("info_nce", _OBJECTIVE, "What the terms maximize.", choices=table_names("bounds.py", "BOUNDS"))
-    negatives: str = option("all_locations", _OBJECTIVE, "Negatives of the local term for info_nce and dv: other images at all locations, or at the same one.", choices=("all_locations", "same_location"))
-    local_critic: str = option("encode_and_dot", _OBJECTIVE, "Critic of the local term.", choices=table_names(_CRITICS, "LOCAL_CRITICS"))
-    global_critic: str = option("concat_mlp", _OBJECTIVE, "Critic of the global term.", choices=table_names(_CRITICS, "GLOBAL_CRITICS"))
-    critic_units: int = option(0, _OBJECTIVE, "Width of the critics; 0: the paper's (2048 for dot products, 512 for the others).", low=0, high=16384)
-    prior: str = option("uniform", _OBJECTIVE, "Distribution to match the code to.", choices=table_names("priors.py", "PRIORS"))
-    gradient_penalty: float = option(1.0, _OBJECTIVE, "Weight of the prior discriminator's gradient penalty.", low=0.0)
+    objective: str = option(
+        "dim_local",
+        _OBJECTIVE,
+        "Preset of alpha, beta and gamma.",
+        choices=tuple(PRESETS),
+    )
+    alpha: float = option(
+        -1.0, _OBJECTIVE, "Weight of the global term; -1: the preset's.", low=-1.0
+    )
+    beta: float = option(
+        -1.0, _OBJECTIVE, "Weight of the local term; -1: the preset's.", low=-1.0
+    )
+    gamma: float = option(
+        -1.0, _OBJECTIVE, "Weight of the prior term; -1: the preset's.", low=-1.0
+    )
+    bound: str = option(
+        "info_nce",
+        _OBJECTIVE,
+        "What the terms maximize.",
+        choices=table_names("bounds.py", "BOUNDS"),
+    )
+    negatives: str = option(
+        "all_locations",
+        _OBJECTIVE,
+        "Negatives of the local term for info_nce and dv: other images at all "
+        "locations, or at the same one.",
+        choices=("all_locations", "same_location"),
+    )
+    local_critic: str = option(
+        "encode_and_dot",
+        _OBJECTIVE,
+        "Critic of the local term.",
+        choices=table_names(_CRITICS, "LOCAL_CRITICS"),
+    )
+    global_critic: str = option(
+        "concat_mlp",
+        _OBJECTIVE,
+        "Critic of the global term.",
+        choices=table_names(_CRITICS, "GLOBAL_CRITICS"),
+    )
+    critic_units: int = option(
+        0,
+        _OBJECTIVE,
+        "Width of the critics; 0: the paper's (2048 for dot products, 512 for the "
+        "others).",
+        low=0,
+        high=16384,
+    )
+    prior: str = option(
+        "uniform",
+        _OBJECTIVE,
+        "Distribution to match the code to.",
+        choices=table_names("priors.py", "PRIORS"),
+    )
+    gradient_penalty: float = option(
+        1.0,
+        _OBJECTIVE,
+        "Weight of the prior discriminator's gradient penalty.",
+        low=0.0,
+    )
 
     steps: int = option(0, _TRAIN, "Training steps. Give this or epochs.", low=0)
-    epochs: int = option(0, _TRAIN, "Passes over the training images. Give this or steps.", low=0)
+    epochs: int = option(
+        0, _TRAIN, "Passes over the training images. Give this or steps.", low=0
+    )
     batch_size: int = option(64, _TRAIN, "Images per step, over all devices.", low=2)
-    learning_rate: float = option(1e-4, _TRAIN, "Adam's step size, at its highest.", above=0.0)
-    beta_1: float = option(0.9, _TRAIN, "Adam's decay of the mean (0.5 in the authors' framework).", low=0.0, high=0.9999)
-    beta_2: float = option(0.999, _TRAIN, "Adam's decay of the square.", low=0.0, high=0.99999)
-    schedule: str = option("constant", _TRAIN, "Learning rate over the run; cosine falls to 0.", choices=("constant", "cosine"))
+    learning_rate: float = option(
+        1e-4, _TRAIN, "Adam's step size, at its highest.", above=0.0
+    )
+    beta_1: float = option(
+        0.9,
+        _TRAIN,
+        "Adam's decay of the mean (0.5 in the authors' framework).",
+        low=0.0,
+        high=0.9999,
+    )
+    beta_2: float = option(
+        0.999, _TRAIN, "Adam's decay of the square.", low=0.0, high=0.99999
+    )
+    schedule: str = option(
+        "constant",
+        _TRAIN,
+        "Learning rate over the run; cosine falls to 0.",
+        choices=("constant", "cosine"),
+    )
     warmup_steps: int = option(0, _TRAIN, "Steps of linear warm-up.", low=0)
-    clip_norm: float = option(0.0, _TRAIN, "Largest norm of the gradient; 0: no limit.", low=0.0)
-    ema: float = option(0.0, _TRAIN, "Decay of an average of the encoder's weights, which is then the one evaluated; 0: none.", low=0.0, high=0.999999)
-    checkpoint_every: int = option(500, _TRAIN, "Steps between checkpoints (besides the end of each epoch).", low=1, driver=True)
-    online_probe: str = option("knn", _TRAIN, "Probe on the validation images during training.", choices=("knn", "linear", "none"))
+    clip_norm: float = option(
+        0.0, _TRAIN, "Largest norm of the gradient; 0: no limit.", low=0.0
+    )
+    ema: float = option(
+        0.0,
+        _TRAIN,
+        "Decay of an average of the encoder's weights, which is then the one "
+        "evaluated; 0: none.",
+        low=0.0,
+        high=0.999999,
+    )
+    checkpoint_every: int = option(
+        500,
+        _TRAIN,
+        "Steps between checkpoints (besides the end of each epoch).",
+        low=1,
+        driver=True,
+    )
+    online_probe: str = option(
+        "knn",
+        _TRAIN,
+        "Probe on the validation images during training.",
+        choices=("knn", "linear", "none"),
+    )
     probe_every: int = option(1, _TRAIN, "Epochs between online probes.", low=1)
-    best: str = option("probe", _TRAIN, "What chooses the best checkpoint: the online probe or the bound on validation images.", choices=("probe", "bound"))
+    best: str = option(
+        "probe",
+        _TRAIN,
+        "What chooses the best checkpoint: the online probe or the bound on "
+        "validation images.",
+        choices=("probe", "bound"),
+    )
 
-    strategy: str = option("none", _MACHINE, "mirrored: all GPUs of this machine.", choices=("none", "mirrored"))
-    mixed_precision: str = option("none", _MACHINE, "Precision of the layers (scores and losses stay float32).", choices=("none", "float16", "bfloat16"))
+    strategy: str = option(
+        "none",
+        _MACHINE,
+        "mirrored: all GPUs of this machine.",
+        choices=("none", "mirrored"),
+    )
+    mixed_precision: str = option(
+        "none",
+        _MACHINE,
+        "Precision of the layers (scores and losses stay float32).",
+        choices=("none", "float16", "bfloat16"),
+    )
     jit_compile: bool = option(False, _MACHINE, "Compile the step with XLA.")
-    steps_per_execution: int = option(1, _MACHINE, "Steps per call into the graph.", low=1)
+    steps_per_execution: int = option(
+        1, _MACHINE, "Steps per call into the graph.", low=1
+    )
 
-    checkpoint: str = option("last", _PROBE, "Which checkpoint to evaluate.", choices=("last", "best"), driver=True)
-    probes: tuple[str, ...] = option(("linear", "mlp"), _PROBE, "Probes on conv, fc and code.", choices=table_names("evaluation/probes.py", "PROBES"), driver=True)
-    probe_seeds: int = option(3, _PROBE, "Repetitions of each probe.", low=1, driver=True)
-    probe_images: int = option(0, _PROBE, "Most labelled training images for the probes; 0: all.", low=0, driver=True)
+    checkpoint: str = option(
+        "last",
+        _PROBE,
+        "Which checkpoint to evaluate.",
+        choices=("last", "best"),
+        driver=True,
+    )
+    probes: tuple[str, ...] = option(
+        ("linear", "mlp"),
+        _PROBE,
+        "Probes on conv, fc and code.",
+        choices=table_names("evaluation/probes.py", "PROBES"),
+        driver=True,
+    )
+    probe_seeds: int = option(
+        3, _PROBE, "Repetitions of each probe.", low=1, driver=True
+    )
+    probe_images: int = option(
+        0,
+        _PROBE,
+        "Most labelled training images for the probes; 0: all.",
+        low=0,
+        driver=True,
+    )
 
     def __post_init__(self):
         for each in dataclasses.fields(self):

@@ -17,6 +17,7 @@ def main(given: Config) -> int:
     which = config.checkpoint
     if not workdir.checkpoint(which).exists():
         raise ConfigError(f"--workdir={workdir.path} has no checkpoint {which!r} yet.")
+    flags.load_tensorflow()
 
     from tf_infomax.assessment import evaluate_run
     from tf_infomax.experiment import load_data
@@ -32,4 +33,6 @@ def main(given: Config) -> int:
 
 
 if __name__ == "__main__":
-    flags.run(main, "tf_infomax.evaluate", __doc__, groups=("Run", "Data", "Evaluation"))
+    flags.run(
+        main, "tf_infomax.evaluate", __doc__, groups=("Run", "Data", "Evaluation")
+    )

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def config_from_flags() -> Config:
     values = {each.name: FLAGS[each.name].value for each in dataclasses.fields(Config)}
     return Config(
         **{
-            name: tuple(part for part in value if part) if type(value) is list else value
+            name: tuple(part for part in value if part)
+            if type(value) is list
+            else value
             for name, value in values.items()
         }
     )
@@ -103,7 +106,11 @@ def format_help(program: str, purpose: str, groups: Sequence[str] = ()) -> str:
     """Help by group: flag, default, what it does, what it accepts."""
     import textwrap
 
-    lines = [purpose, "", f"Usage: python -m {program} [--flagfile=FILE] [--flag=value ...]"]
+    lines = [
+        purpose,
+        "",
+        f"Usage: python -m {program} [--flagfile=FILE] [--flag=value ...]",
+    ]
     shown = [
         each
         for each in dataclasses.fields(Config)
@@ -120,7 +127,9 @@ def format_help(program: str, purpose: str, groups: Sequence[str] = ()) -> str:
         if type(each.default) is tuple and accepted:
             text = each.metadata["help"] + f" Of: {accepted}."
         lines.append(f"  {default}")
-        lines += textwrap.wrap(text, 84, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lines += textwrap.wrap(
+            text, 84, initial_indent=" " * 6, subsequent_indent=" " * 6
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -157,6 +166,26 @@ def run(main: Callable[[Config], int], program: str, purpose: str, groups=()) ->
         sys.exit(status)
 
     app.run(start, flags_parser=parse)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without the lines it prints on every start.
+
+    They go to the process's standard error before any setting can stop them; if the
+    import fails they are shown.
+    """
+    with tempfile.TemporaryFile() as log:
+        saved = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            log.seek(0)
+            os.write(saved, log.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def fail(message: str, status: int = 2) -> None:

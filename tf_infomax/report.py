@@ -25,9 +25,11 @@ def print_results(results: dict, title: str) -> None:
     console = Console()
     probes = sorted({n.split("/")[1] for n in results if n.startswith("probe/")})
     if probes:
-        table = Table(title=f"{title}: test accuracy, % (mean ± sd)", title_justify="left")
+        table = Table(
+            title=f"{title}: test accuracy, % (mean ± sd)", title_justify="left"
+        )
         for heading in ("probe", "features of", "conv", "fc", "Y (code)"):
-            table.add_column(heading, justify="left" if "o" == heading[1] else "right")
+            table.add_column(heading, justify="left" if heading[1] == "o" else "right")
         for probe in probes:
             for label, key in _ROWS:
                 cells = [
@@ -50,13 +52,19 @@ def print_results(results: dict, title: str) -> None:
                 f"{result['mean']:.3f}{spread}, {above}",
                 highlight=False,
             )
-    health = {n.partition("/")[2]: r["mean"] for n, r in results.items() if n.startswith("health/")}  # noqa: E501
+    health = {
+        n.partition("/")[2]: r["mean"]
+        for n, r in results.items()
+        if n.startswith("health/")
+    }
     if health:
         text = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in health.items())
         console.print(f"health of the codes: {text}", highlight=False)
 
 
-def draw_curves(rows: list[dict], ceilings: dict[str, float | None], path: Path) -> None:
+def draw_curves(
+    rows: list[dict], ceilings: dict[str, float | None], path: Path
+) -> None:
     """Bound with its ceiling, prior losses, health and online probe over the steps."""
     from matplotlib.figure import Figure
 
@@ -98,8 +106,12 @@ def draw_neighbors(images: np.ndarray, neighbors: np.ndarray, path: Path) -> Non
 
     rows, columns = neighbors.shape
     figure = Figure(figsize=(0.7 * columns, 0.7 * rows + 0.5), layout="constrained")
-    for axes, index in zip(figure.subplots(rows, columns).flat, neighbors.flat, strict=True):
-        axes.imshow(images[index].squeeze(), cmap="gray" if images.shape[-1] == 1 else None)
+    for axes, index in zip(
+        figure.subplots(rows, columns).flat, neighbors.flat, strict=True
+    ):
+        axes.imshow(
+            images[index].squeeze(), cmap="gray" if images.shape[-1] == 1 else None
+        )
         axes.axis("off")
     figure.suptitle("query | nearest in Y (L1)", fontsize="small")
     _save(figure, path)

@@ -12,6 +12,7 @@ def main(config: Config) -> int:
 
     workdir = WorkDirectory(config.workdir)
     workdir.start(config)
+    flags.load_tensorflow()
 
     from tf_infomax.experiment import load_data
     from tf_infomax.training import Run, describe_data, tell, train

@@ -181,9 +181,7 @@ class Monitor(keras.callbacks.Callback):
         held_out = run.data.validation
         if held_out is None or len(held_out) < config.batch_size:
             return None
-        return make_fixed_batches(
-            held_out.images, config.batch_size, run.config.views
-        )
+        return make_fixed_batches(held_out.images, config.batch_size, run.config.views)
 
     def on_epoch_end(self, epoch, logs=None):
         run = self.run
@@ -194,7 +192,9 @@ class Monitor(keras.callbacks.Callback):
         if not math.isfinite(row["loss"]):
             run.fail_not_finite()
         if self.validation is not None:
-            values = run.objective.evaluate(self.validation, verbose=0, return_dict=True)
+            values = run.objective.evaluate(
+                self.validation, verbose=0, return_dict=True
+            )
             row |= {f"validation/{name}": float(v) for name, v in values.items()}
         row |= self._look_at_codes(epoch)
         row["seconds"] = round(run.state["seconds"], 2)
@@ -239,7 +239,9 @@ class Monitor(keras.callbacks.Callback):
             value = sum(t.weight * row[f"validation/{t.name}"] for t in terms)
         else:
             value = None
-        if value is not None and (run.state["best"] is None or value > run.state["best"]):
+        if value is not None and (
+            run.state["best"] is None or value > run.state["best"]
+        ):
             run.state["best"] = value
             run.save("best")
 

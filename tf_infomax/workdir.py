@@ -73,7 +73,7 @@ class WorkDirectory:
             self._check_same_run(config)
         elif self.checkpoint("last").exists():
             raise ConfigError(
-                f"--workdir={self.path} has checkpoints but no run.flags: it is not the "
+                f"--workdir={self.path} has checkpoints but no run.flags: not the "
                 "folder of a run. Choose another one."
             )
         else:
@@ -96,7 +96,7 @@ class WorkDirectory:
         """The options of the run."""
         if not self.run_flags.is_file():
             raise ConfigError(
-                f"--workdir={self.path} is not the folder of a run: it has no run.flags."
+                f"--workdir={self.path} is no folder of a run: it has no run.flags."
             )
         return read_flagfile(self.run_flags)
 

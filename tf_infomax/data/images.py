@@ -45,7 +45,10 @@ class ImageSet:
     @property
     def labelled(self) -> bool:
         """Whether there are labels of at least two classes."""
-        return self.labels is not None and len(np.unique(self.labels[self.labels >= 0])) > 1
+        return (
+            self.labels is not None
+            and len(np.unique(self.labels[self.labels >= 0])) > 1
+        )
 
     def select(self, indices: np.ndarray) -> "ImageSet":
         """The examples at these positions."""

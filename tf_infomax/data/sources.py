@@ -167,7 +167,9 @@ def _make_image_set(images, labels, path: Path) -> ImageSet:
     try:
         images = convert_to_uint8(images[..., None] if images.ndim == 3 else images)
         if labels is not None:
-            labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+            labels = (
+                labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+            )
             labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
         return ImageSet(images, labels)
     except DataError as error:
@@ -210,7 +212,9 @@ def read_folder(argument: str, options: ReadOptions) -> Splits:
     if not root.is_dir():
         raise DataError(f"no such folder: {argument!r} (dataset folder:PATH).")
     if not options.image_size:
-        raise DataError("a folder of images needs a size to resize them to: image_size.")
+        raise DataError(
+            "a folder of images needs a size to resize them to: image_size."
+        )
     files = sorted(
         path
         for path in root.rglob("*")
@@ -252,7 +256,9 @@ def _decode_files(files: list[Path], names: list[str], options: ReadOptions):
         images = np.empty(shape, np.uint8)
         kept, skipped = _decode_into(images, files, names, options)
         return images[: len(kept)], kept, skipped
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    stats = [
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files
+    ]
     key = json.dumps([stats, side, options.resize])
     stem = hashlib.sha256(key.encode()).hexdigest()[:24]
     cache = Path(options.cache_dir).expanduser()

@@ -21,7 +21,11 @@ class FeatureExtractor:
     ):
         self.batch_size = batch_size
 
-        @tf.function(input_signature=[tf.TensorSpec((batch_size, *encoder.input.shape[1:]), tf.uint8)])
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((batch_size, *encoder.input.shape[1:]), tf.uint8)
+            ]
+        )
         def extract(images):
             features = encoder(images, training=False)
             flat = {n: tf.reshape(features[n], [batch_size, -1]) for n in names}

@@ -34,7 +34,7 @@ def describe_collapse(health: dict[str, float], code_size: int) -> list[str]:
     warnings = []
     if health["std_mean"] < 1e-3:
         warnings.append(
-            f"the codes hardly vary (mean standard deviation {health['std_mean']:.2g}): "
+            f"the codes hardly vary (mean deviation {health['std_mean']:.2g}): "
             "the encoder gives nearly the same code for every image"
         )
     elif health["mean_cosine"] > 0.99:

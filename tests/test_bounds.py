@@ -1,0 +1,326 @@
+"""Laws and truths of the bounds, and the public bugs they must not have."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import logsumexp
+
+from tf_infomax import bounds
+from tf_infomax.bounds import BOUNDS
+
+RHO = 0.6  # of the bivariate Gaussian of the closed forms
+
+
+def value(name, scores, **options):
+    return BOUNDS[name].function(tf.constant(scores), **options).numpy()
+
+
+@pytest.fixture
+def scores(rng):
+    return rng.normal(size=(5, 6, 6)).astype(np.float32)
+
+
+def log_ratio(x, y, rho=RHO):
+    """log p(x, y) / (p(x) p(y)) of the standard bivariate Gaussian."""
+    v = 1 - rho**2
+    return -0.5 * np.log(v) - (rho**2 * (x**2 + y**2) - 2 * rho * x * y) / (2 * v)
+
+
+def gaussian_log_ratios(n, rho=RHO, seed=0):
+    """The optimal critic's scores of n pairs against each other."""
+    draws = np.random.default_rng(seed).normal(size=(2, n))
+    x, y = draws[0], rho * draws[0] + np.sqrt(1 - rho**2) * draws[1]
+    return log_ratio(x[:, None], y[None, :], rho).astype(np.float32)
+
+
+# What each bound attains at its optimal critic, a function of u = log p/q.
+MI = -0.5 * math.log(1 - RHO**2)
+TRUTHS = {
+    "dv": (lambda u: u + 3.0, MI),
+    "nwj": (lambda u: u + 1.0, MI),
+    "reverse_kl": (
+        lambda u: u,
+        RHO**2 / (1 - RHO**2) + 0.5 * math.log(1 - RHO**2),
+    ),
+    "squared_hellinger": (
+        lambda u: u / 2,
+        2 - 2 * (1 - RHO**2) ** 0.25 / (1 - RHO**2 / 4) ** 0.5,
+    ),
+    "pearson_chi2": (lambda u: 2 * (np.exp(u) - 1), RHO**2 / (1 - RHO**2)),
+}
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_optimal_critic_attains_the_closed_form(name):
+    critic, truth = TRUTHS[name]
+    values = [
+        value(name, critic(gaussian_log_ratios(1500, seed=s))) for s in range(6)
+    ]
+    standard_error = np.std(values, ddof=1) / np.sqrt(len(values))
+    assert abs(np.mean(values) - truth) < max(4 * standard_error, 0.01)
+
+
+def test_jsd_attains_twice_the_jensen_shannon_divergence():
+    # By numerical integration on a grid, independent of any sampling.
+    grid = np.linspace(-7, 7, 801)
+    x, y = np.meshgrid(grid, grid, indexing="ij")
+    q = np.exp(-(x**2 + y**2) / 2) / (2 * np.pi)
+    u = log_ratio(x, y)
+    p = q * np.exp(u)
+    m = (p + q) / 2
+    integrand = p * np.log(np.maximum(p, 1e-300) / m) + q * np.log(q / m)
+    truth = integrand.sum() * (grid[1] - grid[0]) ** 2
+    values = [value("jsd", gaussian_log_ratios(1500, seed=s)) for s in range(6)]
+    assert np.mean(values) == pytest.approx(truth, abs=0.01)
+
+
+def test_info_nce_with_the_optimal_critic_is_just_below_the_truth():
+    values = [value("info_nce", gaussian_log_ratios(1500, seed=s)) for s in range(6)]
+    assert MI - 0.03 < np.mean(values) < MI + 0.01
+
+
+@pytest.mark.parametrize("name", ["dv", "nwj", "info_nce"])
+def test_suboptimal_critics_give_less(name):
+    critic = TRUTHS.get(name, (lambda u: u, None))[0]
+    u = gaussian_log_ratios(1500)
+    assert value(name, critic(0.3 * u)) < value(name, critic(u))
+
+
+def test_tensorflow_probability_agrees(scores):
+    from tensorflow_probability import vi
+
+    u = tf.constant(scores[0])
+    np.testing.assert_allclose(
+        value("info_nce", scores[0]),
+        vi.mutual_information.lower_bound_info_nce(u).numpy(),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        value("nwj", scores[0]),
+        vi.mutual_information.lower_bound_nguyen_wainwright_jordan(u).numpy(),
+        rtol=1e-5,
+    )
+
+
+AT_ZERO = {"nwj": -1 / math.e, "gan": -2 * math.log(2)}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_zero_scores(name):
+    zeros = np.zeros((4, 4), np.float32)
+    assert value(name, zeros) == pytest.approx(AT_ZERO.get(name, 0.0), abs=1e-6)
+
+
+def test_nwj_is_zero_at_all_one_scores():
+    assert value("nwj", np.ones((4, 4), np.float32)) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_permuting_the_pairs_changes_nothing(name, scores, rng):
+    order = rng.permutation(6)
+    permuted = scores[:, order][:, :, order]
+    np.testing.assert_allclose(value(name, permuted), value(name, scores), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dv", "info_nce"])
+def test_adding_a_constant_changes_nothing(name, scores):
+    shifted = value(name, scores + 7.0)
+    np.testing.assert_allclose(shifted, value(name, scores), atol=1e-5)
+
+
+@pytest.mark.parametrize("candidates", ["x", "y"])
+def test_info_nce_ignores_shifts_common_to_the_candidates(candidates, scores, rng):
+    shift = rng.normal(size=(6, 1)).astype(np.float32)
+    shift = shift if candidates == "y" else shift.T
+    np.testing.assert_allclose(
+        value("info_nce", scores + shift, candidates=candidates),
+        value("info_nce", scores, candidates=candidates),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("n", [2, 16])
+def test_ceiling_is_reached_and_not_passed(name, n, rng):
+    ceiling = BOUNDS[name].ceiling(n)
+    if math.isinf(ceiling):
+        assert value(name, 50 * np.eye(n, dtype=np.float32)) > value(name, np.eye(n))
+        return
+    perfect = np.where(np.eye(n), 1.0, -1.0).astype(np.float32)
+    assert max(value(name, s * perfect) for s in (6.0, 20.0)) > ceiling - 0.01
+    for scale in (0.1, 1.0, 10.0, 1e4):
+        u = scale * rng.normal(size=(n, n)).astype(np.float32)
+        assert value(name, u) <= ceiling + 1e-5
+        assert value(name, scale * perfect) <= ceiling + 1e-5
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_leading_axes_are_a_loop(name, rng):
+    u = rng.normal(size=(2, 3, 5, 5)).astype(np.float32)
+    looped = [[value(name, block) for block in row] for row in u]
+    np.testing.assert_allclose(value(name, u), looped, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("pattern", ["positive", "negative", "mixed"])
+def test_huge_scores_are_finite_in_value_and_gradient(name, pattern, rng):
+    u = {
+        "positive": np.full((4, 4), 1e4),
+        "negative": np.full((4, 4), -1e4),
+        "mixed": rng.choice([-1e4, 1e4], (4, 4)),
+    }[pattern]
+    u = tf.constant(u, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(u)
+        result = BOUNDS[name].function(u)
+    assert np.isfinite(result.numpy())
+    assert np.isfinite(tape.gradient(result, u).numpy()).all()
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_half_precision_is_computed_in_float32(name, dtype, scores):
+    rounded = tf.cast(scores, dtype)
+    result = BOUNDS[name].function(rounded)
+    assert result.dtype == tf.float32
+    expected = BOUNDS[name].function(tf.cast(rounded, tf.float32))
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_gradient_raises_positives_and_lowers_negatives(name):
+    u = tf.zeros((5, 5))
+    with tf.GradientTape() as tape:
+        tape.watch(u)
+        result = BOUNDS[name].function(u)
+    gradient = tape.gradient(result, u).numpy()
+    off_diagonal = gradient[~np.eye(5, dtype=bool)]
+    assert (np.diag(gradient) > 0).all()
+    assert (off_diagonal < 0).all()
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_same_under_a_graph_and_under_xla(name, scores):
+    function = BOUNDS[name].function
+    for jit in (False, True):
+        compiled = tf.function(function, jit_compile=jit)(tf.constant(scores))
+        np.testing.assert_allclose(compiled, function(scores), rtol=2e-5, atol=1e-6)
+
+
+def official_info_nce(u):
+    """The released program's loss with a proper mask: all N L candidates written out.
+
+    Follows rdevon/DIM `cortex_DIM/functions/dim_losses.py`, `infonce_loss`.
+    """
+    locations, n, _ = u.shape
+    total = 0.0
+    for j in range(n):
+        negatives = [u[k, i, j] for k in range(locations) for i in range(n) if i != j]
+        for k in range(locations):
+            total += u[k, j, j] - logsumexp([u[k, j, j], *negatives])
+    return total / (n * locations)
+
+
+def test_pooled_info_nce_is_the_released_loss_with_a_proper_mask(scores):
+    result = value("info_nce", scores, candidates="x", pooled=True)
+    assert result.shape == (5,)
+    candidates = 1 + 5 * (6 - 1)
+    expected = official_info_nce(scores.astype(np.float64)) + math.log(candidates)
+    assert result.mean() == pytest.approx(expected, abs=1e-5)
+
+
+def test_pooled_info_nce_at_zero_scores_is_log_of_all_candidates():
+    # N = L = 64: the released loss is log(4033.003) because it leaves e^-10 per
+    # self-pair in the denominator; with a proper mask it is log 4033.
+    n = locations = 64
+    zeros = tf.zeros((locations, n, n))
+    assert value("info_nce", zeros, candidates="x", pooled=True).max() < 1e-6
+    with_self_pairs = math.log(1 + (n - 1) * locations + locations * math.exp(-10))
+    assert with_self_pairs == pytest.approx(8.3023, abs=1e-4)
+    assert math.log(1 + (n - 1) * locations) < with_self_pairs
+
+
+def test_pooled_dv_takes_one_mean_over_all_locations(scores):
+    result = value("dv", scores, pooled=True)
+    off_diagonal = scores[:, ~np.eye(6, dtype=bool)].astype(np.float64)
+    positive = np.diagonal(scores, axis1=1, axis2=2).mean(axis=1)
+    expected = positive - logsumexp(off_diagonal) + math.log(off_diagonal.size)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+def test_bug_dv_mask_broadcasting(scores):
+    """rdevon/DIM multiplies [N, N, 1] by an [N, N] mask: a mean over [N, N, N]."""
+    n = 6
+    u = scores[0].astype(np.float64)
+    broken_positive = (u[..., None] * np.eye(n)[None]).sum() / n
+    right = np.diag(u).mean()
+    assert abs(broken_positive - right) > 0.5
+    off_diagonal = u[~np.eye(n, dtype=bool)]
+    expected = right - logsumexp(off_diagonal) + math.log(n * (n - 1))
+    assert value("dv", scores[0]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dv", "nwj", "reverse_kl", "squared_hellinger"])
+def test_bug_minus_ten_mask(name):
+    """Masks of -10 count as negatives as soon as true negatives are lower."""
+    u = np.where(np.eye(4), 0.0, -30.0).astype(np.float32)
+    moved = np.where(np.eye(4), 5.0, -30.0).astype(np.float32)
+    with tf.GradientTape() as tape:
+        scores = tf.constant(u)
+        tape.watch(scores)
+        result = bounds._log_mean_exp_negatives(scores)
+    assert result.numpy() == pytest.approx(-30.0)
+    assert np.diag(tape.gradient(result, scores)).sum() == 0.0
+    positive_part = {"dv": 5.0, "nwj": 5.0}.get(name)
+    change = value(name, moved) - value(name, u)
+    if positive_part is not None:
+        assert change == pytest.approx(positive_part, abs=1e-4)
+    else:
+        assert change == pytest.approx(1 - math.exp(-5.0), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_self_pairs_are_not_negatives(name):
+    """Doubling the scores of the self-pairs only changes the positive part."""
+    u = np.zeros((4, 4), np.float32)
+    raised = u + 3 * np.eye(4, dtype=np.float32)
+    negatives = {
+        "dv": bounds._log_mean_exp_negatives,
+        "info_nce": bounds._log_mean_exp_negatives,
+    }.get(name, lambda s: bounds._mean_negatives(tf.nn.softplus(s)))
+    np.testing.assert_allclose(negatives(tf.constant(raised)), negatives(tf.constant(u)))
+
+
+def test_bug_x2_sign():
+    """rdevon/DIM's X2 has E_q[-(|u| + 1)^2 / 2]: training it diverges."""
+    u = gaussian_log_ratios(300)
+    values = [value("pearson_chi2", s * 2 * (np.exp(u) - 1)) for s in (1.0, 10, 100)]
+    assert values[0] > values[1] > values[2]  # unbounded growth is punished
+
+
+def test_bug_swapped_dv_and_jsd(scores):
+    """A port returned each for the other: at large positives they differ in kind."""
+    confident = 40 * np.eye(6, dtype=np.float32)
+    assert value("jsd", confident) <= 2 * math.log(2) + 1e-6
+    assert value("dv", confident) > 30
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 1), (2, 3, 2)])
+def test_score_matrices_that_are_none_are_refused(shape):
+    with pytest.raises(ValueError, match=r"\[\.\.\., N, N\].*Received"):
+        bounds.info_nce(tf.zeros(shape))
+
+
+def test_info_nce_refuses_what_it_cannot_pool(scores):
+    with pytest.raises(ValueError, match="candidates"):
+        bounds.info_nce(scores, candidates="y", pooled=True)
+    with pytest.raises(ValueError, match="candidates"):
+        bounds.info_nce(scores, candidates="z")
+
+
+def test_symmetric_info_nce_is_the_mean_of_both_directions(scores):
+    both = value("info_nce", scores, candidates="both")
+    sides = [value("info_nce", scores, candidates=side) for side in "xy"]
+    np.testing.assert_allclose(both, np.mean(sides, axis=0), rtol=1e-6)
