@@ -55,9 +55,7 @@ TRUTHS = {
 @pytest.mark.parametrize("name", TRUTHS)
 def test_optimal_critic_attains_the_closed_form(name):
     critic, truth = TRUTHS[name]
-    values = [
-        value(name, critic(gaussian_log_ratios(1500, seed=s))) for s in range(6)
-    ]
+    values = [value(name, critic(gaussian_log_ratios(1500, seed=s))) for s in range(6)]
     standard_error = np.std(values, ddof=1) / np.sqrt(len(values))
     assert abs(np.mean(values) - truth) < max(4 * standard_error, 0.01)
 
@@ -290,7 +288,9 @@ def test_self_pairs_are_not_negatives(name):
         "dv": bounds._log_mean_exp_negatives,
         "info_nce": bounds._log_mean_exp_negatives,
     }.get(name, lambda s: bounds._mean_negatives(tf.nn.softplus(s)))
-    np.testing.assert_allclose(negatives(tf.constant(raised)), negatives(tf.constant(u)))
+    np.testing.assert_allclose(
+        negatives(tf.constant(raised)), negatives(tf.constant(u))
+    )
 
 
 def test_bug_x2_sign():

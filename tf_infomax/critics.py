@@ -87,6 +87,12 @@ def _build_mlp(widths, name: str) -> keras.Sequential:
     return keras.Sequential([*hidden, keras.layers.Dense(widths[-1])], name=name)
 
 
+def _apply_to_rows(net, x: tf.Tensor) -> tf.Tensor:
+    """A network of vectors applied over the last axis of x."""
+    rows = net(tf.reshape(x, [-1, x.shape[-1]]))
+    return tf.reshape(rows, tf.concat([tf.shape(x)[:-1], [rows.shape[-1]]], axis=0))
+
+
 @keras.saving.register_keras_serializable("tf_infomax")
 class Separable(Critic):
     """f(x, y) = phi(x) . psi(y), both MLPs of the given widths.
@@ -107,7 +113,9 @@ class Separable(Critic):
         super().build(input_shape)
 
     def embed(self, x, y, training=False):
-        return self.x_net(_flatten_locations(x)), self.y_net(y)
+        hx = _apply_to_rows(self.x_net, x)
+        hx = tf.ensure_shape(hx, [*x.shape[:-1], self.widths[-1]])
+        return _flatten_locations(hx), self.y_net(y)
 
     def get_config(self):
         return {**super().get_config(), "widths": self.widths}
@@ -155,21 +163,26 @@ class Concatenated(Critic):
             blocks = 1
         else:
             blocks = _count_blocks(m, n * locations * width, self.largest_pair_tensor)
+        # As arguments: a recomputed function inside of a loop must not capture variables.
+        weights = [variable.value for variable in self.head.trainable_variables]
         if blocks == 1:
-            scores = self._score_block(hx, hy)
+            scores = self._score_block(hx, hy, *weights)
         else:
             block = tf.recompute_grad(self._score_block)
             parts = tf.reshape(hy, [blocks, m // blocks, width])
             scores = tf.map_fn(
-                lambda part: block(hx, part), parts, fn_output_signature=tf.float32
+                lambda part: block(hx, part, *weights),
+                parts,
+                fn_output_signature=tf.float32,
             )
             scores = tf.reshape(tf.transpose(scores, [1, 2, 0, 3]), [locations, n, m])
         return scores[0] if locations == 1 else scores
 
-    def _score_block(self, hx, hy):
+    def _score_block(self, hx, hy, *weights):
         """[N, L, D], [M, D] -> [L, N, M], through all M N L hidden vectors."""
         pairs = tf.nn.relu(hx[:, :, None] + hy[None, None])  # [N, L, M, D]
-        scores = tf.cast(self.head(pairs)[..., 0], tf.float32)
+        head = lambda rows: self.head.stateless_call(weights, [], rows)[0]
+        scores = tf.cast(_apply_to_rows(head, pairs)[..., 0], tf.float32)
         return tf.transpose(scores, [1, 0, 2])
 
     def get_config(self):

@@ -52,7 +52,9 @@ def gather(tensor: tf.Tensor) -> tf.Tensor:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return tensor
-    return context.all_gather(tensor, axis=0)
+    n, *rest = tensor.shape  # all_gather forgets the shape
+    n = n and n * context.num_replicas_in_sync
+    return tf.ensure_shape(context.all_gather(tensor, axis=0), [n, *rest])
 
 
 @keras.saving.register_keras_serializable("tf_infomax")

@@ -1,0 +1,137 @@
+"""Layer tables: shapes, parameters, receptive field, padding, scaling."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_infomax import encoders
+
+# name: (image shape, local, conv, fc). basic32x32 as in Hjelm et al. 2019, table 1.
+SHAPES = {
+    "basic28x28": ((28, 28, 1), (7, 7, 128), (7, 7, 128), 1024),
+    "basic32x32": ((32, 32, 3), (8, 8, 128), (4, 4, 256), 1024),
+    "basic64x64": ((64, 64, 3), (8, 8, 256), (4, 4, 512), 1024),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_are_those_of_the_table(name):
+    image_shape, local, conv, units = SHAPES[name]
+    encoder = encoders.ENCODERS[name](image_shape, 64)
+    shapes = {key: value.shape[1:] for key, value in encoder.output.items()}
+    assert shapes == {"local": local, "conv": conv, "fc": (units,), "code": (64,)}
+
+
+def test_basic32x32_has_the_tables_parameters():
+    encoder = encoders.ENCODERS["basic32x32"]((32, 32, 3), 64)
+    count = sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
+    assert count == 4_921_280
+
+
+def test_basic28x28_and_64x64_parameters():
+    conv28 = 25 * 64 + 25 * 64 * 128
+    rest28 = 2 * (64 + 128 + 1024) + 6272 * 1024 + 1024 * 64 + 64
+    conv64 = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512)
+    rest64 = 2 * (64 + 128 + 256 + 512 + 1024) + 8192 * 1024 + 1024 * 64 + 64
+    for name, expected in (
+        ("basic28x28", conv28 + rest28),
+        ("basic64x64", conv64 + rest64),
+    ):
+        encoder = encoders.ENCODERS[name](SHAPES[name][0], 64)
+        count = sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
+        assert count == expected
+
+
+def test_local_features_of_basic32x32_see_ten_pixels():
+    encoder = encoders.ENCODERS["basic32x32"]((32, 32, 3), 64)
+    base = np.full((1, 32, 32, 3), 128, np.uint8)
+    reference = encoder(base)["local"].numpy()[0, 4, 4]
+    seen = []
+    for column in range(32):
+        changed = base.copy()
+        changed[:, :, column] = 255
+        if not np.allclose(encoder(changed)["local"].numpy()[0, 4, 4], reference):
+            seen.append(column)
+    assert len(seen) == 10
+    assert seen == list(range(seen[0], seen[0] + 10))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_padding_is_symmetric_like_the_papers(name):
+    """A mirrored image gives the mirrored map if kernels are symmetric."""
+    image_shape = SHAPES[name][0]
+    encoder = encoders.ENCODERS[name](image_shape, 8)
+    for layer in encoder.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel = layer.kernel.numpy()
+            layer.kernel.assign((kernel + kernel[:, ::-1]) / 2)
+    image = np.random.default_rng(0).integers(0, 256, (1, *image_shape), np.uint8)
+    if name == "basic28x28":  # odd kernel, even side, stride 2: PyTorch's grid starts
+        image = np.pad(image[:, :, 1:], ((0, 0), (0, 0), (0, 1), (0, 0)))  # at the edge
+        first = encoder.get_layer("conv_0_pad")
+        assert first.padding == ((2, 2), (2, 2))
+        return
+    plain = encoder(image)["local"].numpy()
+    mirrored = encoder(image[:, :, ::-1].copy())["local"].numpy()
+    np.testing.assert_allclose(mirrored[:, :, ::-1], plain, atol=1e-4)
+
+
+def test_pixels_are_scaled_to_minus_one_and_one():
+    encoder = encoders.ENCODERS["mlp"]((4, 4, 1), 8)
+    scaled = keras.Model(encoder.input, encoder.get_layer("rescale").output)
+    pixels = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1) * np.ones(
+        (1, 4, 4, 1), np.uint8
+    )
+    np.testing.assert_allclose(scaled(pixels).numpy()[:, 0, 0, 0], [-1, 1])
+
+
+def test_trunk_applies_the_local_layer_a_second_time():
+    trunk = encoders.build_trunk("basic32x32", (8, 8, 128), 2048)
+    shapes = [layer.output.shape[1:] for layer in trunk.layers]
+    assert (4, 4, 128) in shapes
+    assert (2, 2, 256) in shapes
+    assert trunk.output.shape == (None, 2048)
+
+
+def test_wrong_size_names_the_ways_out():
+    with pytest.raises(ValueError, match=r"32 x 32.*28 x 28.*image_size=32"):
+        encoders.build_convnet("basic32x32", (28, 28, 1))
+
+
+@pytest.fixture
+def own_model():
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(8, 3, 2, "same", name="block1")(inputs)
+    x = keras.layers.Conv2D(8, 3, 2, "same", name="block2")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, keras.layers.Dense(5, name="embedding")(x))
+
+
+def test_own_model_by_layer_names(own_model):
+    layers = {"local": "block1", "conv": "block2", "code": "embedding"}
+    encoder = encoders.adapt_keras_model(own_model, layers, (16, 16, 3), (0.0, 1.0))
+    image = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    features = encoder(image)
+    assert features["local"].shape == (2, 8, 8, 8)
+    np.testing.assert_allclose(
+        features["code"], own_model(image.astype(np.float32) / 255), atol=1e-5
+    )
+    own_model.get_layer("embedding").bias.assign(tf.ones(5))
+    changed = encoder(image)["code"] - features["code"]
+    np.testing.assert_allclose(changed, 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"code": "nothing"}, r"'nothing'.*block1"),
+        ({"local": "block1"}, "name the code"),
+        ({"code": "embedding", "other": "pool"}, "other"),
+        ({"code": "block1"}, r"code must have 2 axes"),
+        ({"code": "embedding", "local": "pool"}, r"local must have 4 axes"),
+    ],
+)
+def test_own_model_with_wrong_names(own_model, layers, message):
+    with pytest.raises(ValueError, match=message):
+        encoders.adapt_keras_model(own_model, layers, (16, 16, 3))
