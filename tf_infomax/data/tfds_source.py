@@ -82,7 +82,7 @@ def _prepare(builder, options) -> None:
 def _check_local_files(builder, options) -> None:
     """Raises unless every official file is there, since TFDS would fetch the others."""
     folder = Path(options.local_files).expanduser()
-    names = sorted({info.filename or "" for info in builder.url_infos.values()})
+    names = sorted({info.filename or "" for info in (builder.url_infos or {}).values()})
     missing = [name for name in names if not name or not (folder / name).is_file()]
     if not names or missing:
         raise DataError(

@@ -1,0 +1,328 @@
+"""The commands as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--encoder=basic32x32",
+    "--critic_units=8",
+    "--batch_size=16",
+    "--progress=lines",
+    "--probe_seeds=2",
+]
+
+
+def run(module, *arguments, timeout=300, **kwargs):
+    return subprocess.run(
+        [sys.executable, "-m", f"tf_infomax.{module}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=ROOT,
+        **kwargs,
+    )
+
+
+def assert_refused(result, *words, status=2):
+    """One line on standard error, no traceback, the status."""
+    assert result.returncode == status, result.stderr[-2000:]
+    lines = result.stderr.strip().splitlines()
+    errors = [line for line in lines if line.startswith("tf_infomax: error: ")]
+    assert len(errors) == 1, result.stderr
+    assert lines[-1] == errors[0]
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in errors[0], errors[0]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A hundred images of two classes that differ in brightness."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("data")
+    labels = np.arange(120) % 2
+    images = rng.integers(0, 120, (120, 32, 32, 3)) + 100 * labels[:, None, None, None]
+    np.savez(folder / "data.npz", images=images.astype(np.uint8), labels=labels)
+    return folder / "data.npz"
+
+
+class TestFlags:
+    """Answered before TensorFlow is loaded."""
+
+    def test_help_is_quick_grouped_and_no_error(self):
+        started = time.monotonic()
+        result = run("train", "--help")
+        assert time.monotonic() - started < 1.0
+        assert result.returncode == 0
+        for heading in ("Run:", "Data:", "Objective:", "Training:", "Evaluation:"):
+            assert heading in result.stdout
+        assert "info_nce" in result.stdout
+        assert run("evaluate", "--help").returncode == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--batchsize=3"], ["--batchsize", "Did you mean --batch_size"]),
+            (["--bound=infonce"], ["--bound", "info_nce", "Did you mean info_nce"]),
+            (["--batch_size=many"], ["batch_size", "many"]),
+            (["--learning_rate=-1"], ["--learning_rate", "above 0", "-1"]),
+            (["--flagfile=nowhere.flags"], ["nowhere.flags"]),
+            (["train"], ["only flags", "'train'"]),
+            (["--steps=3", "--epochs=3"], ["--steps or --epochs"]),
+            (["--steps=3"], ["--workdir"]),
+            (["--deterministic", "--jit_compile"], ["choose one"]),
+        ],
+    )
+    def test_bad_flags_get_one_line_at_once(self, arguments, words):
+        started = time.monotonic()
+        assert_refused(run("train", *arguments), *words)
+        assert time.monotonic() - started < 1.5
+
+
+class TestBadData:
+    def start(self, tmp_path, *arguments):
+        workdir = tmp_path / "run"
+        return run("train", *TINY, "--steps=2", f"--workdir={workdir}", *arguments)
+
+    def test_missing_and_empty_folders(self, tmp_path):
+        size = "--image_size=32"
+        result = self.start(tmp_path, "--dataset=folder:nowhere", size)
+        assert_refused(result, "no such folder", "nowhere")
+        (tmp_path / "empty").mkdir()
+        result = self.start(tmp_path, f"--dataset=folder:{tmp_path / 'empty'}", size)
+        assert_refused(result, "no images", ".jpg")
+
+    def test_batch_larger_than_the_data(self, tmp_path, data):
+        result = self.start(tmp_path, f"--dataset=arrays:{data}", "--batch_size=500")
+        assert_refused(result, "--batch_size", "500")
+
+    def test_nan_in_an_array(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.full((40, 32, 32, 3), np.nan))
+        result = self.start(tmp_path, f"--dataset=arrays:{tmp_path / 'x.npy'}")
+        assert_refused(result, "x.npy", "NaN")
+
+    def test_images_of_another_size_than_the_encoder(self, tmp_path):
+        result = self.start(tmp_path, "--dataset=fashion")
+        assert_refused(result, "28 x 28", "--encoder=basic32x32", "image_size=32")
+
+    def test_no_length(self, tmp_path, data):
+        workdir = f"--workdir={tmp_path / 'run'}"
+        result = run("train", *TINY, workdir, f"--dataset=arrays:{data}")
+        assert_refused(result, "--steps or --epochs")
+
+    def test_read_only_work_directory(self, tmp_path, data):
+        (tmp_path / "file").write_text("in the way")
+        result = run("train", "--steps=2", f"--workdir={tmp_path / 'file' / 'run'}")
+        assert_refused(result, "--workdir", "cannot be written")
+        if os.geteuid() != 0:  # root may write anywhere
+            (tmp_path / "locked").mkdir(mode=0o500)
+            result = run("train", "--steps=2", f"--workdir={tmp_path / 'locked' / 'a'}")
+            assert_refused(result, "--workdir", "cannot be written")
+
+    def test_folder_that_is_no_run(self, tmp_path):
+        result = run("evaluate", f"--workdir={tmp_path}")
+        assert_refused(result, "run.flags")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, data):
+    """A run of 20 steps, made by the command."""
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    arguments = [*TINY, "--steps=20", f"--dataset=arrays:{data}", f"--workdir={workdir}"]
+    result = run("train", *arguments)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return workdir, arguments, result
+
+
+class TestRun:
+    def test_leaves_everything_in_the_work_directory(self, trained):
+        workdir, _, _ = trained
+        names = {path.name for path in workdir.iterdir()}
+        assert names == {
+            "run.flags", "metrics.jsonl", "events", "checkpoints", "encoder.keras",
+            "results.json", "curves.png", "neighbors.png",
+        }  # fmt: skip
+        assert list((workdir / "events").iterdir())
+        assert {p.name for p in (workdir / "checkpoints").iterdir()} == {
+            "last.npz", "best.npz",
+        }  # fmt: skip
+
+    def test_results_are_flat_and_complete(self, trained):
+        results = json.loads((trained[0] / "results.json").read_text())
+        for probe in ("linear", "mlp"):
+            for part in ("conv", "fc", "code"):
+                assert set(results[f"probe/{probe}/{part}"]) == {"mean", "sd", "n"}
+        for name in ("random/code", "random/fc", "random/conv", "pixels"):
+            assert results[f"probe/linear/{name}"]["n"] == 2
+        assert results["probe/linear/pixels"]["mean"] > 0.9  # brightness is linear
+        bound = results["mi/local"]
+        assert bound["ceiling"] == pytest.approx(np.log(1 + 15 * 64))
+        assert bound["mean"] <= bound["ceiling"]
+        assert 1 <= results["health/effective_rank"]["mean"] <= 64
+
+    def test_tells_what_it_does(self, trained):
+        result = trained[2]
+        assert "training images of 32 x 32 x 3" in result.stderr
+        assert "step 20/20 100%" in result.stderr
+        assert "images/s" in result.stderr
+        for word in ("random encoder", "raw pixels", "Y (code)", "ceiling"):
+            assert word in result.stdout
+
+    def test_metrics_have_a_line_per_epoch(self, trained):
+        lines = (trained[0] / "metrics.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert [row["step"] for row in rows] == [5, 10, 15, 20]
+        expected = {"loss", "local", "validation/local", "prior/encoder", "probe/knn"}
+        assert expected <= set(rows[-1]) | {"validation/local"}
+        assert "health/mean_cosine" in rows[-1]
+
+    def test_encoder_file_is_the_encoder(self, trained, data):
+        import keras
+
+        encoder = keras.models.load_model(trained[0] / "encoder.keras")
+        with np.load(data) as arrays:
+            features = encoder(arrays["images"][:4])
+        assert features["code"].shape == (4, 64)
+
+    def test_second_start_finds_it_done(self, trained):
+        before = (trained[0] / "checkpoints" / "last.npz").read_bytes()
+        result = run("train", *trained[1], "--noevaluate")
+        assert result.returncode == 0
+        assert (trained[0] / "checkpoints" / "last.npz").read_bytes() == before
+
+    def test_run_flags_is_a_flagfile(self, trained, tmp_path):
+        flagfile = f"--flagfile={trained[0] / 'run.flags'}"
+        result = run("train", flagfile, f"--workdir={tmp_path / 'again'}", "--noevaluate")
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert (tmp_path / "again" / "metrics.jsonl").exists()
+
+    def test_other_flags_are_refused_by_name(self, trained):
+        result = run("train", *trained[1], "--learning_rate=0.01", "--seed=7")
+        assert_refused(result, "--learning_rate is 0.01, there 0.0001", "--seed is 7")
+        other = f"--dataset={'fashion_m'}"
+        assert_refused(run("train", *trained[1], other), "--dataset is fashion_m")
+
+    def test_evaluate_by_the_work_directory_alone(self, trained):
+        flags = ["--probes=linear", "--probe_seeds=1", "--checkpoint=best"]
+        result = run("evaluate", f"--workdir={trained[0]}", *flags)
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert "best checkpoint" in result.stderr
+        assert "linear" in result.stdout
+        assert "mlp" not in result.stdout
+        result = run("evaluate", f"--workdir={trained[0]}", "--batch_size=8")
+        assert_refused(result, "--batch_size=8", "16")
+
+
+def test_unlabelled_folder_trains_and_says_so(tmp_path, rng):
+    import tensorflow as tf
+
+    for k in range(40):
+        image = rng.integers(0, 256, (40, 36, 3), np.uint8)
+        (tmp_path / f"{k}.jpg").write_bytes(tf.io.encode_jpeg(image).numpy())
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    result = run(
+        "train", *TINY, "--steps=4", f"--dataset=folder:{tmp_path}", "--image_size=32",
+        f"--workdir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "no labels" in result.stderr
+    assert "skipped 1 files: broken.jpg" in result.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert not any(name.startswith("probe/") for name in results)
+    assert "mi/local" in results
+
+
+def test_own_keras_model(tmp_path, data):
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 4, 4, name="map")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    keras.Model(inputs, keras.layers.Dense(5, name="out")(x)).save(tmp_path / "m.keras")
+    common = [*TINY[1:], "--steps=3", f"--dataset=arrays:{data}", "--encoder_input=0_1"]
+    result = run(
+        "train", *common, f"--encoder=keras:{tmp_path / 'm.keras'}",
+        "--encoder_layers=local=map,code=out", f"--workdir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert "probe/linear/random/code" in results
+    result = run(
+        "train", *common, f"--encoder=keras:{data}", "--encoder_layers=code=out",
+        f"--workdir={tmp_path / 'other'}",
+    )  # fmt: skip
+    assert_refused(result, "--encoder", "data.npz")
+
+
+def start(arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tf_infomax.train", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path, process, timeout=120):
+    deadline = time.monotonic() + timeout
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()[-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_and_started_again_gives_the_same_bits(how, tmp_path, data):
+    common = [
+        *TINY, f"--dataset=arrays:{data}", "--steps=60", "--deterministic",
+        "--checkpoint_every=3", "--augment=shift,color", "--ema=0.9", "--noevaluate",
+        "--schedule=cosine",
+    ]  # fmt: skip
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run("train", *common, f"--workdir={whole}").returncode == 0
+    process = start([*common, f"--workdir={parts}"])
+    wait_for(parts / "checkpoints" / "last.npz", process)
+    process.send_signal(how)
+    stderr = process.communicate(timeout=60)[1]
+    with np.load(parts / "checkpoints" / "last.npz") as arrays:
+        step = json.loads(arrays["state"].tobytes())["step"]
+    assert 0 < step < 60
+    if how == signal.SIGTERM:
+        assert process.returncode == 1
+        assert f"stopped by SIGTERM at step {step} of 60" in stderr
+        assert "the same command continues" in stderr
+    result = run("train", *common, f"--workdir={parts}")
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert f"continues at step {step} of 60" in result.stderr
+    with (
+        np.load(whole / "checkpoints" / "last.npz") as one,
+        np.load(parts / "checkpoints" / "last.npz") as other,
+    ):
+        assert set(one.files) == set(other.files)
+        for name in set(one.files) - {"state"}:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    rows = [
+        [json.loads(line) for line in (d / "metrics.jsonl").read_text().splitlines()]
+        for d in (whole, parts)
+    ]
+    for one, other in zip(*rows, strict=True):
+        one.pop("seconds"), other.pop("seconds")
+        assert one == other
+
+
+def test_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, data):
+    result = run(
+        "train", *TINY, f"--dataset=arrays:{data}", "--steps=40",
+        "--learning_rate=1e30", f"--workdir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert_refused(result, "no longer finite", "--learning_rate", status=1)

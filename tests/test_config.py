@@ -1,0 +1,116 @@
+"""Options: checked as a whole, written and read back, named when they differ."""
+
+import dataclasses
+
+import pytest
+
+from tf_infomax import bounds, critics, encoders, flags, priors
+from tf_infomax.config import PRESETS, Config, ConfigError, table_names
+from tf_infomax.data import sources, views
+from tf_infomax.evaluation import probes
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "table"),
+    [
+        ("bounds.py", "BOUNDS", bounds.BOUNDS),
+        ("priors.py", "PRIORS", priors.PRIORS),
+        ("critics.py", "LOCAL_CRITICS", critics.LOCAL_CRITICS),
+        ("critics.py", "GLOBAL_CRITICS", critics.GLOBAL_CRITICS),
+        ("encoders/__init__.py", "ENCODERS", encoders.ENCODERS),
+        ("data/sources.py", "SOURCES", sources.SOURCES),
+        ("data/views.py", "AUGMENTATIONS", views.AUGMENTATIONS),
+        ("evaluation/probes.py", "PROBES", probes.PROBES),
+    ],
+)
+def test_choices_are_the_rows_of_the_tables(module, name, table):
+    assert table_names(module, name) == tuple(table)
+
+
+def test_presets_are_the_papers():
+    assert Config(objective="dim_global").weights == PRESETS["dim_global"]
+    local = Config(objective="dim_local").weights
+    assert (local.alpha, local.beta, local.gamma) == (0.0, 1.0, 0.1)
+    both = Config(objective="dim_local_global").weights
+    assert (both.alpha, both.beta) == (0.5, 0.1)
+    changed = Config(objective="dim_local", gamma=0.0, alpha=2).weights
+    assert (changed.alpha, changed.beta, changed.gamma) == (2.0, 1.0, 0.0)
+
+
+BAD = {
+    "bound": ("infonce", r"--bound takes .*info_nce.*Received: infonce.*mean info_nce"),
+    "batch_size": (1, r"--batch_size must be at least 2\. Received: 1"),
+    "learning_rate": (0.0, r"--learning_rate must be above 0\. Received: 0"),
+    "ema": (1.0, "--ema must be at least 0 and at most 0.999999"),
+    "clip_norm": (float("nan"), "--clip_norm must be at least 0"),
+    "augment": (("crop", "rotate"), "--augment takes .*Received: rotate"),
+    "dataset": ("fashon_m", "--dataset takes .*Did you mean fashion_m"),
+    "encoder": ("basic23x32", "--encoder takes .*Did you mean basic32x32"),
+    "steps": ("ten", "steps must be of type int"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_values_say_what_is_accepted(name):
+    value, message = BAD[name]
+    with pytest.raises(ConfigError, match=message):
+        Config(**{name: value})
+
+
+BAD_TOGETHER = [
+    (dict(steps=1, epochs=1), "--steps or --epochs"),
+    (dict(alpha=0.0, beta=0.0), "nothing to maximize"),
+    (dict(encoder="mlp"), "no feature map"),
+    (dict(encoder="mlp", objective="dim_global"), "no feature map"),
+    (dict(encoder="keras:a.keras"), "--encoder_layers"),
+    (dict(encoder_layers=("code=a",)), "--encoder_layers"),
+    (dict(encoder="keras:a.keras", encoder_layers=("code",)), "feature=layer"),
+    (
+        dict(
+            encoder="keras:a.keras",
+            encoder_layers=("code=a",),
+            objective="dim_global",
+            global_critic="global_dot",
+        ),
+        "global_dot",
+    ),
+    (dict(bound="jsd", negatives="same_location"), "changes nothing"),
+    (dict(views="two"), "--augment"),
+    (dict(dataset="folder:photos"), "--image_size"),
+    (dict(labels="y.npy"), "--labels"),
+    (dict(online_probe="none", checkpoint="best"), "--online_probe"),
+    (dict(deterministic=True, jit_compile=True), "choose one"),
+    (dict(strategy="mirrored", jit_compile=True), "choose one"),
+    (dict(strategy="mirrored", steps_per_execution=2), "--steps_per_execution"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_TOGETHER)
+def test_options_that_do_not_go_together(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Config(**options)
+
+
+def test_a_flagfile_says_everything(tmp_path):
+    config = Config(
+        workdir="runs/a b", augment=("crop", "flip"), views="two", steps=7,
+        learning_rate=3e-5, deterministic=True, evaluate=False,
+    )  # fmt: skip
+    path = tmp_path / "run.flags"
+    path.write_text(flags.format_flags(config))
+    assert flags.read_flagfile(path) == config
+    assert len(path.read_text().splitlines()) == len(dataclasses.fields(Config))
+
+
+def test_differences_leave_out_drivers_and_the_folder():
+    one = Config(workdir="a", steps=5, progress="bar", probe_seeds=3)
+    other = Config(workdir="b", steps=6, progress="none", probe_seeds=4)
+    assert one.difference(other) == {"steps": (5, 6)}
+
+
+def test_help_has_every_option_in_its_group():
+    text = flags.format_help("tf_infomax.train", "Trains.")
+    for each in dataclasses.fields(Config):
+        assert f"--{each.name}" in text or f"--no{each.name}" in text
+        assert f"{each.metadata['group']}:" in text
+    assert max(map(len, text.splitlines())) <= 100

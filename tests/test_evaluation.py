@@ -1,0 +1,141 @@
+"""Health, probes, neighbours and features against what can be written down."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_infomax import encoders
+from tf_infomax.evaluation import features, health, neighbors, probes
+
+
+class TestHealth:
+    def test_of_isotropic_codes(self, rng):
+        codes = rng.normal(size=(4000, 16))
+        figures = health.measure_health(codes)
+        assert figures["effective_rank"] == pytest.approx(16, abs=0.1)
+        assert figures["mean_cosine"] == pytest.approx(0, abs=0.01)
+        assert figures["std_mean"] == pytest.approx(1, abs=0.02)
+        assert health.describe_collapse(figures, 16) == []
+
+    def test_mean_cosine_is_the_mean_over_pairs(self, rng):
+        codes = rng.normal(size=(6, 3)) + 1
+        unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+        cosines = (unit @ unit.T)[~np.eye(6, dtype=bool)]
+        figures = health.measure_health(codes)
+        assert figures["mean_cosine"] == pytest.approx(cosines.mean())
+
+    def test_effective_rank_of_known_spectra(self):
+        # Orthogonal columns of equal length: exactly k directions.
+        codes = np.zeros((8, 8))
+        for k in range(3):
+            codes[2 * k, k], codes[2 * k + 1, k] = 1, -1
+        assert health.measure_health(codes)["effective_rank"] == pytest.approx(3)
+
+    @pytest.mark.parametrize(
+        ("codes", "words"),
+        [
+            (np.ones((50, 16)), "hardly vary"),
+            (100 + np.random.default_rng(0).normal(size=(50, 16)), "same way"),
+            (np.outer(np.arange(50.0) - 25, np.ones(16)), "of 16 dimensions"),
+        ],
+    )
+    def test_collapse_is_told_in_words(self, codes, words):
+        warnings = health.describe_collapse(health.measure_health(codes), 16)
+        assert any(words in warning for warning in warnings)
+
+
+@pytest.fixture
+def separable(rng):
+    """Three classes, linearly separable, with an uninformative wide-ranging feature."""
+    labels = np.arange(300) % 3
+    codes = rng.normal(size=(300, 5)) * 0.3
+    codes[:, :3] += np.eye(3)[labels] * 2
+    codes[:, 4] *= 1e4
+    return codes.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("name", probes.PROBES)
+def test_probes_read_separable_classes(name, separable):
+    codes, labels = separable
+    accuracies = probes.run_probe(
+        name, codes[:200], labels[:200], codes[200:], labels[200:], seeds=2
+    )
+    assert accuracies.shape == (2,)
+    assert accuracies.min() > 0.95
+
+
+@pytest.mark.parametrize("name", probes.PROBES)
+def test_probes_of_noise_are_at_chance(name, rng):
+    codes, labels = rng.normal(size=(600, 5)).astype(np.float32), np.arange(600) % 3
+    accuracies = probes.run_probe(
+        name, codes[:300], labels[:300], codes[300:], labels[300:], seeds=2
+    )
+    assert abs(accuracies.mean() - 1 / 3) < 0.1
+
+
+def test_a_linear_probe_cannot_read_xor_and_the_mlp_can(rng):
+    bits = rng.integers(0, 2, (2000, 2))
+    codes = (bits + 0.1 * rng.normal(size=bits.shape)).astype(np.float32)
+    labels = bits[:, 0] ^ bits[:, 1]
+    parts = (codes[:1500], labels[:1500], codes[1500:], labels[1500:])
+    assert probes.run_probe("linear", *parts, seeds=1)[0] < 0.65
+    assert probes.run_probe("mlp", *parts, seeds=1)[0] > 0.95
+
+
+def test_probes_are_the_same_every_time(separable):
+    codes, labels = separable
+    parts = (codes[:200], labels[:200], codes[200:], labels[200:])
+    for name in probes.PROBES:
+        first, second = (probes.run_probe(name, *parts, seeds=2) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+
+
+def test_test_labels_choose_nothing(separable, monkeypatch):
+    """The regularization is chosen before the test set is looked at."""
+    codes, labels = separable
+    seen = []
+    original = probes.fit_and_score
+
+    def spy(model, train, train_labels, test, test_labels):
+        seen.append(len(test))
+        return original(model, train, train_labels, test, test_labels)
+
+    monkeypatch.setattr(probes, "fit_and_score", spy)
+    probes.run_probe(
+        "linear", codes[:200], labels[:200], codes[200:270], labels[200:270], seeds=2
+    )
+    assert seen == [40] * len(probes.PROBES["linear"].choices) + [70, 70]
+
+
+@pytest.mark.parametrize("name", ["knn", "linear"])
+def test_online_probe(name, separable):
+    codes, labels = separable
+    codes = codes[:, :4]
+    score = probes.score_online(name, codes[:200], labels[:200], codes[200:], labels[200:])
+    assert score > 0.95
+
+
+def test_standardize_uses_the_training_statistics_and_survives_constants():
+    train = np.array([[1.0, 5], [3, 5]], np.float32)
+    scaled, test = probes.standardize(train, np.array([[5.0, 6]], np.float32))
+    np.testing.assert_allclose(scaled, [[-1, 0], [1, 0]])
+    np.testing.assert_allclose(test, [[3, 0]])
+
+
+def test_neighbors_are_nearest_in_l1(rng):
+    codes = rng.normal(size=(30, 4))
+    found = neighbors.find_neighbors(codes[:5], codes, 3)
+    distances = np.abs(codes[:5, None] - codes[None]).sum(axis=-1)
+    np.testing.assert_array_equal(found, np.argsort(distances, axis=1)[:, :3])
+
+
+def test_features_of_many_images_are_those_of_each(rng):
+    encoder = encoders.ENCODERS["basic32x32"]((32, 32, 3), 8)
+    images = rng.integers(0, 256, (7, 32, 32, 3), np.uint8)
+    encoder(images, training=True)
+    extract = features.FeatureExtractor(encoder, ["code", "conv"], batch_size=3)
+    found = extract(images)
+    direct = encoder(images, training=False)
+    np.testing.assert_allclose(found["code"], direct["code"], rtol=1e-4, atol=1e-5)
+    flat = tf.reshape(direct["conv"], [7, -1])
+    np.testing.assert_allclose(found["conv"], flat, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,120 @@
+"""Imports run downwards only, and importing the package stays cheap."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "tf_infomax"
+
+# What a module may import of the package: its own family and these.
+ALLOWED = {
+    "config": set(),
+    "bounds": set(),
+    "priors": set(),
+    "encoders": set(),
+    "critics": set(),
+    "data": set(),
+    "evaluation": set(),
+    "objectives": {"bounds", "priors"},
+    "flags": {"config"},
+    "experiment": {
+        "bounds", "config", "critics", "data", "encoders", "evaluation", "objectives",
+    },
+    "workdir": {"config", "flags"},
+    "training": {"config", "data", "evaluation", "experiment", "objectives", "workdir"},
+    "report": {"workdir"},
+    "assessment": {
+        "data", "evaluation", "experiment", "objectives", "report", "training",
+    },
+    "train": {
+        "assessment", "config", "experiment", "flags", "report", "training", "workdir",
+    },
+    "evaluate": {
+        "assessment", "config", "experiment", "flags", "report", "training", "workdir",
+    },
+}  # fmt: skip
+
+
+def family(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "tf_infomax":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module.startswith("tf_infomax."):
+                yield family(node.module)
+        elif isinstance(node, ast.Import):
+            yield from (
+                family(a.name) for a in node.names if a.name.startswith("tf_infomax.")
+            )
+
+
+MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize(
+    "path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_imports_run_downwards(path):
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert name in ALLOWED, f"{name} has no place among the layers yet"
+    surplus = set(imports(path)) - ALLOWED[name] - {name}
+    assert not surplus, f"{name} must not import {surplus}"
+
+
+def test_the_rule_has_no_cycles():
+    order, left = [], dict(ALLOWED)
+    while left:
+        free = [name for name, needs in left.items() if needs <= set(order)]
+        assert free, f"cycle among {sorted(left)}"
+        order += free
+        left = {name: needs for name, needs in left.items() if name not in free}
+
+
+@pytest.mark.parametrize("module", ["tf_infomax", "tf_infomax.flags"])
+def test_nothing_heavy_is_imported_before_it_is_needed(module):
+    heavy = ("tensorflow", "keras", "numpy", "sklearn", "matplotlib", "rich")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_training_needs_none_of_the_lazy_packages():
+    heavy = ("tensorflow_datasets", "tensorflow_probability", "keras_tuner", "sklearn")
+    code = (
+        "import sys, tf_infomax.training, tf_infomax.assessment;"
+        f"print([m for m in {heavy + ('matplotlib', 'rich')} if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "matplotlib" not in result.stdout
+    assert "sklearn" not in result.stdout
+    assert "tensorflow_" not in result.stdout
+    assert "keras_tuner" not in result.stdout
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "1"), ("0", "0")])
+def test_onednn_is_on_unless_the_user_has_decided(chosen, expected):
+    import os
+
+    environment = {k: v for k, v in os.environ.items() if "ONEDNN" not in k}
+    if chosen is not None:
+        environment["TF_ENABLE_ONEDNN_OPTS"] = chosen
+    code = "import os, tf_infomax; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert result.stdout.strip() == expected

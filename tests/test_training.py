@@ -1,0 +1,193 @@
+"""The loop: division into calls of fit, checkpoints, choice of the best."""
+
+import numpy as np
+import pytest
+
+from tf_infomax import experiment, training
+from tf_infomax.config import Config, ConfigError
+from tf_infomax.data.images import ImageSet
+from tf_infomax.workdir import WorkDirectory, load_checkpoint, save_checkpoint
+
+
+@pytest.mark.parametrize("start", range(0, 24, 5))
+@pytest.mark.parametrize("steps", [23, 24])
+def test_segments_cover_every_step_once_and_end_at_epochs(start, steps):
+    step = start
+    for first, last, length in training.segments(start, 6, steps):
+        assert first == step
+        assert (last - first) % length == 0
+        assert last % 6 == 0 or last == steps
+        if last - first > 6:
+            assert first % 6 == 0
+            assert length == 6
+        step = last
+    assert step == max(start, steps)
+
+
+def make_data(n=64, labels=True):
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 2
+    x = (rng.integers(0, 120, (n, 32, 32, 3)) + 100 * y[:, None, None, None]).astype("u1")
+    part = ImageSet(x, y if labels else None)
+    probe = part if labels else None
+    return experiment.Data(part, part.select(np.arange(32)), probe, probe, part)
+
+
+def make_run(tmp_path, data=None, **options):
+    options = {
+        "steps": 8, "batch_size": 16, "critic_units": 8, "progress": "none", **options,
+    }  # fmt: skip
+    config = Config(workdir=str(tmp_path), **options)
+    workdir = WorkDirectory(config.workdir)
+    workdir.start(config)
+    return training.Run(config, workdir, data or make_data())
+
+
+def test_signal_within_an_epoch_then_resumed_gives_the_same_numbers(tmp_path):
+    """Also the running means of the divided epoch, in metrics.jsonl."""
+    whole = make_run(tmp_path / "whole")
+    training.train(whole)
+
+    divided = make_run(tmp_path / "divided")
+    original = training.Keeper.on_train_batch_end
+
+    def interrupt(self, batch, logs=None):
+        if self.run.step == 5:  # the sixth step: epochs have four
+            self.run.stopped = "SIGTERM"
+        original(self, batch, logs)
+
+    training.Keeper.on_train_batch_end = interrupt
+    try:
+        training.train(divided)
+    finally:
+        training.Keeper.on_train_batch_end = original
+    assert divided.step == 6
+    assert len(divided.rows) == 1
+
+    resumed = make_run(tmp_path / "divided")
+    assert resumed.step == 6
+    training.train(resumed)
+    for one, other in zip(whole.rows, resumed.rows, strict=True):
+        for name in set(one) - {"seconds"}:
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("best", ["probe", "bound"])
+def test_best_checkpoint_is_the_best_row(tmp_path, best):
+    run = make_run(tmp_path, best=best, steps=16)
+    training.train(run)
+    name = "probe/knn" if best == "probe" else "validation/local"
+    values = [row[name] for row in run.rows]
+    assert run.state["best"] == pytest.approx(max(values), rel=1e-6)
+    run.restore("best")
+    assert run.step == run.rows[int(np.argmax(values))]["step"]
+
+
+def test_labels_never_reach_the_gradient(tmp_path):
+    """The same images with and without labels train the same weights."""
+    with_labels = make_run(tmp_path / "a", make_data())
+    without = make_run(tmp_path / "b", make_data(labels=False))
+    for run in (with_labels, without):
+        training.train(run)
+    assert "probe/knn" in with_labels.rows[-1]
+    assert "probe/knn" not in without.rows[-1]
+    weights = [r.objective.encoder.get_weights() for r in (with_labels, without)]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_changed_images_are_refused(tmp_path):
+    training.train(make_run(tmp_path))
+    other = make_data()
+    other.train.images[0] += 1
+    with pytest.raises(ConfigError, match="images.*have changed"):
+        make_run(tmp_path, other)
+
+
+def test_checkpoint_round_trip_and_refusals(tmp_path):
+    import keras
+
+    variables = [keras.Variable(np.arange(4.0)), keras.Variable(3, dtype="int64")]
+    path = tmp_path / "c.npz"
+    save_checkpoint(path, variables, {"step": 2})
+    fresh = [keras.Variable(np.zeros(4)), keras.Variable(0, dtype="int64")]
+    assert load_checkpoint(path, fresh) == {"step": 2}
+    np.testing.assert_array_equal(fresh[0].numpy(), np.arange(4.0))
+    assert fresh[1].numpy() == 3
+    with pytest.raises(ConfigError, match="another model"):
+        load_checkpoint(path, fresh[:1])
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_checkpoint(path, fresh)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.npz"]
+
+
+def test_every_variable_of_a_step_is_in_the_checkpoint(tmp_path):
+    run = make_run(tmp_path, ema=0.9)
+    objective = run.objective
+    kept = {id(v) for v in run.variables}
+    assert {id(v) for v in objective.variables} <= kept
+    assert {id(v) for v in objective.optimizer.variables} <= kept
+    assert {id(v) for v in objective.prior_optimizer.variables} <= kept
+    adam = 2 * len(objective.encoder_and_critic_variables) + 2  # iterations, rate
+    assert len(objective.optimizer.variables) == adam
+
+
+def test_collapse_is_told_while_training(tmp_path, monkeypatch, capsys):
+    import tensorflow as tf
+
+    run = make_run(tmp_path, steps=4, progress="lines", gamma=0.0)
+    code = run.objective.online_encoder.get_layer("code")
+    for variable in (code.kernel, code.bias):
+        variable.assign(tf.zeros_like(variable))
+    run.objective.optimizer.learning_rate = 0.0
+    training.train(run)
+    assert "warning: the codes hardly vary" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "objective_terms"),
+    [
+        (dict(objective="dim_global"), ["global"]),
+        (dict(objective="dim_global", global_critic="global_dot"), ["global"]),
+        (dict(objective="dim_local_global", bound="dv"), ["global", "local"]),
+        (dict(views="two", augment=("flip",)), ["local_xy", "local_yx"]),
+        (dict(local_critic="concat_and_convolve", bound="jsd"), ["local"]),
+        (dict(gamma=0.0), ["local"]),
+        (dict(clip_norm=1.0, warmup_steps=2, schedule="cosine"), ["local"]),
+        (dict(prior="sphere", negatives="same_location"), ["local"]),
+    ],
+)
+def test_every_objective_runs_from_its_options(tmp_path, options, objective_terms):
+    run = make_run(tmp_path, steps=4, **options)
+    training.train(run)
+    assert [term.name for term in run.objective.terms] == objective_terms
+    assert all(np.isfinite(run.rows[-1][name]) for name in objective_terms)
+
+
+def test_learning_rates():
+    def rates(**options):
+        rate = experiment.build_learning_rate(Config(learning_rate=1.0, **options), 100)
+        return [float(rate(k)) if callable(rate) else rate for k in (0, 5, 10, 55, 100)]
+
+    assert rates() == [1.0] * 5
+    np.testing.assert_allclose(rates(schedule="cosine")[::4], [1, 0], atol=1e-6)
+    np.testing.assert_allclose(rates(warmup_steps=10), [0, 0.5, 1, 1, 1], atol=1e-6)
+    both = rates(schedule="cosine", warmup_steps=10)
+    np.testing.assert_allclose(both, [0, 0.5, 1, 0.5, 0], atol=1e-6)
+
+
+def test_gradient_clipping_and_adam_reach_the_optimizer():
+    config = Config(clip_norm=0.5, beta_1=0.5, beta_2=0.9, learning_rate=0.1)
+    optimizer = experiment.build_optimizer(config, 10)
+    assert optimizer.global_clipnorm == 0.5
+    assert (optimizer.beta_1, optimizer.beta_2) == (0.5, 0.9)
+
+
+def test_epochs_are_whole_executions():
+    assert experiment.count_steps(Config(epochs=3, batch_size=16), 100) == (6, 18)
+    config = Config(epochs=2, batch_size=16, steps_per_execution=4)
+    assert experiment.count_steps(config, 100) == (8, 16)
+    with pytest.raises(ConfigError, match="--steps_per_execution"):
+        config = Config(steps=10, batch_size=16, steps_per_execution=4)
+        experiment.count_steps(config, 100)
