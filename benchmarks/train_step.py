@@ -56,7 +56,18 @@ def make_images():
     return np.random.default_rng(0).integers(0, 256, (N, SIDE, SIDE, 3), np.uint8)
 
 
+def measure(call, steps_per_call: int = 1) -> float:
+    """Median seconds per step of `call`, after a warm-up."""
+    times = []
+    for _ in range(WARMUP + max(3, STEPS // steps_per_call)):
+        started = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - started) / steps_per_call)
+    return statistics.median(times[WARMUP:] if steps_per_call == 1 else times[1:])
+
+
 def run_tf(units, critic="code", jit=False, per_call=1, fold=True, onednn="1"):
+    """Seconds per step of the library's objective."""
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = onednn
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tf_infomax  # noqa: F401  (before TensorFlow)
@@ -68,10 +79,20 @@ def run_tf(units, critic="code", jit=False, per_call=1, fold=True, onednn="1"):
     from tf_infomax import critics, encoders
     from tf_infomax.objectives import InfoMax, Term
 
+    class Unfolded(critics.EncodeAndDot):
+        """The "plain" critic with its last linear maps where they stand."""
+
+        def embed(self, x, y, training=False):
+            rows = tf.reshape(x, [-1, x.shape[-1]])
+            hx = self.x_block(rows, training=training)
+            hx = tf.reshape(hx, [-1, x.shape[1] * x.shape[2], self.units])
+            return hx, self.y_block(y, training=training)
+
+        def score(self, hx, hy):
+            return tf.einsum("nld,md->lnm", hx, hy)
+
     keras.utils.set_random_seed(0)
-    layer = critics.EncodeAndDot(units, critic)
-    if not fold:
-        layer = Unfolded(units, critic) if False else make_unfolded(units)
+    layer = (critics.EncodeAndDot if fold else Unfolded)(units, critic)
     options = (("candidates", "x"), ("pooled", True))
     term = Term("local", "x.local", "x.code", layer, "info_nce", 1.0, options)
     objective = InfoMax(encoders.ENCODERS["basic32x32"]((SIDE, SIDE, 3), CODE), [term])
@@ -80,9 +101,150 @@ def run_tf(units, critic="code", jit=False, per_call=1, fold=True, onednn="1"):
 
     @tf.function(jit_compile=jit)
     def call():
-        values = objective.train_step(batch)
+        loss = objective.train_step(batch)["loss"]
         for _ in tf.range(per_call - 1):
-            values = objective.train_step(batch)
-        return values["loss"]
+            loss = objective.train_step(batch)["loss"]
+        return loss
 
-    return [time_call(lambda: float(call()), per_call) for _ in range(WARMUP + STEPS)]
+    return measure(lambda: float(call()), per_call)
+
+
+def run_torch(units, critic="code", layout="nhwc", compile=False):
+    """Seconds per step of the same arithmetic in PyTorch."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+
+    class Block(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.hidden = nn.Linear(width, units, bias=False)
+            self.norm = nn.BatchNorm1d(units)
+            self.output = nn.Linear(units, units)
+            self.shortcut = nn.Linear(width, units, bias=False)
+            self.end = nn.LayerNorm(units) if critic == "code" else nn.Identity()
+
+        def forward(self, rows):
+            h = torch.relu(self.norm(self.hidden(rows)))
+            return self.end(self.output(h) + self.shortcut(rows))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            widths = (3, 64, 128, 256)
+            self.convs = nn.ModuleList(
+                nn.Conv2d(a, b, 4, 2, 1, bias=False)
+                for a, b in zip(widths[:-1], widths[1:], strict=True)
+            )
+            self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in widths[1:])
+            self.hidden = nn.Linear(4096, 1024, bias=False)
+            self.hidden_norm = nn.BatchNorm1d(1024)
+            self.code = nn.Linear(1024, CODE)
+            self.x_block, self.y_block = Block(128), Block(CODE)
+
+        def forward(self, images):
+            x = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+            if layout == "nhwc":
+                x = x.contiguous(memory_format=torch.channels_last)
+            for index, (conv, norm) in enumerate(
+                zip(self.convs, self.norms, strict=True)
+            ):
+                x = torch.relu(norm(conv(x)))
+                local = x if index == 1 else local if index else None
+            fc = torch.relu(self.hidden_norm(self.hidden(x.flatten(1))))
+            rows = local.permute(0, 2, 3, 1).reshape(N * LOCATIONS, 128)
+            hx = self.x_block(rows).reshape(N, LOCATIONS, units)
+            scores = torch.einsum("nld,md->lnm", hx, self.y_block(self.code(fc)))
+            positive = scores.diagonal(dim1=1, dim2=2)  # [L, N]
+            masked = scores.masked_fill(torch.eye(N, dtype=torch.bool), -torch.inf)
+            negative = masked.logsumexp((0, 1))
+            return nn.functional.softplus(negative - positive).mean()
+
+    model = Model()
+    if layout == "nhwc":
+        model = model.to(memory_format=torch.channels_last)
+    forward = torch.compile(model) if compile else model
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    images = torch.from_numpy(make_images())
+
+    def call():
+        optimizer.zero_grad(set_to_none=True)
+        loss = forward(images)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return measure(call)
+
+
+def measure_peak() -> float:
+    """float32 GFLOP/s of NumPy's product of two 2048 x 2048 matrices, the best."""
+    import numpy as np
+
+    a, b = np.ones((2, 2048, 2048), np.float32)
+    best = min(_time(lambda: a @ b) for _ in range(8))
+    return 2 * 2048**3 / best / 1e9
+
+
+def _time(call) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def run_in_process(python: str, name: str, units: int) -> float:
+    """Seconds per step of a variant (or the peak), in a process of its own."""
+    command = [python, __file__, "--one", name, "--units", str(units)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(f"{name}: {result.stderr.strip().splitlines()[-1]}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--units", default="256,2048", help="widths of the critic")
+    parser.add_argument("--rounds", type=int, default=5, help="processes per variant")
+    parser.add_argument("--torch", default=sys.executable, help="Python with PyTorch")
+    parser.add_argument("--only", default="", help="variants whose name contains this")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        units = int(options.units)
+        if options.one == "peak":
+            print(measure_peak())
+            return
+        framework, arguments = VARIANTS[options.one]
+        run = run_tf if framework == "tf" else run_torch
+        print(run(units, **arguments))
+        return
+    for units in map(int, options.units.split(",")):
+        names = [name for name in VARIANTS if options.only in name]
+        times = {name: [] for name in names}
+        peaks = []
+        for _ in range(options.rounds):
+            peaks.append(run_in_process(sys.executable, "peak", units))
+            for name in names:
+                python = options.torch if "torch" in name.split()[0] else sys.executable
+                times[name].append(run_in_process(python, name, units))
+        report(units, times, statistics.median(peaks))
+
+
+def report(units: int, times: dict[str, list[float]], peak: float) -> None:
+    gflop = count_gflop(units)
+    print(
+        f"\nunits {units}, batch {N}: {gflop:.1f} GFLOP per step (unfolded), "
+        f"peak {peak:.0f} GFLOP/s, medians of {len(next(iter(times.values())))}"
+    )
+    print(f"{'variant':28}{'ms':>8}{'images/s':>10}{'of peak':>9}{'vs torch eager':>16}")
+    for name, values in times.items():
+        seconds = statistics.median(values)
+        reference = times.get(REFERENCE["code" if "code" in name else "plain"])
+        ratio = statistics.median(reference) / seconds if reference else float("nan")
+        share = "" if "folded" in name and "un" not in name else f"{gflop / seconds / peak:9.0%}"
+        print(f"{name:28}{1e3 * seconds:8.1f}{N / seconds:10.0f}{share:>9}{ratio:16.2f}")
+
+
+if __name__ == "__main__":
+    main()

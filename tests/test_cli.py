@@ -100,6 +100,7 @@ class TestBadData:
         (tmp_path / "empty").mkdir()
         result = self.start(tmp_path, f"--dataset=folder:{tmp_path / 'empty'}", size)
         assert_refused(result, "no images", ".jpg")
+        assert not (tmp_path / "run").exists()  # nothing half-made
 
     def test_batch_larger_than_the_data(self, tmp_path, data):
         result = self.start(tmp_path, f"--dataset=arrays:{data}", "--batch_size=500")
@@ -137,7 +138,12 @@ class TestBadData:
 def trained(tmp_path_factory, data):
     """A run of 20 steps, made by the command."""
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    arguments = [*TINY, "--steps=20", f"--dataset=arrays:{data}", f"--workdir={workdir}"]
+    arguments = [
+        *TINY,
+        "--steps=20",
+        f"--dataset=arrays:{data}",
+        f"--workdir={workdir}",
+    ]
     result = run("train", *arguments)
     assert result.returncode == 0, result.stderr[-3000:]
     return workdir, arguments, result
@@ -201,7 +207,9 @@ class TestRun:
 
     def test_run_flags_is_a_flagfile(self, trained, tmp_path):
         flagfile = f"--flagfile={trained[0] / 'run.flags'}"
-        result = run("train", flagfile, f"--workdir={tmp_path / 'again'}", "--noevaluate")
+        result = run(
+            "train", flagfile, f"--workdir={tmp_path / 'again'}", "--noevaluate"
+        )
         assert result.returncode == 0, result.stderr[-2000:]
         assert (tmp_path / "again" / "metrics.jsonl").exists()
 

@@ -1,4 +1,4 @@
-"""Critics against plain NumPy, layer tables, and memory-lean paths against plain ones."""
+"""Critics against plain NumPy, layer tables, lean paths against plain ones."""
 
 import numpy as np
 import pytest

@@ -321,7 +321,7 @@ class TestTfds:
                 size=len(content), checksum=checksum, filename=info.filename
             )
         options = dict(data_dir=str(tmp_path / "prepared"), local_files=str(manual))
-        with pytest.raises(DataError, match="(?i)checksum"):
+        with pytest.raises(DataError, match=r"(?i)checksum"):
             sources.read("tfds:fashion_mnist", sources.ReadOptions(**options))
         monkeypatch.setattr(type(builder), "url_infos", infos, raising=False)
         mnist = "tensorflow_datasets.image_classification.mnist."
@@ -447,7 +447,9 @@ class TestViews:
 
     def test_color_jitter_leaves_grey_images_grey(self, rng):
         grey = np.repeat(rng.integers(0, 256, (16, 8, 8, 1), np.uint8), 3, axis=-1)
-        jittered = views.augment(grey, ("color",), tf.constant([0, 0], tf.int64)).numpy()
+        jittered = views.augment(
+            grey, ("color",), tf.constant([0, 0], tf.int64)
+        ).numpy()
         assert not np.array_equal(grey, jittered)
         spread = jittered.max(axis=-1).astype(int) - jittered.min(axis=-1)
         assert spread.max() <= 1
@@ -484,7 +486,9 @@ class TestViews:
         np.testing.assert_array_equal(out, pixels)
 
     def test_halves_are_the_upper_and_the_lower_half(self, images):
-        halves = views.make_halves(tf.constant(images), (), tf.constant([0, 0], tf.int64))
+        halves = views.make_halves(
+            tf.constant(images), (), tf.constant([0, 0], tf.int64)
+        )
         both = np.concatenate([halves["x"], halves["y"]], axis=1)
         np.testing.assert_array_equal(both, images)
 

@@ -78,7 +78,7 @@ def test_a_linear_probe_cannot_read_xor_and_the_mlp_can(rng):
     codes = (bits + 0.1 * rng.normal(size=bits.shape)).astype(np.float32)
     labels = bits[:, 0] ^ bits[:, 1]
     parts = (codes[:1500], labels[:1500], codes[1500:], labels[1500:])
-    assert probes.run_probe("linear", *parts, seeds=1)[0] < 0.65
+    assert probes.run_probe("linear", *parts, seeds=1)[0] < 0.8  # three corners of four
     assert probes.run_probe("mlp", *parts, seeds=1)[0] > 0.95
 
 
@@ -111,7 +111,9 @@ def test_test_labels_choose_nothing(separable, monkeypatch):
 def test_online_probe(name, separable):
     codes, labels = separable
     codes = codes[:, :4]
-    score = probes.score_online(name, codes[:200], labels[:200], codes[200:], labels[200:])
+    score = probes.score_online(
+        name, codes[:200], labels[:200], codes[200:], labels[200:]
+    )
     assert score > 0.95
 
 

@@ -27,7 +27,9 @@ def test_segments_cover_every_step_once_and_end_at_epochs(start, steps):
 def make_data(n=64, labels=True):
     rng = np.random.default_rng(0)
     y = np.arange(n) % 2
-    x = (rng.integers(0, 120, (n, 32, 32, 3)) + 100 * y[:, None, None, None]).astype("u1")
+    x = (rng.integers(0, 120, (n, 32, 32, 3)) + 100 * y[:, None, None, None]).astype(
+        "u1"
+    )
     part = ImageSet(x, y if labels else None)
     probe = part if labels else None
     return experiment.Data(part, part.select(np.arange(32)), probe, probe, part)
@@ -39,8 +41,10 @@ def make_run(tmp_path, data=None, **options):
     }  # fmt: skip
     config = Config(workdir=str(tmp_path), **options)
     workdir = WorkDirectory(config.workdir)
-    workdir.start(config)
-    return training.Run(config, workdir, data or make_data())
+    workdir.check(config)
+    run = training.Run(config, workdir, data or make_data())
+    workdir.claim(config)
+    return run
 
 
 def test_signal_within_an_epoch_then_resumed_gives_the_same_numbers(tmp_path):
@@ -100,7 +104,7 @@ def test_changed_images_are_refused(tmp_path):
     training.train(make_run(tmp_path))
     other = make_data()
     other.train.images[0] += 1
-    with pytest.raises(ConfigError, match="images.*have changed"):
+    with pytest.raises(ConfigError, match=r"images.*have changed"):
         make_run(tmp_path, other)
 
 
@@ -188,6 +192,6 @@ def test_epochs_are_whole_executions():
     assert experiment.count_steps(Config(epochs=3, batch_size=16), 100) == (6, 18)
     config = Config(epochs=2, batch_size=16, steps_per_execution=4)
     assert experiment.count_steps(config, 100) == (8, 16)
+    config = Config(steps=10, batch_size=16, steps_per_execution=4)
     with pytest.raises(ConfigError, match="--steps_per_execution"):
-        config = Config(steps=10, batch_size=16, steps_per_execution=4)
         experiment.count_steps(config, 100)

@@ -163,7 +163,7 @@ class Concatenated(Critic):
             blocks = 1
         else:
             blocks = _count_blocks(m, n * locations * width, self.largest_pair_tensor)
-        # As arguments: a recomputed function inside of a loop must not capture variables.
+        # As arguments: a recomputed function in a loop must not capture variables.
         weights = [variable.value for variable in self.head.trainable_variables]
         if blocks == 1:
             scores = self._score_block(hx, hy, *weights)

@@ -11,7 +11,7 @@ def main(config: Config) -> int:
     from tf_infomax.workdir import WorkDirectory
 
     workdir = WorkDirectory(config.workdir)
-    workdir.start(config)
+    workdir.check(config)
     flags.load_tensorflow()
 
     from tf_infomax.experiment import load_data
@@ -20,6 +20,7 @@ def main(config: Config) -> int:
     data = load_data(config)
     tell(describe_data(data))
     run = Run(config, workdir, data)
+    workdir.claim(config)
     train(run)
     if run.stopped:
         print(

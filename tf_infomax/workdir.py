@@ -42,10 +42,7 @@ class WorkDirectory:
     """The files of one run.
 
     Args:
-        path: the folder; made if missing.
-
-    Raises:
-        ConfigError: if it cannot be made or written.
+        path: the folder; `claim` makes it.
     """
 
     def __init__(self, path: str):
@@ -58,17 +55,20 @@ class WorkDirectory:
         self.events = self.path / "events"
         self.encoder = self.path / "encoder.keras"
 
-    def start(self, config: Config) -> None:
-        """Makes the folder, or checks that it belongs to a run of the same options."""
-        try:
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".writable.{os.getpid()}"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
+    def check(self, config: Config) -> None:
+        """Whether a run of these options can live here; writes nothing.
+
+        Raises:
+            ConfigError: if the folder cannot be written or belongs to another run.
+        """
+        existing = self.path
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
             raise ConfigError(
-                f"--workdir={self.path} cannot be written: {error.strerror}."
-            ) from error
+                f"--workdir={self.path} cannot be written: {existing} is "
+                f"{'read-only' if existing.is_dir() else 'a file'}."
+            )
         if self.run_flags.exists():
             self._check_same_run(config)
         elif self.checkpoint("last").exists():
@@ -76,9 +76,18 @@ class WorkDirectory:
                 f"--workdir={self.path} has checkpoints but no run.flags: not the "
                 "folder of a run. Choose another one."
             )
-        else:
-            with replacing(self.run_flags) as file:
-                file.write_text(format_flags(config), encoding="utf-8")
+
+    def claim(self, config: Config) -> None:
+        """Makes the folder and writes run.flags, when training is about to begin."""
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            if not self.run_flags.exists():
+                with replacing(self.run_flags) as file:
+                    file.write_text(format_flags(config), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"--workdir={self.path} cannot be written: {error.strerror}."
+            ) from error
 
     def _check_same_run(self, config: Config) -> None:
         difference = config.difference(self.read_config())

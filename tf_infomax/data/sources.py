@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def read_arrays(argument: str, options: ReadOptions) -> Splits:
         raise DataError(f"no such file: {argument!r} (dataset arrays:FILE).")
     try:
         loaded = np.load(path, allow_pickle=False, mmap_mode=_mmap_mode(path, options))
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} cannot be read as .npy or .npz: {error}") from error
     if isinstance(loaded, np.ndarray):
         labels = _load_labels(options.labels)

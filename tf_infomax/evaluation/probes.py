@@ -35,7 +35,7 @@ def build_mlp(penalty: float, count: int, seed: int):
     return MLPClassifier(
         (200,),
         alpha=penalty,
-        batch_size=min(200, count),
+        batch_size=min(200, max(8, count // 20)),
         early_stopping=True,
         n_iter_no_change=5,
         max_iter=50,
