@@ -147,13 +147,12 @@ def run_torch(units, critic="code", layout="nhwc", compile=False):
             x = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
             if layout == "nhwc":
                 x = x.contiguous(memory_format=torch.channels_last)
-            for index, (conv, norm) in enumerate(
-                zip(self.convs, self.norms, strict=True)
-            ):
+            maps = []
+            for conv, norm in zip(self.convs, self.norms, strict=True):
                 x = torch.relu(norm(conv(x)))
-                local = x if index == 1 else local if index else None
+                maps.append(x)
             fc = torch.relu(self.hidden_norm(self.hidden(x.flatten(1))))
-            rows = local.permute(0, 2, 3, 1).reshape(N * LOCATIONS, 128)
+            rows = maps[1].permute(0, 2, 3, 1).reshape(N * LOCATIONS, 128)
             hx = self.x_block(rows).reshape(N, LOCATIONS, units)
             scores = torch.einsum("nld,md->lnm", hx, self.y_block(self.code(fc)))
             positive = scores.diagonal(dim1=1, dim2=2)  # [L, N]
@@ -237,13 +236,21 @@ def report(units: int, times: dict[str, list[float]], peak: float) -> None:
         f"\nunits {units}, batch {N}: {gflop:.1f} GFLOP per step (unfolded), "
         f"peak {peak:.0f} GFLOP/s, medians of {len(next(iter(times.values())))}"
     )
-    print(f"{'variant':28}{'ms':>8}{'images/s':>10}{'of peak':>9}{'vs torch eager':>16}")
+    print(
+        f"{'variant':28}{'ms':>8}{'images/s':>10}{'of peak':>9}{'vs torch eager':>16}"
+    )
     for name, values in times.items():
         seconds = statistics.median(values)
         reference = times.get(REFERENCE["code" if "code" in name else "plain"])
         ratio = statistics.median(reference) / seconds if reference else float("nan")
-        share = "" if "folded" in name and "un" not in name else f"{gflop / seconds / peak:9.0%}"
-        print(f"{name:28}{1e3 * seconds:8.1f}{N / seconds:10.0f}{share:>9}{ratio:16.2f}")
+        share = (
+            ""
+            if "folded" in name and "un" not in name
+            else f"{gflop / seconds / peak:9.0%}"
+        )
+        print(
+            f"{name:28}{1e3 * seconds:8.1f}{N / seconds:10.0f}{share:>9}{ratio:16.2f}"
+        )
 
 
 if __name__ == "__main__":

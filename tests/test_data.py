@@ -78,7 +78,7 @@ class TestFashionM:
         """Where the item is black the texture stays; elsewhere it is |t - i|."""
         item = embedded.train.select(np.arange(40))
         blended = fashion._blend(item, (0, 0)).images.astype(int)
-        rng = np.random.default_rng((0, 0))
+        rng = np.random.default_rng((0, 0, 0))
         texture = fashion.make_textures(40, rng).astype(int)
         shifts = set()
         for k in range(40):
