@@ -11,15 +11,17 @@ product measured in the same rounds.
 """
 
 import argparse
+import itertools
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
 
 N, SIDE, CODE, LOCATIONS = 64, 32, 64, 64
-WARMUP, STEPS = 4, 12
+WARMUP, STEPS = 3, 8
 
 # name: (framework, options). "code" is the released critic (batch norm, layer norm);
 # "plain" leaves out the layer norms, which is what folding needs.
@@ -135,7 +137,7 @@ def run_torch(units, critic="code", layout="nhwc", compile=False):
             widths = (3, 64, 128, 256)
             self.convs = nn.ModuleList(
                 nn.Conv2d(a, b, 4, 2, 1, bias=False)
-                for a, b in zip(widths[:-1], widths[1:], strict=True)
+                for a, b in itertools.pairwise(widths)
             )
             self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in widths[1:])
             self.hidden = nn.Linear(4096, 1024, bias=False)
@@ -206,7 +208,7 @@ def main() -> None:
     parser.add_argument("--units", default="256,2048", help="widths of the critic")
     parser.add_argument("--rounds", type=int, default=5, help="processes per variant")
     parser.add_argument("--torch", default=sys.executable, help="Python with PyTorch")
-    parser.add_argument("--only", default="", help="variants whose name contains this")
+    parser.add_argument("--only", default="", help="variants whose name matches")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -219,7 +221,7 @@ def main() -> None:
         print(run(units, **arguments))
         return
     for units in map(int, options.units.split(",")):
-        names = [name for name in VARIANTS if options.only in name]
+        names = [name for name in VARIANTS if re.search(options.only, name)]
         times = {name: [] for name in names}
         peaks = []
         for _ in range(options.rounds):

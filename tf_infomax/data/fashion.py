@@ -48,8 +48,8 @@ def make_fashion_m(source: Splits, seed: int = 0) -> Splits:
 
     Every item is placed with a random shift of 0-4 pixels and blended as
     `|texture - item|`, the recipe of MNIST-M (Ganin et al. 2016), onto a coloured 1/f
-    texture of its own. Textures come from `seed` alone; those of training and test images are
-    drawn from different random streams.
+    texture of its own. Textures come from `seed` alone; those of training and of test
+    images are drawn from different random streams.
     """
     train = _blend(source.train, (seed, _TRAIN_TEXTURES))
     test = source.test and _blend(source.test, (seed, _TEST_TEXTURES))
