@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: dim test lint check install clean objectives
+.PHONY: dim test lint install clean
 
 dim: install
 	$(RUN) -m tf_infomax.train --flagfile=configs/dim.flags

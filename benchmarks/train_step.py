@@ -80,6 +80,7 @@ def run_tf(units, critic="code", jit=False, per_call=1, fold=True, onednn="1"):
 
     from tf_infomax import critics, encoders
     from tf_infomax.objectives import InfoMax, Term
+    from tf_infomax.optimizers import FusedAdam
 
     class Unfolded(critics.EncodeAndDot):
         """The "plain" critic with its last linear maps where they stand."""
@@ -98,7 +99,7 @@ def run_tf(units, critic="code", jit=False, per_call=1, fold=True, onednn="1"):
     options = (("candidates", "x"), ("pooled", True))
     term = Term("local", "x.local", "x.code", layer, "info_nce", 1.0, options)
     objective = InfoMax(encoders.ENCODERS["basic32x32"]((SIDE, SIDE, 3), CODE), [term])
-    objective.compile(keras.optimizers.Adam(1e-4))
+    objective.compile(FusedAdam(1e-4))
     batch = {"x": tf.constant(make_images())}
 
     @tf.function(jit_compile=jit)

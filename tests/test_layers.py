@@ -14,6 +14,7 @@ ALLOWED = {
     "config": set(),
     "bounds": set(),
     "priors": set(),
+    "optimizers": set(),
     "encoders": set(),
     "critics": set(),
     "data": set(),
@@ -22,6 +23,7 @@ ALLOWED = {
     "flags": {"config"},
     "experiment": {
         "bounds", "config", "critics", "data", "encoders", "evaluation", "objectives",
+        "optimizers",
     },
     "workdir": {"config", "flags"},
     "training": {"config", "data", "evaluation", "experiment", "objectives", "workdir"},

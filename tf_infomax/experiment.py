@@ -11,6 +11,7 @@ from tf_infomax.data import sources
 from tf_infomax.data.batches import count_batches
 from tf_infomax.data.images import DataError, ImageSet, split_randomly
 from tf_infomax.objectives import InfoMax, PriorMatching, Term
+from tf_infomax.optimizers import FusedAdam
 
 _INPUT_RANGES = {"0_255": (0.0, 255.0), "0_1": (0.0, 1.0), "-1_1": (-1.0, 1.0)}
 _SPLIT_SEED = 0  # the same held-out images whatever the seed of the run
@@ -189,7 +190,7 @@ def build_learning_rate(config: Config, steps: int):
 
 def build_optimizer(config: Config, steps: int, clip: bool = True):
     """Adam as configured."""
-    return keras.optimizers.Adam(
+    return FusedAdam(
         build_learning_rate(config, steps),
         beta_1=config.beta_1,
         beta_2=config.beta_2,
