@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_infomax.data import batches, decoding, fashion, images, sources, views
 from tf_infomax.data.embedded import make_fashion, restore_fashion
-from tf_infomax.data.images import DataError, ImageSet, Splits
+from tf_infomax.data.images import DataError, ImageSet, MappedImages, Splits
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +185,15 @@ class TestFolder:
     def test_beyond_the_memory_limit_it_is_mapped_from_a_file(self, folder, tmp_path):
         limits = dict(memory_limit=100, cache_dir=str(tmp_path / "cache"))
         held, mapped = self.read(folder), self.read(folder, **limits)
-        assert isinstance(mapped.images, np.memmap)
-        np.testing.assert_array_equal(held.images, mapped.images)
+        assert isinstance(mapped.images, MappedImages)
+        np.testing.assert_array_equal(held.images, mapped.images[:])
+        part = images.split_randomly(mapped, 0.5, seed=0).train.images
+        assert isinstance(part, MappedImages)  # divided, and still not read
+        assert part.array is mapped.images.array
         assert mapped.skipped == held.skipped
         written = sorted(path.stat().st_mtime_ns for path in tmp_path.glob("cache/*"))
         again = self.read(folder, **limits)
-        np.testing.assert_array_equal(held.images, again.images)
+        np.testing.assert_array_equal(held.images, again.images[:])
         assert written == sorted(p.stat().st_mtime_ns for p in tmp_path.glob("cache/*"))
         batch = next(iter(batches.make_batches(mapped.images, 4, 0, 1)))["x"]
         expected = next(iter(batches.make_batches(held.images, 4, 0, 1)))["x"]

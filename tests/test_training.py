@@ -1,5 +1,6 @@
 """The loop: division into calls of fit, checkpoints, choice of the best."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -109,8 +110,6 @@ def test_changed_images_are_refused(tmp_path):
 
 
 def test_checkpoint_round_trip_and_refusals(tmp_path):
-    import keras
-
     variables = [keras.Variable(np.arange(4.0)), keras.Variable(3, dtype="int64")]
     path = tmp_path / "c.npz"
     save_checkpoint(path, variables, {"step": 2})
@@ -160,13 +159,22 @@ def test_collapse_is_told_while_training(tmp_path, monkeypatch, capsys):
         (dict(gamma=0.0), ["local"]),
         (dict(clip_norm=1.0, warmup_steps=2, schedule="cosine"), ["local"]),
         (dict(prior="sphere", negatives="same_location"), ["local"]),
+        (dict(jit_compile=True), ["local"]),
+        (dict(steps_per_execution=2), ["local"]),
+        (dict(strategy="mirrored"), ["local"]),
+        (dict(mixed_precision="float16"), ["local"]),
+        (dict(mixed_precision="bfloat16"), ["local"]),
     ],
 )
-def test_every_objective_runs_from_its_options(tmp_path, options, objective_terms):
+def test_every_objective_runs_from_its_options(
+    tmp_path, options, objective_terms, request
+):
+    request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
     run = make_run(tmp_path, steps=4, **options)
     training.train(run)
     assert [term.name for term in run.objective.terms] == objective_terms
     assert all(np.isfinite(run.rows[-1][name]) for name in objective_terms)
+    assert run.objective.step.numpy() == 4
 
 
 def test_learning_rates():

@@ -69,7 +69,8 @@ def assess_probes(
                 yield f"probe/{name}/{label}{part}", summarize(accuracies)
             del features[part], test_features[part]  # conv is large
     pixels, test_pixels = (
-        part.images.reshape(len(part), -1).astype(np.float32) for part in (train, test)
+        part.images[:].reshape(len(part), -1).astype(np.float32)
+        for part in (train, test)
     )
     accuracies = run_probe(
         names[0], pixels, train.labels, test_pixels, test.labels, seeds

@@ -19,6 +19,8 @@ from pathlib import Path
 class ConfigError(ValueError):
     """An option that cannot be used: one line with the value and what is accepted."""
 
+    exit_status = 2
+
 
 @cache
 def table_names(module: str, table: str) -> tuple[str, ...]:

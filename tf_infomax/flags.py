@@ -159,6 +159,8 @@ def run(main: Callable[[Config], int], program: str, purpose: str, groups=()) ->
         status = 1
         try:
             status = main(config_from_flags())
+        except KeyboardInterrupt:
+            fail("interrupted outside of training; the same command starts again.", 1)
         except Exception as error:
             if FLAGS.debug:
                 raise
@@ -205,8 +207,8 @@ def _explain(error: flags.Error) -> str:
 
 
 def _describe(error: Exception) -> tuple[str, int]:
-    """(message, status): bad use where the error says so, else a failed run."""
-    if isinstance(error, ConfigError) or type(error).__name__ == "DataError":
-        return str(error), 2
+    """(message, status): as an error of this package says, else a failed run."""
+    if hasattr(error, "exit_status"):
+        return str(error), error.exit_status
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return f"{type(error).__name__}: {first} (--debug shows where.)", 1

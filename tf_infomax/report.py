@@ -28,8 +28,10 @@ def print_results(results: dict, title: str) -> None:
         table = Table(
             title=f"{title}: test accuracy, % (mean ± sd)", title_justify="left"
         )
-        for heading in ("probe", "features of", "conv", "fc", "Y (code)"):
-            table.add_column(heading, justify="left" if heading[1] == "o" else "right")
+        for heading in ("probe", "features of"):
+            table.add_column(heading)
+        for heading in ("conv", "fc", "Y (code)"):
+            table.add_column(heading, justify="right")
         for probe in probes:
             for label, key in _ROWS:
                 cells = [

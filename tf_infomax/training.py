@@ -32,6 +32,8 @@ _ONLINE_IMAGES = 5000  # labelled training images of the online probe
 class TrainingError(RuntimeError):
     """A run that failed: what happened, what was saved, how to go on."""
 
+    exit_status = 1
+
 
 def tell(message: str) -> None:
     """A line for the user beside the results: on standard error."""
@@ -359,8 +361,13 @@ def train(run: Run) -> None:
     Raises:
         TrainingError: if the loss or a weight is no longer finite.
     """
-    if run.step >= run.steps:
-        return
+    if run.step < run.steps:
+        _fit_until_signal(run)
+    if not run.stopped and not (run.resumed and run.workdir.encoder.exists()):
+        _save_encoder(run.objective.encoder, run.workdir.encoder)
+
+
+def _fit_until_signal(run: Run) -> None:
     progress = Progress(run, run.config.progress)
     if run.resumed:
         progress.tell(f"continues at step {run.step} of {run.steps}")
@@ -379,8 +386,6 @@ def train(run: Run) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
         progress.close()
-    if not run.stopped:
-        _save_encoder(run.objective.encoder, run.workdir.encoder)
 
 
 def _save_encoder(encoder: keras.Model, path: Path) -> None:

@@ -7,7 +7,7 @@ and no iterator state has to be saved.
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax.data.images import DataError
+from tf_infomax.data.images import DataError, MappedImages
 from tf_infomax.data.views import VIEWS
 
 
@@ -42,7 +42,7 @@ def batch_indices(step: tf.Tensor, count: int, batch_size: int, seed: int) -> tf
 
 
 def make_batches(
-    images: np.ndarray,
+    images: np.ndarray | MappedImages,
     batch_size: int,
     first_step: int,
     last_step: int,
@@ -53,7 +53,7 @@ def make_batches(
     """Batches of views for the steps first_step <= k < last_step.
 
     Args:
-        images: uint8 `[n, H, W, C]`, in memory or memory-mapped.
+        images: uint8 `[n, H, W, C]`, in memory or `MappedImages`.
         batch_size: images per batch.
         first_step, last_step: the range of steps.
         seed: of order and augmentation.
@@ -79,7 +79,7 @@ def make_batches(
 
 
 def make_fixed_batches(
-    images: np.ndarray, batch_size: int, view: str = "one"
+    images: np.ndarray | MappedImages, batch_size: int, view: str = "one"
 ) -> tf.data.Dataset:
     """All images once, in order and unaugmented, in full batches of views."""
     take = _make_reader(images)
@@ -93,11 +93,11 @@ def make_fixed_batches(
     return tf.data.Dataset.range(batches).map(make_batch).prefetch(tf.data.AUTOTUNE)
 
 
-def _make_reader(images: np.ndarray):
+def _make_reader(images: np.ndarray | MappedImages):
     """indices -> images: a gather in memory, or rows of a memory-mapped file."""
-    if isinstance(images, np.memmap):
+    if isinstance(images, MappedImages):
         return lambda indices: tf.numpy_function(
-            lambda rows: np.asarray(images[rows]), [indices], tf.uint8, stateful=False
+            images.__getitem__, [indices], tf.uint8, stateful=False
         )
     with tf.device("CPU:0"):
         held = tf.constant(images)

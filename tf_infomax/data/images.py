@@ -11,20 +11,41 @@ SMALLEST_SIDE = 8  # pixels; below, there is nothing left to learn from
 class DataError(ValueError):
     """Data that cannot be used: one line that says what, where, and what to do."""
 
+    exit_status = 2
+
+
+class MappedImages:
+    """Rows of a memory-mapped array `[n, H, W, C]`, read when they are asked for."""
+
+    def __init__(self, array: np.memmap, rows: np.ndarray):
+        self.array, self.rows = array, rows
+        self.shape, self.ndim = (len(rows), *array.shape[1:]), array.ndim
+        self.dtype = array.dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key) -> np.ndarray:
+        return np.asarray(self.array[self.rows[key]])
+
+    def select(self, indices: np.ndarray) -> "MappedImages":
+        """Some of the rows, still unread."""
+        return MappedImages(self.array, self.rows[indices])
+
 
 @dataclass(frozen=True)
 class ImageSet:
     """Images of one size with optional labels.
 
     Attributes:
-        images: uint8 `[n, H, W, C]`, in memory or memory-mapped, C = 1 or 3.
+        images: uint8 `[n, H, W, C]`, C = 1 or 3; `images[:]` is in memory in any case.
         labels: int64 `[n]`, -1 where an example has none, or None.
         class_names: name of class k at index k, or None.
         names: file name of each image, or None.
         skipped: (file name, reason) of every file that could not be used.
     """
 
-    images: np.ndarray
+    images: np.ndarray | MappedImages
     labels: np.ndarray | None = None
     class_names: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
@@ -52,9 +73,10 @@ class ImageSet:
 
     def select(self, indices: np.ndarray) -> "ImageSet":
         """The examples at these positions."""
+        mapped = isinstance(self.images, MappedImages)
         return replace(
             self,
-            images=self.images[indices],
+            images=self.images.select(indices) if mapped else self.images[indices],
             labels=None if self.labels is None else self.labels[indices],
             names=None if self.names is None else tuple(self.names[i] for i in indices),
         )
@@ -83,7 +105,7 @@ class Splits:
     test: ImageSet | None = None
 
 
-def check_images(images: np.ndarray) -> None:
+def check_images(images: np.ndarray | MappedImages) -> None:
     """Raises DataError unless images are uint8 [n, H, W, 1 or 3] of a usable size."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise DataError(

@@ -16,7 +16,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tf_infomax.data.fashion import load_fashion, make_fashion_m
-from tf_infomax.data.images import SMALLEST_SIDE, DataError, ImageSet, Splits
+from tf_infomax.data.images import (
+    SMALLEST_SIDE,
+    DataError,
+    ImageSet,
+    MappedImages,
+    Splits,
+)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 _OTHER_IMAGE_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".avif")
@@ -172,6 +178,8 @@ def _make_image_set(images, labels, path: Path) -> ImageSet:
                 labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
             )
             labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
+        if isinstance(images, np.memmap):
+            images = MappedImages(images, np.arange(len(images)))
         return ImageSet(images, labels)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
@@ -274,7 +282,7 @@ def _decode_files(files: list[Path], names: list[str], options: ReadOptions):
         temporary.write_text(json.dumps(found))
         os.replace(temporary, index)
     kept, skipped = json.loads(index.read_text())
-    images = np.load(array, mmap_mode="r")[: len(kept)]
+    images = MappedImages(np.load(array, mmap_mode="r"), np.arange(len(kept)))
     return images, kept, [tuple(each) for each in skipped]
 
 
