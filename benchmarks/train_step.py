@@ -245,15 +245,13 @@ def report(units: int, times: dict[str, list[float]], peak: float) -> None:
     for name, values in times.items():
         seconds = statistics.median(values)
         reference = times.get(REFERENCE["code" if "code" in name else "plain"])
-        ratio = statistics.median(reference) / seconds if reference else float("nan")
+        ratio = f"{statistics.median(reference) / seconds:.2f}" if reference else "-"
         share = (
             ""
             if "folded" in name and "un" not in name
             else f"{gflop / seconds / peak:9.0%}"
         )
-        print(
-            f"{name:28}{1e3 * seconds:8.1f}{N / seconds:10.0f}{share:>9}{ratio:16.2f}"
-        )
+        print(f"{name:28}{1e3 * seconds:8.1f}{N / seconds:10.0f}{share:>9}{ratio:>16}")
 
 
 if __name__ == "__main__":
