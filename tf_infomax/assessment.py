@@ -36,12 +36,17 @@ def summarize(values) -> dict:
 
 
 def assess_probes(
-    encoder, untrained, data: Data, names: tuple[str, ...], seeds: int, limit: int
+    extract: FeatureExtractor,
+    untrained: keras.Model,
+    data: Data,
+    names: tuple[str, ...],
+    seeds: int,
+    limit: int,
 ) -> Iterator[tuple[str, dict]]:
     """Yields every probe's result; nothing where there are no labels.
 
     Args:
-        encoder: the trained encoder.
+        extract: the trained encoder's features.
         untrained: the same one with its initial weights.
         data: with `probe_train` and `probe_test`.
         names: keys of `probes.PROBES`.
@@ -52,11 +57,10 @@ def assess_probes(
         return
     train = data.probe_train.labelled_part(limit)
     test = data.probe_test
-    parts = [part for part in PROBED if part in encoder.output]
-    for label, model in (("", encoder), ("random/", untrained)):
-        extract = FeatureExtractor(model, parts)
-        features, test_features = extract(train.images), extract(test.images)
-        for part in reversed(parts):  # the quick and most wanted first
+    untrained_extract = FeatureExtractor(untrained, extract.names)
+    for label, features_of in (("", extract), ("random/", untrained_extract)):
+        features, test_features = features_of(train.images), features_of(test.images)
+        for part in reversed(extract.names):  # the quick and most wanted first
             for name in names if not label else names[:1]:
                 accuracies = run_probe(
                     name,
@@ -100,9 +104,8 @@ def assess_bounds(
         yield f"{kind}/{term.name}", summary
 
 
-def assess_health(encoder, images: np.ndarray) -> Iterator[tuple[str, dict]]:
-    """Yields the figures of `measure_health` on the codes of these images."""
-    codes = FeatureExtractor(encoder, ["code"])(images)["code"]
+def assess_health(codes: np.ndarray) -> Iterator[tuple[str, dict]]:
+    """Yields the figures of `measure_health`."""
     for name, value in measure_health(codes).items():
         yield f"health/{name}", {"mean": value, "sd": None, "n": 1}
 
@@ -122,11 +125,14 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
         tell("no labels: the encoder is not probed (see --eval_dataset)")
     batch_size = min(config.batch_size, len(data.test))
     batches = make_fixed_batches(data.test.images, batch_size, config.views)
+    extract = FeatureExtractor(encoder, [p for p in PROBED if p in encoder.output])
+    shown = data.test.images[:2000]
+    codes = extract(shown)["code"]
     stages = (
         assess_bounds(run.objective, batches, batch_size),
-        assess_health(encoder, data.test.images[:2000]),
+        assess_health(codes),
         assess_probes(
-            encoder,
+            extract,
             _build_untrained(run),
             data,
             config.probes,
@@ -140,13 +146,10 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
             results[name] = result
             if name.startswith("probe/"):
                 tell(f"{name} {report.format_result(result)}")
-    health = {
-        n.partition("/")[2]: r["mean"] for n, r in results.items() if "health" in n
-    }
-    for warning in describe_collapse(health, encoder.output["code"].shape[-1]):
+    for warning in describe_collapse(report.health_of(results), codes.shape[1]):
         tell(f"warning: {warning}")
     run.workdir.write_results(results)
-    _draw(run, results)
+    _draw(run, results, shown, codes)
     return results
 
 
@@ -156,15 +159,13 @@ def _build_untrained(run: Run) -> keras.Model:
     return build_encoder(run.config, run.data.train.image_shape)
 
 
-def _draw(run: Run, results: dict) -> None:
+def _draw(run: Run, results: dict, images: np.ndarray, codes: np.ndarray) -> None:
     ceilings = {
         name.partition("/")[2]: result["ceiling"]
         for name, result in results.items()
         if name.startswith(("mi/", "score/"))
     }
     report.draw_curves(run.rows, ceilings, run.workdir.path / "curves.png")
-    images = run.data.test.images[:2000]
-    codes = FeatureExtractor(run.objective.encoder, ["code"])(images)["code"]
     chosen = np.linspace(0, len(images) - 1, min(10, len(images))).astype(int)
     neighbors = find_neighbors(codes[chosen], codes, min(9, len(images)))
     report.draw_neighbors(images, neighbors, run.workdir.path / "neighbors.png")

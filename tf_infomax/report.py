@@ -17,6 +17,16 @@ def format_result(result: dict | None) -> str:
     return f"{100 * result['mean']:.1f}{spread}"
 
 
+def health_of(results: dict) -> dict[str, float]:
+    """The figures of `measure_health` among the results."""
+    prefix = "health/"
+    return {
+        n.removeprefix(prefix): r["mean"]
+        for n, r in results.items()
+        if n.startswith(prefix)
+    }
+
+
 def print_results(results: dict, title: str) -> None:
     """Tables of probes and of bounds, on standard output."""
     from rich.console import Console
@@ -54,12 +64,7 @@ def print_results(results: dict, title: str) -> None:
                 f"{result['mean']:.3f}{spread}, {above}",
                 highlight=False,
             )
-    health = {
-        n.partition("/")[2]: r["mean"]
-        for n, r in results.items()
-        if n.startswith("health/")
-    }
-    if health:
+    if health := health_of(results):
         text = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in health.items())
         console.print(f"health of the codes: {text}", highlight=False)
 

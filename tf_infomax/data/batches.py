@@ -65,40 +65,43 @@ def make_batches(
     """
     count = len(images)
     count_batches(count, batch_size)
-    take = _make_reader(images)
+    take = _make_reader(images, batch_size)
 
     def make_batch(step):
         batch = take(batch_indices(step, count, batch_size, seed))
-        batch = tf.ensure_shape(batch, [batch_size, *images.shape[1:]])
         view_seed = tf.stack([tf.constant(seed, tf.int64), step])
         return VIEWS[view](batch, augmentations, view_seed)
 
-    dataset = tf.data.Dataset.range(first_step, last_step)
-    dataset = dataset.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return _map_range(make_batch, first_step, last_step)
 
 
 def make_fixed_batches(
     images: np.ndarray | MappedImages, batch_size: int, view: str = "one"
 ) -> tf.data.Dataset:
     """All images once, in order and unaugmented, in full batches of views."""
-    take = _make_reader(images)
+    take = _make_reader(images, batch_size)
 
     def make_batch(k):
-        indices = k * batch_size + tf.range(batch_size, dtype=tf.int64)
-        batch = tf.ensure_shape(take(indices), [batch_size, *images.shape[1:]])
+        batch = take(k * batch_size + tf.range(batch_size, dtype=tf.int64))
         return VIEWS[view](batch, (), tf.constant([0, 0], tf.int64))
 
-    batches = count_batches(len(images), batch_size)
-    return tf.data.Dataset.range(batches).map(make_batch).prefetch(tf.data.AUTOTUNE)
+    return _map_range(make_batch, 0, count_batches(len(images), batch_size))
 
 
-def _make_reader(images: np.ndarray | MappedImages):
+def _map_range(make_batch, first: int, last: int) -> tf.data.Dataset:
+    dataset = tf.data.Dataset.range(first, last)
+    dataset = dataset.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _make_reader(images: np.ndarray | MappedImages, batch_size: int):
     """indices -> images: a gather in memory, or rows of a memory-mapped file."""
+    shape = [batch_size, *images.shape[1:]]
     if isinstance(images, MappedImages):
-        return lambda indices: tf.numpy_function(
-            images.__getitem__, [indices], tf.uint8, stateful=False
+        return lambda indices: tf.ensure_shape(
+            tf.numpy_function(images.__getitem__, [indices], tf.uint8, stateful=False),
+            shape,
         )
     with tf.device("CPU:0"):
         held = tf.constant(images)
-    return lambda indices: tf.gather(held, indices)
+    return lambda indices: tf.ensure_shape(tf.gather(held, indices), shape)

@@ -19,6 +19,7 @@ class FeatureExtractor:
     def __init__(
         self, encoder: keras.Model, names: Sequence[str], batch_size: int = 250
     ):
+        self.names = list(names)
         self.batch_size = batch_size
 
         @tf.function(
@@ -28,7 +29,7 @@ class FeatureExtractor:
         )
         def extract(images):
             features = encoder(images, training=False)
-            flat = {n: tf.reshape(features[n], [batch_size, -1]) for n in names}
+            flat = {n: tf.reshape(features[n], [batch_size, -1]) for n in self.names}
             return {n: tf.cast(value, tf.float32) for n, value in flat.items()}
 
         self._extract = extract
