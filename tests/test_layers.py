@@ -27,6 +27,7 @@ ALLOWED = {
     },
     "workdir": {"config", "flags"},
     "training": {"config", "data", "evaluation", "experiment", "objectives", "workdir"},
+    "trained": {"config", "experiment", "objectives", "workdir"},
     "report": {"workdir"},
     "assessment": {
         "data", "evaluation", "experiment", "objectives", "report", "training",

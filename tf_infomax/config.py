@@ -67,6 +67,23 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def shared_option(name: str):
+    """The same field as `Config` has, for another class of options."""
+    original = Config.__dataclass_fields__[name]
+    return field(default=original.default, metadata=original.metadata)
+
+
+class Options:
+    """Base of frozen dataclasses of `option` fields: checks each value by itself."""
+
+    def __post_init__(self):
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if isinstance(each.default, float) and isinstance(value, int):
+                object.__setattr__(self, each.name, float(value))
+            _check_value(each, getattr(self, each.name))
+
+
 @dataclass(frozen=True)
 class Preset:
     """An objective of Hjelm et al. 2019: weights of eq. 8 as in section 4.2.
@@ -93,7 +110,7 @@ _TRAIN, _MACHINE, _PROBE = "Training", "Machine", "Evaluation"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """An experiment. `Config(steps=100)` is as good as a flagfile."""
 
     workdir: str = option(
@@ -370,11 +387,7 @@ class Config:
     )
 
     def __post_init__(self):
-        for each in dataclasses.fields(self):
-            value = getattr(self, each.name)
-            if isinstance(each.default, float) and isinstance(value, int):
-                object.__setattr__(self, each.name, float(value))
-            _check_value(each, getattr(self, each.name))
+        super().__post_init__()
         _check_together(self)
 
     @property

@@ -34,5 +34,9 @@ def main(given: Config) -> int:
 
 if __name__ == "__main__":
     flags.run(
-        main, "tf_infomax.evaluate", __doc__, groups=("Run", "Data", "Evaluation")
+        main,
+        "tf_infomax.evaluate",
+        __doc__,
+        Config,
+        groups=("Run", "Data", "Evaluation"),
     )

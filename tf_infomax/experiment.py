@@ -246,10 +246,15 @@ def count_steps(config: Config, images: int) -> tuple[int, int]:
     return per_epoch, steps
 
 
+def set_precision(mixed_precision: str) -> None:
+    """Precision of layers built from now on: "none" (float32), "float16", ..."""
+    mixed = mixed_precision != "none"
+    keras.config.set_dtype_policy(f"mixed_{mixed_precision}" if mixed else "float32")
+
+
 def prepare_machine(config: Config) -> tf.distribute.Strategy:
     """Precision, determinism and strategy; called once, before anything is built."""
-    policy = "float32" if config.mixed_precision == "none" else None
-    keras.config.set_dtype_policy(policy or f"mixed_{config.mixed_precision}")
+    set_precision(config.mixed_precision)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     for device in tf.config.list_physical_devices("GPU"):

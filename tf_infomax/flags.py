@@ -1,7 +1,7 @@
-"""Command-line flags: one for each field of `Config`, and how a command starts.
+"""Command-line flags: one for each field of a class of options; how a command starts.
 
-Only the mains of the package use this module. It imports no TensorFlow, so that help
-and complaints about flags come at once.
+Only mains use this module. It imports no TensorFlow, so that help and complaints about
+flags come at once.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from tf_infomax.config import Config, ConfigError
+from tf_infomax.config import Config, ConfigError, Options
 
 FLAGS = flags.FLAGS
 
@@ -26,16 +26,20 @@ _KINDS = {
     tuple: flags.DEFINE_list,
 }
 
-for _each in dataclasses.fields(Config):
-    _define = _KINDS[type(_each.default)]
-    _default = list(_each.default) if type(_each.default) is tuple else _each.default
-    _define(_each.name, _default, _each.metadata["help"])
+
+def define(options: type[Options]) -> None:
+    """Defines a flag for each field of a class of options."""
+    for each in dataclasses.fields(options):
+        default = each.default
+        define_one = _KINDS[type(default)]
+        default = list(default) if type(default) is tuple else default
+        define_one(each.name, default, each.metadata["help"])
 
 
-def config_from_flags() -> Config:
-    """The parsed flags as a checked configuration."""
-    values = {each.name: FLAGS[each.name].value for each in dataclasses.fields(Config)}
-    return Config(
+def from_flags(options: type[Options]) -> Options:
+    """The parsed flags as checked options."""
+    values = {each.name: FLAGS[each.name].value for each in dataclasses.fields(options)}
+    return options(
         **{
             name: tuple(part for part in value if part)
             if type(value) is list
@@ -45,16 +49,17 @@ def config_from_flags() -> Config:
     )
 
 
-def override(config: Config, given: Config) -> Config:
-    """`config` with the driver options that stand on the command line.
+def override(config: Config, given: Options) -> Config:
+    """`config` with those of its driver options that stand on the command line.
 
     Raises:
         ConfigError: if an option of the experiment itself was given another value.
     """
     changes = {}
+    known = {each.name for each in dataclasses.fields(given)}
     for each in dataclasses.fields(Config):
         name = each.name
-        if not FLAGS[name].present or name == "workdir":
+        if name not in known or not FLAGS[name].present or name == "workdir":
             continue
         value, there = getattr(given, name), getattr(config, name)
         if value != there and not each.metadata["driver"]:
@@ -102,7 +107,12 @@ def read_flagfile(path: Path) -> Config:
     return Config(**values)
 
 
-def format_help(program: str, purpose: str, groups: Sequence[str] = ()) -> str:
+def format_help(
+    program: str,
+    purpose: str,
+    options: type[Options] = Config,
+    groups: Sequence[str] = (),
+) -> str:
     """Help by group: flag, default, what it does, what it accepts."""
     import textwrap
 
@@ -113,7 +123,7 @@ def format_help(program: str, purpose: str, groups: Sequence[str] = ()) -> str:
     ]
     shown = [
         each
-        for each in dataclasses.fields(Config)
+        for each in dataclasses.fields(options)
         if not groups or each.metadata["group"] in groups
     ]
     group = None
@@ -133,22 +143,29 @@ def format_help(program: str, purpose: str, groups: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(main: Callable[[Config], int], program: str, purpose: str, groups=()) -> None:
-    """Parses the flags, builds the configuration and runs `main(config)`.
+def run(
+    main: Callable[[Options], int],
+    program: str,
+    purpose: str,
+    options: type[Options] = Config,
+    groups: Sequence[str] = (),
+) -> None:
+    """Parses the flags, builds the options and runs `main(options)`.
 
     Bad use ends in one line on standard error and status 2, a failed run in one line
     and status 1; `--debug` shows the traceback.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors come as exceptions
+    define(options)
 
     def parse(argv):
         if {"--help", "-help", "--helpshort", "--helpfull", "-h"} & set(argv[1:]):
-            print(format_help(program, purpose, groups), end="")
+            print(format_help(program, purpose, options, groups), end="")
             sys.exit(0)
         try:
             rest = FLAGS(argv)
         except flags.Error as error:
-            fail(_explain(error))
+            fail(_explain(error, options))
         except OSError as error:
             fail(f"flagfile: {error}")
         if len(rest) > 1:
@@ -158,9 +175,9 @@ def run(main: Callable[[Config], int], program: str, purpose: str, groups=()) ->
     def start(_):
         status = 1
         try:
-            status = main(config_from_flags())
+            status = main(from_flags(options))
         except KeyboardInterrupt:
-            fail("interrupted outside of training; the same command starts again.", 1)
+            fail("interrupted; the same command starts again.", 1)
         except Exception as error:
             if FLAGS.debug:
                 raise
@@ -196,10 +213,10 @@ def fail(message: str, status: int = 2) -> None:
     sys.exit(status)
 
 
-def _explain(error: flags.Error) -> str:
+def _explain(error: flags.Error, options: type[Options]) -> str:
     message = str(error).strip()
     if isinstance(error, flags.UnrecognizedFlagError):
-        known = [each.name for each in dataclasses.fields(Config)]
+        known = [each.name for each in dataclasses.fields(options)]
         close = difflib.get_close_matches(error.flagname, [*known, "flagfile"], n=1)
         hint = f" Did you mean --{close[0]}?" if close else " See --help."
         return f"unknown flag --{error.flagname}.{hint}"

@@ -113,6 +113,8 @@ class Run:
         state = {
             **self.state,
             "step": self.step,
+            "steps": self.steps,
+            "image_shape": self.data.train.image_shape,
             "data": self.data.train.fingerprint(),
         }
         save_checkpoint(self.workdir.checkpoint(which), self.variables, state)
@@ -127,7 +129,7 @@ class Run:
                 f"the run in {self.workdir.path} began. Choose another --workdir."
             )
         self.step = state.pop("step")
-        self.state = state
+        self.state = {name: state[name] for name in self.state}
         rows = self.workdir.read_metrics()
         self.rows = [row for row in rows if row["step"] <= self.step]
 

@@ -154,18 +154,25 @@ def save_checkpoint(path: Path, variables: list, state: dict) -> None:
         np.savez(file, **arrays)
 
 
+def read_state(path: Path) -> dict:
+    """The JSON state of a checkpoint alone.
+
+    Raises:
+        ConfigError: if there is no such file or it is damaged.
+    """
+    with _opened(path) as arrays:
+        return json.loads(arrays["state"].tobytes())
+
+
 def load_checkpoint(path: Path, variables: list) -> dict:
     """Assigns the stored values to the variables and returns the state.
 
     Raises:
         ConfigError: if the file is damaged or was made by another model.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            values = [arrays[f"v{i:05d}"] for i in range(len(arrays.files) - 1)]
-            state = json.loads(arrays["state"].tobytes())
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ConfigError(f"checkpoint {path} cannot be read: {error}") from error
+    with _opened(path) as arrays:
+        values = [arrays[f"v{i:05d}"] for i in range(len(arrays.files) - 1)]
+        state = json.loads(arrays["state"].tobytes())
     shapes = [tuple(value.shape) for value in values]
     expected = [tuple(variable.shape) for variable in variables]
     if shapes != expected:
@@ -176,3 +183,16 @@ def load_checkpoint(path: Path, variables: list) -> dict:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return state
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path.parent.parent} has no checkpoint {path.stem!r} yet."
+        ) from error
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ConfigError(f"checkpoint {path} cannot be read: {error}") from error

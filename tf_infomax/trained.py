@@ -1,0 +1,52 @@
+"""What a run has learned, read from its work directory without the training data."""
+
+from dataclasses import dataclass, replace
+
+from tf_infomax import experiment
+from tf_infomax.config import Config
+from tf_infomax.objectives import InfoMax
+from tf_infomax.workdir import WorkDirectory, load_checkpoint, read_state
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint as a model.
+
+    Attributes:
+        config: the options of the run.
+        objective: with the checkpoint's weights; `objective.encoder` is the encoder.
+        image_shape: (H, W, C) of its images.
+        step: steps it was trained for.
+    """
+
+    config: Config
+    objective: InfoMax
+    image_shape: tuple[int, int, int]
+    step: int
+
+
+def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
+    """The objective as the "last" or the "best" checkpoint holds it.
+
+    It computes in float32 whatever the run computed in: its weights are float32, and
+    features are wanted to all their digits.
+
+    Raises:
+        ConfigError: if the folder is no run or the checkpoint is missing or damaged.
+    """
+    config = workdir.read_config()
+    path = workdir.checkpoint(which)
+    state = read_state(path)
+    shape = tuple(state["image_shape"])
+
+    def build(config: Config) -> InfoMax:
+        experiment.set_precision(config.mixed_precision)
+        return experiment.build_objective(config, shape, state["steps"])
+
+    objective = build(config)
+    load_checkpoint(path, experiment.checkpoint_variables(objective))
+    if config.mixed_precision != "none":
+        weights = objective.get_weights()
+        objective = build(replace(config, mixed_precision="none"))
+        objective.set_weights(weights)
+    return Trained(config, objective, shape, state["step"])
