@@ -29,12 +29,15 @@ ALLOWED = {
     "training": {"config", "data", "evaluation", "experiment", "objectives", "workdir"},
     "trained": {"config", "experiment", "objectives", "workdir"},
     "report": {"workdir"},
+    "progress": set(),
+    "embedding": {"config", "data", "progress"},
     "assessment": {
         "data", "evaluation", "experiment", "objectives", "report", "training",
     },
     "train": {
         "assessment", "config", "experiment", "flags", "report", "training", "workdir",
     },
+    "embed": {"config", "embedding", "flags", "trained", "workdir"},
     "evaluate": {
         "assessment", "config", "experiment", "flags", "report", "training", "workdir",
     },

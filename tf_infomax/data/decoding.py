@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 RESIZE_RULES = ("crop", "stretch")
+LARGEST_IMAGE = 64_000_000  # pixels: 192 MB decoded, 8,000 x 8,000
 
 
 def resize(image: tf.Tensor, size: tuple[int, int], rule: str = "crop") -> tf.Tensor:
@@ -34,11 +35,83 @@ def _crop_centre(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return image[..., top : top + kept_height, left : left + kept_width, :]
 
 
-def decode(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
-    """JPEG, PNG, BMP or GIF (first frame) bytes -> uint8 [h, w, channels]."""
+def read_size(encoded: tf.Tensor) -> tf.Tensor:
+    """Height and width, int32 [2], by the header of a JPEG, PNG, BMP or GIF.
+
+    Raises:
+        InvalidArgumentError: for bytes of any other kind.
+    """
+    # Padded, so that bytes cut off within the header are no error of their own.
+    head = tf.strings.substr(encoded, 0, 32) + tf.constant(b"\0" * 32)
+
+    def number(position, bits, little):
+        dtype, width = {16: (tf.uint16, 2), 32: (tf.int32, 4)}[bits]
+        raw = tf.strings.substr(head, position, width)
+        value = tf.io.decode_raw(raw, dtype, little_endian=little)[0]
+        return tf.cast(value, tf.int32)
+
+    def starts(*magics):
+        return tf.reduce_any([tf.strings.substr(head, 0, len(m)) == m for m in magics])
+
+    def refuse():
+        with tf.control_dependencies(
+            [tf.Assert(False, ["image bytes must be JPEG, PNG, GIF or BMP"])]
+        ):
+            return tf.zeros([2], tf.int32)
+
+    return tf.case(
+        [
+            (
+                starts(b"\xff\xd8\xff"),
+                lambda: tf.io.extract_jpeg_shape(encoded)[:2],
+            ),
+            (
+                starts(b"\x89PNG\r\n\x1a\n"),
+                lambda: tf.stack([number(20, 32, False), number(16, 32, False)]),
+            ),
+            (
+                starts(b"GIF87a", b"GIF89a"),
+                lambda: tf.stack([number(8, 16, True), number(6, 16, True)]),
+            ),
+            (
+                starts(b"BM"),  # the height is negative where rows run downwards
+                lambda: tf.abs(tf.stack([number(22, 32, True), number(18, 32, True)])),
+            ),
+        ],
+        default=refuse,
+        exclusive=True,
+    )
+
+
+def decode(
+    encoded: tf.Tensor, channels: int = 3, largest: int = LARGEST_IMAGE
+) -> tf.Tensor:
+    """JPEG, PNG, BMP or GIF (first frame) bytes -> uint8 [h, w, channels].
+
+    Args:
+        encoded: string scalar.
+        channels: 1 or 3.
+        largest: most pixels; larger images are refused by their header, before
+            anything of their size is allocated.
+
+    Raises:
+        InvalidArgumentError: for other bytes, damaged and too large images.
+    """
+    size = tf.cast(read_size(encoded), tf.int64)
+    fits = (tf.reduce_min(size) > 0) & (tf.reduce_prod(size) <= largest)
+    message = f"image must have 1 to {largest} pixels. Received (height, width):"
+    with tf.control_dependencies([tf.Assert(fits, [message, size])]):
+        encoded = tf.identity(encoded)
     image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
     image.set_shape([None, None, channels])
     return image
+
+
+def explain(error: tf.errors.OpError) -> str:
+    """What was wrong with an image, of the many lines of a graph's error."""
+    lines = [line for line in error.message.splitlines() if line[:1].strip()]
+    reason = lines[-1].partition(" [[{{node")[0] if lines else type(error).__name__
+    return reason.removeprefix("assertion failed: ")[:160]
 
 
 def resize_array(

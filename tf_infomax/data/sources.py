@@ -290,7 +290,7 @@ def _decode_into(images: np.ndarray, files, names, options: ReadOptions):
     """Fills the first rows of `images`; returns (indices kept, skipped)."""
     import tensorflow as tf
 
-    from tf_infomax.data.decoding import decode, resize
+    from tf_infomax.data.decoding import decode, explain, resize
 
     size = (options.image_size, options.image_size)
 
@@ -304,8 +304,10 @@ def _decode_into(images: np.ndarray, files, names, options: ReadOptions):
             return f"format not supported ({', '.join(IMAGE_SUFFIXES)} are)"
         try:
             image, shorter_side = decode_and_resize(tf.constant(path.read_bytes()))
-        except (tf.errors.OpError, OSError) as error:
-            return getattr(error, "message", str(error)).splitlines()[0][:120]
+        except tf.errors.OpError as error:
+            return explain(error)
+        except OSError as error:
+            return str(error)
         if shorter_side < SMALLEST_SIDE:
             return f"smaller than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels"
         return image.numpy()

@@ -58,10 +58,15 @@ PROBES = {
 
 def standardize(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Zero mean and unit deviation by the training features; constant ones become 0."""
-    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
-    std = train.std(axis=0, dtype=np.float64).astype(np.float32)
-    scale = np.where(std > 0, 1.0 / np.where(std > 0, std, 1.0), 0.0)
+    mean, scale = _standardization(train)
     return (train - mean) * scale, (test - mean) * scale
+
+
+def _standardization(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and reciprocal deviation (0 for constant features)."""
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    std = features.std(axis=0, dtype=np.float64).astype(np.float32)
+    return mean, np.where(std > 0, 1.0 / np.where(std > 0, std, 1.0), 0.0)
 
 
 def fit_and_score(model, train, labels, test, test_labels) -> float:
@@ -102,6 +107,31 @@ def run_probe(
             fit_and_score(model, train[kept], train_labels[kept], test, test_labels)
         )
     return np.array(accuracies)
+
+
+def fit_linear(
+    features: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The linear probe on all examples, as numbers: a classifier to keep.
+
+    Args:
+        features: float32 `[n, D]`, not standardized.
+        labels: int `[n]`, of K classes.
+
+    Returns:
+        Weights `[D, K]`, bias `[K]` (softmax of `features @ weights + bias` are the
+        probabilities) and the K labels, ascending.
+    """
+    probe = PROBES["linear"]
+    mean, scale = _standardization(features)
+    standard = (features - mean) * scale
+    model = probe.build(_choose(probe, standard, labels), len(standard), 0)
+    fit_and_score(model, standard, labels, standard, labels)
+    weights, bias = model.coef_, model.intercept_
+    if len(bias) == 1:  # of two classes only the second's margin is kept
+        weights, bias = np.stack([0 * weights[0], weights[0]]), np.array([0, bias[0]])
+    weights = weights.T * scale[:, None]
+    return weights, bias - mean @ weights, model.classes_
 
 
 def _divide(count: int, seed: int, part: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,72 @@
+"""The model card: what an exported encoder is, in JSON."""
+
+import hashlib
+from importlib.metadata import version
+
+import numpy as np
+
+from export.signatures import Parts, Signature
+from tf_infomax.trained import Trained
+
+_LIBRARIES = ("tensorflow", "keras", "numpy", "tf_infomax")
+
+
+def describe(trained: Trained, which: str, parts: Parts, results: dict) -> dict:
+    """What was trained, and how images reach it.
+
+    Args:
+        trained: the run.
+        which: the checkpoint, "last" or "best".
+        parts: what is exported.
+        results: of the run's evaluation, flat.
+    """
+    config = trained.config
+    height, width, channels = parts.image_shape
+    return {
+        "encoder": config.encoder,
+        "code_size": parts.encoder.output["code"].shape[-1],
+        "dataset": config.dataset,
+        "objective": config.objective,
+        "bound": config.bound,
+        "critics": {"local": config.local_critic, "global": config.global_critic},
+        "prior": config.prior,
+        "checkpoint": which,
+        "steps": trained.step,
+        "seed": config.seed,
+        "results": results,
+        "preprocessing": {
+            "image": [height, width, channels],
+            "resize": f"{parts.resize}, bilinear with antialiasing",
+            "formats": ["JPEG", "PNG", "GIF (first frame)", "BMP"],
+            "largest_image_pixels": parts.largest,
+            "scaling": "inside the graph; images are uint8",
+        },
+        "compute": "float32",
+        "weights_sha256": hash_weights(parts.encoder.get_weights()),
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def describe_signatures(parts: Parts, signatures: dict[str, Signature]) -> dict:
+    """What requests look like, and the classifier's classes."""
+    classifier = parts.classifier
+    return {
+        "signatures": {
+            name: {
+                spec.name: {"shape": spec.shape.as_list(), "dtype": spec.dtype.name}
+                for spec in signature.inputs
+            }
+            for name, signature in signatures.items()
+        },
+        "classifier": classifier
+        and {"classes": classifier.names, "test_accuracy": classifier.accuracy},
+    }
+
+
+def hash_weights(weights: list[np.ndarray]) -> str:
+    """SHA-256 over dtypes, shapes and values, in order."""
+    digest = hashlib.sha256()
+    for array in weights:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
