@@ -1,0 +1,140 @@
+"""Embeds a folder of images: `python -m tf_infomax.embed --workdir=RUN --images=FOLDER
+--output=embeddings.npz`.
+
+The encoder is that of a run (--workdir) or of an exported model (--saved_model). A run
+that was interrupted, in whatever way, is continued by the same command.
+"""
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tf_infomax import flags
+from tf_infomax.config import ConfigError, Options, option, shared_option, table_names
+
+_SUFFIXES = {
+    ".npz": "npz",
+    ".csv": "csv",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+    "": "projector",
+}
+_FORMATS = table_names("embedding/formats.py", "FORMATS")
+_ENCODER, _EMBEDDINGS, _RUN = "Encoder", "Embeddings", "Run"
+
+
+@dataclass(frozen=True)
+class EmbedOptions(Options):
+    """What to embed, with what, and where to."""
+
+    workdir: str = option("", _ENCODER, "Folder of the run that trained the encoder.")
+    checkpoint: str = option(
+        "last", _ENCODER, "Which of the run's.", choices=("last", "best")
+    )
+    saved_model: str = option(
+        "",
+        _ENCODER,
+        "Or an exported model: NAME/VERSION, or NAME for its highest version.",
+    )
+    feature: str = option(
+        "code",
+        _ENCODER,
+        "Feature of the encoder: code, fc, conv, local; maps are flattened.",
+    )
+    images: str = option("", _EMBEDDINGS, "Folder of image files, at any depth.")
+    output: str = option("", _EMBEDDINGS, "File to write (a folder for projector).")
+    format: str = option(
+        "auto",
+        _EMBEDDINGS,
+        "auto: by the suffix of --output; none means projector, for TensorBoard.",
+        choices=("auto", *_FORMATS),
+    )
+    batch_size: int = option(256, _RUN, "Images per call of the encoder.", low=1)
+    progress: str = shared_option("progress")
+    debug: bool = shared_option("debug")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if bool(self.workdir) == bool(self.saved_model):
+            raise ConfigError(
+                "give --workdir or --saved_model, one of them. Received: "
+                f"{'both' if self.workdir else 'neither'}."
+            )
+        if self.saved_model and self.checkpoint != "last":
+            raise ConfigError("--checkpoint belongs to --workdir.")
+        for name in ("images", "output"):
+            if not getattr(self, name):
+                raise ConfigError(f"--{name} is needed.")
+        if self.format == "auto" and Path(self.output).suffix not in _SUFFIXES:
+            raise ConfigError(
+                f"--output={self.output}: no format has this suffix. Known: "
+                f"{', '.join(filter(None, _SUFFIXES))}, or give --format."
+            )
+
+    @property
+    def chosen_format(self) -> str:
+        """`format`, by the suffix of the output where it is "auto"."""
+        auto = self.format == "auto"
+        return _SUFFIXES[Path(self.output).suffix] if auto else self.format
+
+
+def main(options: EmbedOptions) -> int:
+    """Embeds the images and prints how many there were."""
+    from tf_infomax.embedding.embedder import find_version
+    from tf_infomax.embedding.folder import ImageFolder
+    from tf_infomax.embedding.job import check_output
+    from tf_infomax.workdir import WorkDirectory, read_state
+
+    output = Path(options.output)
+    check_output(output)
+    if options.workdir:
+        workdir = WorkDirectory(options.workdir)
+        workdir.read_config()
+        read_state(workdir.checkpoint(options.checkpoint))
+    else:
+        version = find_version(Path(options.saved_model))
+    folder = ImageFolder(options.images)
+    flags.load_tensorflow()
+
+    from tf_infomax.embedding.embedder import from_model, from_saved_model
+    from tf_infomax.embedding.formats import FORMATS, projected_every
+    from tf_infomax.embedding.job import embed_folder
+    from tf_infomax.trained import load_trained
+
+    if options.workdir:
+        trained = load_trained(workdir, options.checkpoint)
+        encoder, rule = trained.objective.encoder, trained.config.resize
+        embedder = from_model(encoder, options.feature, rule)
+    else:
+        embedder = from_saved_model(version, options.feature, _read_rule(version))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        summary = embed_folder(
+            embedder,
+            folder,
+            output,
+            FORMATS[options.chosen_format],
+            options.batch_size,
+            options.progress,
+        )
+    except KeyboardInterrupt:
+        message = "stopped; what is done is kept beside the output, the same command"
+        print(f"tf_infomax: {message} continues.", file=sys.stderr)
+        return 1
+    print(f"{output}: {summary}")
+    if options.chosen_format == "projector":
+        every = projected_every(summary.count)
+        some = f" (1 of every {every} images)" if every > 1 else ""
+        print(f"tensorboard --logdir={output} shows it{some}")
+    return 0
+
+
+def _read_rule(version: Path) -> str:
+    """How the run resized its images, as the export has kept it."""
+    file = version / "assets.extra" / "run.flags"
+    return flags.read_flagfile(file).resize if file.is_file() else "crop"
+
+
+if __name__ == "__main__":
+    flags.run(main, "tf_infomax.embed", __doc__, EmbedOptions)

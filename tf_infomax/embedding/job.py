@@ -1,0 +1,162 @@
+"""A folder of images into a file of embeddings."""
+
+import csv
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from tf_infomax.config import ConfigError
+from tf_infomax.data.images import DataError
+from tf_infomax.embedding.embedder import Embedder, compile_embedder
+from tf_infomax.embedding.folder import ImageFolder, make_decoder, map_batches
+from tf_infomax.embedding.parts import Parts, parts_folder
+from tf_infomax.progress import Progress
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `embed_folder` did: `shown` are the first (name, reason) skipped."""
+
+    count: int
+    skipped: int
+    shown: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        text = f"{self.count} images embedded, {self.skipped} skipped"
+        reasons = [f"{name} ({reason})" for name, reason in self.shown]
+        if self.skipped > len(self.shown):
+            reasons.append("...")
+        return f"{text}: {', '.join(reasons)}" if reasons else text
+
+
+def check_output(output: Path) -> None:
+    """Whether an output can be made here; writes nothing.
+
+    Raises:
+        ConfigError: if it exists or its folder cannot be written.
+    """
+    if os.path.lexists(output):
+        raise ConfigError(
+            f"{output} exists already; choose another --output or remove it."
+        )
+    existing = output.absolute().parent
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"--output={output} cannot be written: {existing} is "
+            f"{'read-only' if existing.is_dir() else 'a file'}."
+        )
+
+
+def embed_folder(
+    embedder: Embedder,
+    folder: ImageFolder,
+    output: Path,
+    write: Callable[[Parts, Path, Callable], None],
+    batch_size: int = 256,
+    progress: str = "none",
+) -> Summary:
+    """Embeds every image below a folder into a file; a second call continues.
+
+    Batch k holds the files from k * batch_size on, good or bad, so that a run that was
+    interrupted computes the same batches as one that was not.
+
+    Args:
+        embedder: the frozen encoder.
+        folder: the images.
+        output: appears when it is complete; with it, if files were skipped,
+            `OUTPUT.skipped.csv`.
+        write: a row of `embedding_formats.FORMATS`.
+        batch_size: images per call of the encoder.
+        progress: a style of `Progress`.
+
+    Raises:
+        ConfigError: if the output exists or cannot be written.
+        DataError: if not one of the files can be used.
+    """
+    check_output(output)
+    batch_size = min(batch_size, folder.count)
+    embed = compile_embedder(embedder, batch_size)
+    width = embed(np.zeros((0, *embedder.image_shape), np.uint8)).shape[1]
+    key = {
+        "encoder": embedder.fingerprint,
+        "feature": f"{embedder.feature}, {width} numbers",
+        "image size": f"{embedder.image_shape}, {embedder.resize}",
+        "list of images": folder.fingerprint,
+    }
+    parts = Parts(parts_folder(output), key, width)
+    try:
+        with Progress(folder.count, parts.files, progress) as shown:
+            _tell_beginning(parts, folder, shown.tell)
+            _embed_rest(embedder, embed, folder, parts, batch_size, shown.update)
+        if not parts.count:
+            shutil.rmtree(parts.folder)
+            name, reason = parts.shown[0]
+            raise DataError(
+                f"none of the {folder.count} image files in {folder.path} can be used; "
+                f"the first: {name} ({reason})."
+            )
+        _finish(parts, output, write, embedder, folder)
+    finally:
+        parts.close()
+    shutil.rmtree(parts.folder)
+    return Summary(parts.count, parts.skipped, tuple(parts.shown))
+
+
+def _tell_beginning(parts: Parts, folder: ImageFolder, tell) -> None:
+    if parts.discarded:
+        tell(
+            f"the unfinished {parts.folder} is discarded: its "
+            f"{' and '.join(parts.discarded)} differed"
+        )
+    if parts.files:
+        tell(f"continues after {parts.files} of {folder.count} images")
+
+
+def _embed_rest(embedder, embed, folder, parts, batch_size, update) -> None:
+    decode = make_decoder(folder.path, embedder.image_shape, embedder.resize)
+    rest = islice(folder, parts.files, None)
+    for names, results in map_batches(decode, rest, batch_size):
+        pairs = list(zip(names, results, strict=True))
+        good = [(n, image) for n, image in pairs if not isinstance(image, str)]
+        skipped = [(n, reason) for n, reason in pairs if isinstance(reason, str)]
+        rows = np.empty((0, parts.width), np.float32)
+        if good:
+            rows = embed(np.stack([image for _, image in good]))
+        parts.add([n for n, _ in good], rows, skipped)
+        update(parts.files)
+
+
+def _finish(parts: Parts, output: Path, write, embedder, folder) -> None:
+    """Writes the output within the parts, then renames it into its place."""
+
+    def thumbnails(side: int):
+        shape = (side, side, embedder.image_shape[2])
+        return make_decoder(folder.path, shape, embedder.resize)
+
+    finished = parts.folder / "finished"
+    if finished.is_dir():  # a projector's folder that a kill has left
+        shutil.rmtree(finished)
+    write(parts, finished, thumbnails)
+    if parts.skipped:
+        _write_skipped(parts, output.with_name(f"{output.name}.skipped.csv"))
+    for file in finished.rglob("*") if finished.is_dir() else [finished]:
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
+    os.rename(finished, output)
+
+
+def _write_skipped(parts: Parts, path: Path) -> None:
+    """`name,reason` of every file that could not be used."""
+    finished = parts.folder / "skipped.csv"
+    with open(finished, "w", newline="", encoding="utf-8", errors="replace") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["name", "reason"])
+        writer.writerows(parts.skipped_files())
+    os.replace(finished, path)

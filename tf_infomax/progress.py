@@ -1,0 +1,75 @@
+"""How far a long job is: a bar on a terminal, lines elsewhere."""
+
+import sys
+import time
+
+
+class Progress:
+    """Shows what is done out of a total, the speed and the time left.
+
+    Args:
+        total, done: what there is to do and what was done before.
+        style: "bar", "lines", "none", or "auto" for a bar if a person is watching.
+        unit: name of what is counted.
+        line_seconds: between two lines.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        done: int = 0,
+        style: str = "auto",
+        unit: str = "images",
+        line_seconds: float = 15.0,
+    ):
+        if style == "auto":
+            style = "bar" if sys.stderr.isatty() else "lines"
+        self.total, self.first, self.style, self.unit = total, done, style, unit
+        self.wait = 0.5 if style == "bar" else line_seconds
+        self.began = self.shown = time.monotonic()
+        self.bar = None
+        if style == "bar":
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self.bar = Progress(
+                TextColumn("{task.completed}/{task.total}"),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+            )
+            self.task = self.bar.add_task("", total=total, completed=done)
+
+    def __enter__(self):
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar:
+            self.bar.stop()
+
+    def tell(self, message: str) -> None:
+        """A line that does not disturb the bar."""
+        if self.bar:
+            self.bar.console.print(message, markup=False, highlight=False)
+        elif self.style != "none":
+            print(message, file=sys.stderr, flush=True)
+
+    def update(self, done: int) -> None:
+        """Shows that `done` are done, if it is time to or all are."""
+        now = time.monotonic()
+        if self.style == "none" or (now - self.shown < self.wait and done < self.total):
+            return
+        self.shown = now
+        speed = (done - self.first) / max(now - self.began, 1e-9)
+        text = f"{speed:.0f} {self.unit}/s"
+        if 0 < done < self.total and speed:
+            left = int((self.total - done) / speed)
+            text += f"  {left // 60}:{left % 60:02d} left"
+        if self.bar:
+            self.bar.update(self.task, completed=done, description=text)
+        else:
+            self.tell(
+                f"{self.unit} {done}/{self.total} {100 * done // self.total}%  {text}"
+            )
