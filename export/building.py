@@ -14,7 +14,7 @@ from export.card import describe, describe_signatures
 from export.conversion import convert
 from export.deployment import write_deployment
 from export.publishing import publishing
-from export.requests import WARMUP_SIZES, write_requests
+from export.recording import WARMUP_SIZES, write_requests
 from export.signatures import (
     Classifier,
     Parts,

@@ -7,6 +7,7 @@ encoder in memory before anything is published.
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,10 @@ def convert_to_tflite(
         converter.representative_dataset = lambda: (
             {"images": image[None]} for image in images
         )
-    file.write_bytes(converter.convert())
+    with warnings.catch_warnings():
+        # The converter calibrates with TensorFlow's own, deprecated interpreter.
+        warnings.simplefilter("ignore")
+        file.write_bytes(converter.convert())
 
 
 def run_tflite(file: Path, images: np.ndarray) -> np.ndarray:

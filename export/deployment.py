@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from export.requests import WARMUP_SIZES
+from export.recording import WARMUP_SIZES
 from tf_infomax.workdir import replacing
 
 _MODELS = """\

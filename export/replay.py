@@ -10,11 +10,12 @@ Keras: both are made unavailable before TensorFlow is imported.
 
 import sys
 
-sys.modules["keras"] = sys.modules["tf_infomax"] = None
+if __name__ == "__main__":
+    sys.modules["keras"] = sys.modules["tf_infomax"] = None
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from tensorflow_serving.apis import prediction_log_pb2  # noqa: E402
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 
 def read_requests(path: str) -> list:

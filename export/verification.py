@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from export.inspection import find_faults
-from export.requests import write_requests
+from export.recording import write_requests
 from export.signatures import Signature
 
 TOLERANCE = 1e-5

@@ -61,8 +61,8 @@ class ServingStub:
 
     def __init__(self, base: str | Path, name: str, max_message_bytes: int = -1):
         self.name = name
-        versions = [int(p.name) for p in (Path(base) / name).iterdir()]
-        self.version = max(versions)
+        entries = [path.name for path in (Path(base) / name).iterdir()]
+        self.version = max(int(entry) for entry in entries if entry.isdigit())
         self.predictions = 0
         self.delay = 0.0
         self._failures = []

@@ -10,38 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).parent.parent
-TINY = [
-    "--encoder=basic32x32",
-    "--critic_units=8",
-    "--batch_size=16",
-    "--progress=lines",
-    "--probe_seeds=2",
-]
-
-
-def run(module, *arguments, timeout=300, **kwargs):
-    return subprocess.run(
-        [sys.executable, "-m", f"tf_infomax.{module}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=ROOT,
-        **kwargs,
-    )
-
-
-def assert_refused(result, *words, status=2):
-    """One line on standard error, no traceback, the status."""
-    assert result.returncode == status, result.stderr[-2000:]
-    lines = result.stderr.strip().splitlines()
-    errors = [line for line in lines if line.startswith("tf_infomax: error: ")]
-    assert len(errors) == 1, result.stderr
-    assert lines[-1] == errors[0]
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in errors[0], errors[0]
+from commands import ROOT, TINY, assert_refused, run
 
 
 @pytest.fixture(scope="module")

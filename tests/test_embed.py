@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_cli import ROOT, TINY, assert_refused, run
+from commands import ROOT, TINY, assert_refused, run
 
 from tf_infomax.config import ConfigError
 from tf_infomax.data.decoding import resize
