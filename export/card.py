@@ -1,11 +1,9 @@
 """The model card: what an exported encoder is, in JSON."""
 
-import hashlib
 from importlib.metadata import version
 
-import numpy as np
-
 from export.signatures import Parts, Signature
+from tf_infomax.evaluation.features import hash_weights
 from tf_infomax.trained import Trained
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "tf_infomax")
@@ -61,12 +59,3 @@ def describe_signatures(parts: Parts, signatures: dict[str, Signature]) -> dict:
         "classifier": classifier
         and {"classes": classifier.names, "test_accuracy": classifier.accuracy},
     }
-
-
-def hash_weights(weights: list[np.ndarray]) -> str:
-    """SHA-256 over dtypes, shapes and values, in order."""
-    digest = hashlib.sha256()
-    for array in weights:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

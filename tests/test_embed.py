@@ -19,10 +19,10 @@ from commands import ROOT, TINY, assert_refused, run
 
 from tf_infomax.config import ConfigError
 from tf_infomax.data.decoding import resize
+from tf_infomax.data.files import ImageFolder, map_batches
 from tf_infomax.data.images import DataError
 from tf_infomax.embedding import formats
 from tf_infomax.embedding.embedder import find_version, from_model, from_saved_model
-from tf_infomax.embedding.folder import ImageFolder, map_batches
 from tf_infomax.embedding.formats import FORMATS
 from tf_infomax.embedding.job import embed_folder, parts_folder
 from tf_infomax.embedding.parts import Parts
@@ -483,7 +483,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np, keras
 from tf_infomax.embedding.embedder import from_model
-from tf_infomax.embedding.folder import ImageFolder
+from tf_infomax.data.files import ImageFolder
 from tf_infomax.embedding.formats import FORMATS
 from tf_infomax.embedding.job import embed_folder
 

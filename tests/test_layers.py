@@ -26,18 +26,21 @@ ALLOWED = {
         "optimizers",
     },
     "workdir": {"config", "flags"},
-    "training": {"config", "data", "evaluation", "experiment", "objectives", "workdir"},
+    "training": {
+        "config", "data", "evaluation", "experiment", "objectives", "progress",
+        "workdir",
+    },
     "trained": {"config", "experiment", "objectives", "workdir"},
     "report": {"workdir"},
     "progress": set(),
-    "embedding": {"config", "data", "progress"},
+    "embedding": {"config", "data", "evaluation", "progress"},
     "assessment": {
         "data", "evaluation", "experiment", "objectives", "report", "training",
     },
     "train": {
         "assessment", "config", "experiment", "flags", "report", "training", "workdir",
     },
-    "embed": {"config", "embedding", "flags", "trained", "workdir"},
+    "embed": {"config", "data", "embedding", "flags", "trained", "workdir"},
     "evaluate": {
         "assessment", "config", "experiment", "flags", "report", "training", "workdir",
     },

@@ -56,20 +56,32 @@ class Progress:
         elif self.style != "none":
             print(message, file=sys.stderr, flush=True)
 
-    def update(self, done: int) -> None:
-        """Shows that `done` are done, if it is time to or all are."""
-        now = time.monotonic()
-        if self.style == "none" or (now - self.shown < self.wait and done < self.total):
-            return
-        self.shown = now
-        speed = (done - self.first) / max(now - self.began, 1e-9)
-        text = f"{speed:.0f} {self.unit}/s"
-        if 0 < done < self.total and speed:
-            left = int((self.total - done) / speed)
-            text += f"  {left // 60}:{left % 60:02d} left"
+    def due(self, done: int) -> bool:
+        """Whether it is time to show something."""
+        if self.style == "none":
+            return False
+        return time.monotonic() - self.shown >= self.wait or done >= self.total
+
+    def show(self, done: int, text: str) -> None:
+        """Moves the bar, or writes a line."""
+        self.shown = time.monotonic()
         if self.bar:
             self.bar.update(self.task, completed=done, description=text)
         else:
-            self.tell(
-                f"{self.unit} {done}/{self.total} {100 * done // self.total}%  {text}"
-            )
+            share = 100 * done // self.total
+            self.tell(f"{self.unit} {done}/{self.total} {share}%  {text}")
+
+    def update(self, done: int) -> None:
+        """Shows speed and time left, if it is time to."""
+        if self.due(done):
+            speed = (done - self.first) / max(time.monotonic() - self.began, 1e-9)
+            text = f"{speed:.0f} {self.unit}/s"
+            self.show(done, f"{text}  {format_left(self.total - done, speed)}".rstrip())
+
+
+def format_left(count: float, speed: float) -> str:
+    """Minutes and seconds until `count` more are done; empty if there is no telling."""
+    if count <= 0 or speed <= 0:
+        return ""
+    seconds = int(count / speed)
+    return f"{seconds // 60}:{seconds % 60:02d} left"

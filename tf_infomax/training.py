@@ -18,6 +18,7 @@ from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.probes import score_online
 from tf_infomax.objectives import InfoMax
+from tf_infomax.progress import Progress, format_left
 from tf_infomax.workdir import (
     WorkDirectory,
     load_checkpoint,
@@ -287,35 +288,13 @@ class Keeper(keras.callbacks.Callback):
         self.saved_at = self.run.step
 
 
-class Progress(keras.callbacks.Callback):
-    """A bar on a terminal, lines elsewhere: steps, images/s, time left, the bound."""
+class Reporter(keras.callbacks.Callback):
+    """Shows the progress of training: steps, images/s, time left, the bound."""
 
-    def __init__(self, run: Run, style: str, line_seconds: float = 15.0):
+    def __init__(self, run: Run, shown: Progress):
         super().__init__()
-        if style == "auto":
-            style = "bar" if sys.stderr.isatty() else "lines"
-        self.run, self.style, self.line_seconds = run, style, line_seconds
+        self.run, self.shown = run, shown
         self.first_step, self.first_seconds = run.step, run.state["seconds"]
-        self.told = time.monotonic()
-        self.bar = self.task = None
-        if style == "bar":
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self.bar = Progress(
-                TextColumn("{task.completed}/{task.total}"),
-                BarColumn(),
-                TextColumn("{task.description}"),
-                console=Console(stderr=True),
-            )
-            self.task = self.bar.add_task("", total=run.steps, completed=run.step)
-            self.bar.start()
-
-    def tell(self, message: str) -> None:
-        """A line that does not disturb the bar."""
-        print_line = self.bar.console.print if self.bar else tell
-        if self.style != "none":
-            print_line(message)
 
     def describe(self, logs: dict) -> str:
         run = self.run
@@ -324,37 +303,20 @@ class Progress(keras.callbacks.Callback):
         parts = []
         if done and seconds:
             speed = done / seconds
-            left = int((run.steps - run.step) / speed)
             parts.append(f"{speed * run.config.batch_size:.0f} images/s")
-            parts.append(f"{left // 60}:{left % 60:02d} left")
+            parts.append(format_left(run.steps - run.step, speed) or "0:00 left")
         for term in run.objective.terms:
             if term.name in logs:
                 parts.append(f"{term.name} {float(logs[term.name]):.3f}")
         return "  ".join(parts)
 
     def on_train_batch_end(self, batch, logs=None):
-        now = time.monotonic()
-        wait = 0.5 if self.bar else self.line_seconds
-        if self.style == "none" or now - self.told < wait:
-            return
-        self.told = now
-        self._show(logs)
+        if self.run.step < self.run.steps and self.shown.due(self.run.step):
+            self.shown.show(self.run.step, self.describe(logs))
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.run.step == self.run.steps and self.style != "none":
-            self._show(logs)
-
-    def _show(self, logs):
-        text = self.describe(logs)
-        if self.bar:
-            self.bar.update(self.task, completed=self.run.step, description=text)
-        else:
-            share = 100 * self.run.step // self.run.steps
-            tell(f"step {self.run.step}/{self.run.steps} {share}%  {text}")
-
-    def close(self):
-        if self.bar:
-            self.bar.stop()
+        if self.run.step == self.run.steps and self.shown.style != "none":
+            self.shown.show(self.run.step, self.describe(logs))
 
 
 def train(run: Run) -> None:
@@ -370,10 +332,6 @@ def train(run: Run) -> None:
 
 
 def _fit_until_signal(run: Run) -> None:
-    progress = Progress(run, run.config.progress)
-    if run.resumed:
-        progress.tell(f"continues at step {run.step} of {run.steps}")
-    keeper, monitor = Keeper(run), Monitor(run, progress.tell)
     previous = {}
 
     def stop(number, frame):
@@ -383,11 +341,13 @@ def _fit_until_signal(run: Run) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         previous[number] = signal.signal(number, stop)
     try:
-        run.fit([keeper, monitor, progress])
+        with Progress(run.steps, run.step, run.config.progress, "step") as shown:
+            if run.resumed:
+                shown.tell(f"continues at step {run.step} of {run.steps}")
+            run.fit([Keeper(run), Monitor(run, shown.tell), Reporter(run, shown)])
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        progress.close()
 
 
 def _save_encoder(encoder: keras.Model, path: Path) -> None:

@@ -16,16 +16,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tf_infomax.data.fashion import load_fashion, make_fashion_m
+from tf_infomax.data.files import ImageFolder, make_decoder
 from tf_infomax.data.images import (
-    SMALLEST_SIDE,
     DataError,
     ImageSet,
     MappedImages,
     Splits,
 )
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-_OTHER_IMAGE_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".avif")
 
 
 @dataclass(frozen=True)
@@ -217,31 +214,17 @@ def read_folder(argument: str, options: ReadOptions) -> Splits:
     otherwise there are none. Files that cannot be decoded are skipped and listed in
     `ImageSet.skipped`.
     """
-    root = Path(argument).expanduser()
-    if not root.is_dir():
-        raise DataError(f"no such folder: {argument!r} (dataset folder:PATH).")
     if not options.image_size:
         raise DataError(
             "a folder of images needs a size to resize them to: image_size."
         )
-    files = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES + _OTHER_IMAGE_SUFFIXES
-        and path.is_file()
-    )
-    if not files:
-        others = sum(path.is_file() for path in root.rglob("*"))
-        raise DataError(
-            f"no images in {root} ({others} other files). Accepted: "
-            f"{', '.join(IMAGE_SUFFIXES)}, in the folder or below it."
-        )
-    names = [path.relative_to(root).as_posix() for path in files]
-    images, kept, skipped = _decode_files(files, names, options)
+    folder = ImageFolder(argument)
+    names = list(folder)
+    images, kept, skipped = _decode_files(folder, names, options)
     if not kept:
         raise DataError(
-            f"none of the {len(files)} image files in {root} can be used; the first: "
-            f"{skipped[0][0]} ({skipped[0][1]})."
+            f"none of the {len(names)} image files in {folder.path} can be used; the "
+            f"first: {skipped[0][0]} ({skipped[0][1]})."
         )
     names = tuple(names[i] for i in kept)
     labels, class_names = _label_by_folder(names)
@@ -257,18 +240,15 @@ def _label_by_folder(names: Iterable[str]):
     return np.array([index[top] for top in tops], np.int64), class_names
 
 
-def _decode_files(files: list[Path], names: list[str], options: ReadOptions):
+def _decode_files(folder: ImageFolder, names: list[str], options: ReadOptions):
     """(images, indices kept, skipped), in memory or in a memory-mapped cache file."""
     side = options.image_size
-    shape = (len(files), side, side, 3)
+    shape = (len(names), side, side, 3)
     if np.prod(shape, dtype=np.int64) <= options.memory_limit:
         images = np.empty(shape, np.uint8)
-        kept, skipped = _decode_into(images, files, names, options)
+        kept, skipped = _decode_into(images, folder, names, options)
         return images[: len(kept)], kept, skipped
-    stats = [
-        (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files
-    ]
-    key = json.dumps([stats, side, options.resize])
+    key = f"{folder.path.resolve()} {folder.fingerprint} {side} {options.resize}"
     stem = hashlib.sha256(key.encode()).hexdigest()[:24]
     cache = Path(options.cache_dir).expanduser()
     cache.mkdir(parents=True, exist_ok=True)
@@ -276,7 +256,7 @@ def _decode_files(files: list[Path], names: list[str], options: ReadOptions):
     if not index.exists():
         temporary = cache / f"{stem}.{os.getpid()}.tmp"
         images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        found = _decode_into(images, files, names, options)
+        found = _decode_into(images, folder, names, options)
         images.flush()
         os.replace(temporary, array)
         temporary.write_text(json.dumps(found))
@@ -286,35 +266,13 @@ def _decode_files(files: list[Path], names: list[str], options: ReadOptions):
     return images, kept, [tuple(each) for each in skipped]
 
 
-def _decode_into(images: np.ndarray, files, names, options: ReadOptions):
+def _decode_into(images: np.ndarray, folder: ImageFolder, names, options: ReadOptions):
     """Fills the first rows of `images`; returns (indices kept, skipped)."""
-    import tensorflow as tf
-
-    from tf_infomax.data.decoding import decode, explain, resize
-
-    size = (options.image_size, options.image_size)
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def decode_and_resize(encoded):
-        image = decode(encoded)
-        return resize(image, size, options.resize), tf.reduce_min(tf.shape(image)[:2])
-
-    def decode_file(path: Path):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            return f"format not supported ({', '.join(IMAGE_SUFFIXES)} are)"
-        try:
-            image, shorter_side = decode_and_resize(tf.constant(path.read_bytes()))
-        except tf.errors.OpError as error:
-            return explain(error)
-        except OSError as error:
-            return str(error)
-        if shorter_side < SMALLEST_SIDE:
-            return f"smaller than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels"
-        return image.numpy()
-
+    shape = (options.image_size, options.image_size, 3)
+    decode = make_decoder(folder.path, shape, options.resize)
     kept, skipped = [], []
     with ThreadPoolExecutor() as pool:
-        for index, result in enumerate(pool.map(decode_file, files)):
+        for index, result in enumerate(pool.map(decode, names)):
             if isinstance(result, str):
                 skipped.append((names[index], result))
             else:

@@ -36,16 +36,14 @@ def from_model(encoder, feature: str = "code", resize: str = "crop") -> Embedder
         ConfigError: if it has no such feature.
     """
     _check_feature(feature, encoder.output)
-    digest = hashlib.sha256()
-    for weight in encoder.get_weights():
-        digest.update(repr((weight.shape, weight.dtype.name)).encode())
-        digest.update(np.ascontiguousarray(weight).tobytes())
+    from tf_infomax.evaluation.features import hash_weights
+
     return Embedder(
         extract=lambda images: encoder(images, training=False)[feature],
         feature=feature,
         image_shape=tuple(encoder.input.shape[1:]),
         resize=resize,
-        fingerprint=digest.hexdigest(),
+        fingerprint=hash_weights(encoder.get_weights()),
     )
 
 

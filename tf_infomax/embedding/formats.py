@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.embedding.folder import map_batches
+from tf_infomax.data.files import map_batches
 from tf_infomax.embedding.parts import Parts
 
 _PROJECTED = 10_000  # points and thumbnails that a browser still turns smoothly

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.config import ConfigError
+from tf_infomax.data.files import ImageFolder, make_decoder, map_batches
 from tf_infomax.data.images import DataError
 from tf_infomax.embedding.embedder import Embedder, compile_embedder
-from tf_infomax.embedding.folder import ImageFolder, make_decoder, map_batches
 from tf_infomax.embedding.parts import Parts, parts_folder
 from tf_infomax.progress import Progress
 

@@ -1,10 +1,20 @@
-"""Frozen features of many images, computed once."""
+"""Frozen features of many images, computed once, and what they depend on."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+
+def hash_weights(weights: Iterable[np.ndarray]) -> str:
+    """SHA-256 over dtypes, shapes and values, in order."""
+    digest = hashlib.sha256()
+    for array in weights:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 class FeatureExtractor:

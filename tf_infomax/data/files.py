@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.data.images import SMALLEST_SIDE, DataError
-from tf_infomax.data.sources import _OTHER_IMAGE_SUFFIXES, IMAGE_SUFFIXES
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+# Looked at only to say that they are not supported.
+_OTHER_IMAGE_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".avif")
 
 
 class ImageFolder:
@@ -33,7 +36,7 @@ class ImageFolder:
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
         if not self.path.is_dir():
-            raise DataError(f"no such folder of images: {str(path)!r}.")
+            raise DataError(f"no such folder: {str(path)!r}.")
         digest, self.count = hashlib.sha256(), 0
         for name in self:
             found = (self.path / name).stat()
@@ -41,9 +44,10 @@ class ImageFolder:
             self.count += 1
         self.fingerprint = digest.hexdigest()
         if not self.count:
+            others = sum(path.is_file() for path in self.path.rglob("*"))
             raise DataError(
-                f"no images in {self.path}. Accepted: {', '.join(IMAGE_SUFFIXES)}, in "
-                "the folder or below it."
+                f"no images in {self.path} ({others} other files). Accepted: "
+                f"{', '.join(IMAGE_SUFFIXES)}, in the folder or below it."
             )
 
     def __iter__(self) -> Iterator[str]:
