@@ -182,7 +182,9 @@ def _choose_images(data: Data | None, shape: tuple[int, int, int]) -> np.ndarray
 
 
 def _fit_classifier(encoder, data: Data | None, config: Config, tell):
-    if data is None or data.probe_train is None:
+    if data is None:
+        return None
+    if data.probe_train is None:
         tell("no labels: no signature `classify`")
         return None
     train, test = data.probe_train.labelled_part(config.probe_images), data.probe_test

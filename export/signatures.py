@@ -188,7 +188,7 @@ def make_score(parts: Parts) -> Signature | None:
     def score(x, y):
         x, y = parts.encode(x), parts.encode(y)
         return {
-            name: _score_pairs(critic, x[feature_x], y[feature_y])
+            name: score_pairs(critic, x[feature_x], y[feature_y])
             for name, feature_x, feature_y, critic in parts.critics
         }
 
@@ -261,14 +261,17 @@ def _images_spec(parts: Parts, name: str = "images") -> tf.TensorSpec:
     return tf.TensorSpec((None, *parts.image_shape), tf.uint8, name=name)
 
 
-def _score_pairs(critic, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """f(x_i, y_i), without the scores of all other pairs."""
-    hx, hy = critic.embed(x, y, training=False)
-    spec = tf.TensorSpec([] if x.shape.rank == 2 else [hx.shape[1]], tf.float32)
+def score_pairs(critic, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """f(x_i, y_i), `[N, ...]`, without the scores of all other pairs."""
+    embedded = critic.embed(x, y, training=False)
+
+    def score_one(pair):
+        one = tf.nest.map_structure(lambda tensor: tensor[None], pair)
+        return critic.score(*one)[..., 0, 0]
+
+    shape = critic((x[:1], y[:1])).shape[:-2]
     return tf.map_fn(
-        lambda pair: critic.score(pair[0][None], pair[1][None])[..., 0, 0],
-        (hx, hy),
-        fn_output_signature=spec,
+        score_one, embedded, fn_output_signature=tf.TensorSpec(shape, tf.float32)
     )
 
 

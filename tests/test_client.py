@@ -360,6 +360,12 @@ def test_last_value_of_a_tensor_stands_for_the_rest():
     assert client_module._from_proto(tensor).tolist() == [1, 2, 2, 2]
 
 
+def test_reasons_are_one_line():
+    said = "{{function_node f}} Bad data.\n\t [[{{node f/Decode}}]]\nMore of it"
+    assert client_module._tidy(said) == "Bad data."
+    assert client_module._tidy("Bad data [[{{node f}}]]") == "Bad data"
+
+
 def test_stub_as_a_process(base):
     process = subprocess.Popen(
         [sys.executable, ROOT / "tests" / "serving_stub.py", base, "tiny"],

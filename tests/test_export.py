@@ -27,9 +27,11 @@ from export.client import EmbeddingClient, ServingError
 from export.conversion import RUNTIMES, convert
 from export.inspection import find_faults
 from export.publishing import choose_version, publishing
-from export.signatures import Parts, build_signatures, make_embed
+from export.signatures import Parts, build_signatures, make_embed, score_pairs
 from export.verification import ExportError, compare
+from tf_infomax import critics
 from tf_infomax.config import ConfigError
+from tf_infomax.encoders import build_trunk
 from tf_infomax.trained import load_trained
 from tf_infomax.workdir import WorkDirectory
 
@@ -574,6 +576,25 @@ def test_classes_by_the_protocol(client, shown):
             {"inputs": np.array([example.SerializeToString()], object)}, "classify"
         )
         assert answer["classes"][0, answer["scores"][0].argmax()] == name
+
+
+CRITICS = {
+    **{name: make(8) for name, make in critics.LOCAL_CRITICS.items()},
+    **{
+        name: make(8, lambda width: build_trunk("basic32x32", (8, 8, 6), width))
+        for name, make in critics.GLOBAL_CRITICS.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_scores_of_pairs_are_the_diagonal_of_all_scores(name, rng):
+    critic = CRITICS[name]
+    x = tf.constant(rng.normal(size=(5, 8, 8, 6)), tf.float32)
+    y = tf.constant(rng.normal(size=(5, 4)), tf.float32)
+    expected = tf.einsum("...nn->n...", critic((x, y)))
+    score = tf.function(lambda x, y: score_pairs(critic, x, y))
+    np.testing.assert_allclose(score(x, y), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
