@@ -131,3 +131,23 @@ def test_onednn_is_on_unless_the_user_has_decided(chosen, expected):
         env=environment,
     )
     assert result.stdout.strip() == expected
+
+
+EXPORT = PACKAGE.parent / "export"
+
+
+@pytest.mark.parametrize("name", ["client.py", "replay.py"])
+def test_what_runs_on_other_machines_needs_none_of_this(name):
+    found = {
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in ast.walk(ast.parse((EXPORT / name).read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert not [m for m in found if m.split(".")[0] in ("tf_infomax", "export")]
+
+
+def test_the_package_does_not_know_the_export():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module.split(".")[0] != "export", path
