@@ -43,10 +43,12 @@ class ExportOptions(Options):
     classify: bool = option(
         True,
         _EXPORT,
-        "Serve a linear probe as `classify`, where the run's data have labels.",
+        "For saved_model: a linear probe as `classify`, where the data have labels.",
     )
     critics: bool = option(
-        False, _EXPORT, "Serve the critics' scores of pairs of images as `score`."
+        False,
+        _EXPORT,
+        "For saved_model: the critics' scores of pairs of images as `score`.",
     )
     largest_image: int = option(
         64_000_000, _EXPORT, "Most pixels of an encoded image.", low=64, high=2**28
@@ -71,6 +73,11 @@ class ExportOptions(Options):
             raise ConfigError(
                 f"--quantize={self.quantize} belongs to --format=tflite. Received: "
                 f"--format={self.format}."
+            )
+
+        if self.critics and self.format != "saved_model":
+            raise ConfigError(
+                f"--critics belongs to --format=saved_model. Received: {self.format}."
             )
 
     @property

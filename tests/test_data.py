@@ -1,10 +1,12 @@
 """Readers, views and batches: real files, exact laws, bad input."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from tf_infomax.data import batches, decoding, fashion, images, sources, views
 from tf_infomax.data.embedded import make_fashion, restore_fashion
@@ -145,6 +147,33 @@ def folder(tmp_path, rng):
     (root / "dog" / "modern.webp").write_bytes(b"RIFF")
     (root / "dog" / "notes.txt").write_text("ignored")
     return root
+
+
+class TestImageSize:
+    """Read off the header, before anything is decoded."""
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF"])
+    @pytest.mark.parametrize("size", [(300, 7), (5, 1027)])
+    def test_is_that_of_the_image(self, kind, size, rng):
+        buffer = io.BytesIO()
+        pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(buffer, kind)
+        encoded = buffer.getvalue()
+        assert decoding.read_size(tf.constant(encoded)).numpy().tolist() == list(size)
+        assert decoding.decode(tf.constant(encoded)).shape == (*size, 3)
+        largest = size[0] * size[1] - 1
+        decode = tf.function(lambda encoded: decoding.decode(encoded, largest=largest))
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            decode(tf.constant(encoded))
+        reason = decoding.explain(caught.value)
+        assert reason.startswith("image must have 1 to")
+        assert reason.endswith(f": {size[0]} {size[1]}")
+
+    @pytest.mark.parametrize("encoded", [b"", b"\xff\xd8\xff", b"text", b"\x89PNG"])
+    def test_of_other_bytes_is_refused(self, encoded):
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            tf.function(decoding.decode)(tf.constant(encoded))
+        assert "[" not in decoding.explain(caught.value)
 
 
 class TestFolder:

@@ -157,6 +157,10 @@ class TestCommand:
             (["--workdir=a", "--output=x", "--version=-1"], ["--version", "-1"]),
             (["--workdir=a", "--output=x", "--quantize=int8"], ["--format=tflite"]),
             (["--workdir=a", "--output=x", "--format=onxx"], ["Did you mean onnx"]),
+            (
+                ["--workdir=a", "--output=x", "--critics", "--format=onnx"],
+                ["--critics", "saved_model"],
+            ),
             (["--outptu=x"], ["Did you mean --output"]),
         ],
     )

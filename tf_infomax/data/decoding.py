@@ -111,7 +111,10 @@ def explain(error: tf.errors.OpError) -> str:
     """What was wrong with an image, of the many lines of a graph's error."""
     lines = [line for line in error.message.splitlines() if line[:1].strip()]
     reason = lines[-1].partition(" [[{{node")[0] if lines else type(error).__name__
-    return reason.removeprefix("assertion failed: ")[:160]
+    if reason.startswith("assertion failed: "):  # its parts stand in brackets
+        reason = reason.removeprefix("assertion failed: ").replace("] [", " ")
+        reason = reason.strip("[]")
+    return reason[:160]
 
 
 def resize_array(
