@@ -4,6 +4,8 @@ The same functions serve training and, later, a served model: what is decoded he
 decoded there in the same way.
 """
 
+import re
+
 import numpy as np
 import tensorflow as tf
 
@@ -111,6 +113,7 @@ def explain(error: tf.errors.OpError) -> str:
     """What was wrong with an image, of the many lines of a graph's error."""
     lines = [line for line in error.message.splitlines() if line[:1].strip()]
     reason = lines[-1].partition(" [[{{node")[0] if lines else type(error).__name__
+    reason = re.sub(r"^\{\{.*?\}\} ", "", reason)
     if reason.startswith("assertion failed: "):  # its parts stand in brackets
         reason = reason.removeprefix("assertion failed: ").replace("] [", " ")
         reason = reason.strip("[]")
