@@ -127,16 +127,17 @@ class TestCommand:
         flagfile = exported[0] / "assets.extra" / "run.flags"
         assert lines(flagfile) == lines(workdir / "run.flags")
 
-    def test_next_version_and_other_formats(self, exported, workdir):
-        output = exported[0].parent.parent
-        common = [f"--workdir={workdir}", f"--output={output}"]
+    def test_next_version_and_other_formats(self, exported, workdir, tmp_path):
+        folder = tmp_path / "tiny"
+        shutil.copytree(exported[0].parent, folder)
+        common = [f"--workdir={workdir}", f"--output={tmp_path}"]
         taken = run("export.saved_model", *common, "--version=1")
         assert_refused(taken, "--version=1", "exists")
-        models = exported[0].parent / "models.config"
+        models = folder / "models.config"
         models.write_text("# mine")
         result = run("export.saved_model", *common, "--noclassify", "--checkpoint=best")
         assert result.returncode == 0, result.stderr[-2000:]
-        second = exported[0].parent / "2"
+        second = folder / "2"
         assert result.stdout.strip() == str(second)
         assert models.read_text() == "# mine"
         card = json.loads((second / "assets.extra" / "model_card.json").read_text())
@@ -144,8 +145,8 @@ class TestCommand:
         assert card["checkpoint"] == "best"
         result = run("export.saved_model", *common, "--format=onnx", "--version=7")
         assert result.returncode == 0, result.stderr[-2000:]
-        assert (exported[0].parent / "7.onnx").exists()
-        assert (exported[0].parent / "7.onnx.json").exists()
+        assert (folder / "7.onnx").exists()
+        assert (folder / "7.onnx.json").exists()
 
     @pytest.mark.parametrize(
         ("flags", "words"),
