@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from commands import ROOT, TINY, assert_refused, run
 
+from tf_infomax.trained import load_trained
+from tf_infomax.workdir import WorkDirectory
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -233,6 +236,9 @@ def test_own_keras_model(tmp_path, data):
     assert result.returncode == 0, result.stderr[-2000:]
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "probe/linear/random/code" in results
+    (tmp_path / "m.keras").unlink()  # the run has a copy
+    trained = load_trained(WorkDirectory(str(tmp_path / "run")))
+    assert trained.objective.encoder.output["code"].shape == (None, 5)
     result = run(
         "train", *common, f"--encoder=keras:{data}", "--encoder_layers=code=out",
         f"--workdir={tmp_path / 'other'}",

@@ -103,9 +103,7 @@ def _adapt_encoder(config: Config, image_shape) -> keras.Model:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"--encoder: {path!r} cannot be loaded as a Keras model: {reason}"
-        ) from error
+        raise ValueError(f"cannot be loaded as a Keras model: {reason}") from error
     layers = dict(pair.split("=") for pair in config.encoder_layers)
     input_range = _INPUT_RANGES[config.encoder_input]
     return encoders.adapt_keras_model(model, layers, image_shape, input_range)

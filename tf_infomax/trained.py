@@ -34,7 +34,9 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
     Raises:
         ConfigError: if the folder is no run or the checkpoint is missing or damaged.
     """
-    config = workdir.read_config()
+    config = original = workdir.read_config()
+    if workdir.own_model.exists():  # the file itself may have moved or changed
+        config = replace(original, encoder=f"keras:{workdir.own_model}")
     path = workdir.checkpoint(which)
     state = read_state(path)
     shape = tuple(state["image_shape"])
@@ -49,4 +51,4 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
         weights = objective.get_weights()
         objective = build(replace(config, mixed_precision="none"))
         objective.set_weights(weights)
-    return Trained(config, objective, shape, state["step"])
+    return Trained(original, objective, shape, state["step"])

@@ -4,6 +4,7 @@
     metrics.jsonl    one line per epoch
     events/          TensorBoard
     checkpoints/     last.npz, best.npz
+    own_model.keras  a copy of the user's model, with --encoder=keras:FILE
     encoder.keras    the trained encoder, for keras.models.load_model
     results.json     what evaluation measured
     curves.png, neighbors.png
@@ -14,6 +15,7 @@ leaves the old file or the new one.
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +56,7 @@ class WorkDirectory:
         self.results = self.path / "results.json"
         self.events = self.path / "events"
         self.encoder = self.path / "encoder.keras"
+        self.own_model = self.path / "own_model.keras"
 
     def check(self, config: Config) -> None:
         """Whether a run of these options can live here; writes nothing.
@@ -81,6 +84,10 @@ class WorkDirectory:
         """Makes the folder and writes run.flags, when training is about to begin."""
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            kind, _, model = config.encoder.partition(":")
+            if kind == "keras" and not self.own_model.exists():
+                with replacing(self.own_model) as file:
+                    shutil.copyfile(model, file)
             if not self.run_flags.exists():
                 with replacing(self.run_flags) as file:
                     file.write_text(format_flags(config), encoding="utf-8")
