@@ -68,7 +68,10 @@ def export_run(
         critics=list_critics(trained) if options.critics else (),
         empty_batches=options.format == "saved_model",
     )
-    card = describe(trained, options.checkpoint, parts, workdir.read_results())
+    results = workdir.read_results()
+    if results.get("step", {}).get("mean") != trained.step:
+        results = {}  # of another checkpoint
+    card = describe(trained, options.checkpoint, parts, results)
     if options.format == "saved_model":
         if options.classify:
             parts = replace(

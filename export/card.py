@@ -16,7 +16,7 @@ def describe(trained: Trained, which: str, parts: Parts, results: dict) -> dict:
         trained: the run.
         which: the checkpoint, "last" or "best".
         parts: what is exported.
-        results: of the run's evaluation, flat.
+        results: of this checkpoint's evaluation, flat; empty if it had none.
     """
     config = trained.config
     height, width, channels = parts.image_shape

@@ -27,6 +27,8 @@ from typing import NamedTuple
 import numpy as np
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+# Sent as well: the server refuses them, and so they are named among the skipped.
+_OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".avif")
 
 
 class ServingError(Exception):
@@ -67,7 +69,10 @@ class _RequestError(Exception):
 
 def _tidy(details: str) -> str:
     """The first line, without the names of nodes of the graph."""
-    return re.sub(r"\{\{.*?\}\} ?|\s*\[\[.*", "", details.strip().partition("\n")[0])
+    line = re.sub(r"\{\{.*?\}\} ?|\s*\[\[.*", "", details.strip().partition("\n")[0])
+    if line.startswith("assertion failed: "):  # its parts stand in brackets
+        line = line.removeprefix("assertion failed: ").replace("] [", " ").strip("[]")
+    return line
 
 
 class TensorSpec(NamedTuple):
@@ -746,7 +751,8 @@ def find_images(paths: Sequence[str]) -> Iterator[Path]:
     """
     for path in map(Path, paths):
         if path.is_dir():
-            below = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            suffixes = SUFFIXES + _OTHER_SUFFIXES
+            below = (p for p in path.rglob("*") if p.suffix.lower() in suffixes)
             yield from sorted(each for each in below if each.is_file())
         elif path.exists():
             yield path
@@ -861,7 +867,14 @@ def _check(options: argparse.Namespace) -> list[Path]:
 
 def _run(options: argparse.Namespace, client: EmbeddingClient, files: list) -> None:
     with client:
-        client.wait_ready(options.wait)
+        try:
+            client.wait_ready(0)
+        except ServingError as error:
+            if error.code not in (*_RETRIED, "DEADLINE_EXCEEDED") or not options.wait:
+                raise
+            seconds = f"up to {options.wait:g} s"
+            print(f"waiting {seconds} for {options.server}", file=sys.stderr)
+            client.wait_ready(options.wait)
         names, embeddings, skipped = client.embed_files(files, _Progress())
     if skipped:
         shown = "; ".join(f"{name} ({why})" for name, why in skipped[:3])

@@ -93,11 +93,12 @@ class ExportOptions(Options):
 def main(options: ExportOptions) -> int:
     """Exports, verifies and publishes."""
     from export.publishing import choose_version
-    from tf_infomax.workdir import WorkDirectory
+    from tf_infomax.workdir import WorkDirectory, check_writable
 
     workdir = WorkDirectory(options.workdir)
     config = flags.override(workdir.read_config(), options)
     folder = Path(options.output) / options.model_name
+    check_writable(folder, "--output")
     version = choose_version(folder, options.version, options.suffix)
     flags.load_tensorflow()
 

@@ -750,9 +750,11 @@ class TestCommand:
         flags = [f"--images={files}", output, f"--transport={transport}", "--wait=0.5"]
         result = run(f"--server={address}", "--model=tiny", *flags)
         assert_refused(result, address, "unavailable", status=1)
-        assert len(result.stderr.splitlines()) == 1
+        first, _ = result.stderr.splitlines()
+        assert first == f"waiting up to 0.5 s for {address}"
         result = run(*self.arguments(stub, transport), *flags, "--model=nosuch")
         assert_refused(result, "nosuch", status=1)
+        assert "waiting" not in result.stderr
 
 
 OVMSCLIENT = """

@@ -143,6 +143,7 @@ class TestCommand:
         card = json.loads((second / "assets.extra" / "model_card.json").read_text())
         assert "classify" not in card["signatures"]
         assert card["checkpoint"] == "best"
+        assert card["results"] == {}  # none were measured of it
         result = run("export.saved_model", *common, "--format=onnx", "--version=7")
         assert result.returncode == 0, result.stderr[-2000:]
         assert (folder / "7.onnx").exists()
@@ -473,7 +474,8 @@ BAD = {
         "JPEG",
     ),
     "truncated PNG": (png(np.zeros((40, 40, 3), np.uint8))[:50], "PNG"),
-    "huge PNG": (make_huge_png(20_000), "20000 20000"),
+    "huge PNG": (make_huge_png(20_000), "more than 64000000 pixels: 20000 20000"),
+    "one pixel": (png(np.zeros((1, 1, 3), np.uint8)), "smaller than 8 x 8"),
     "no pixels": (png(np.zeros((9, 9, 3), np.uint8))[:16] + b"\0" * 40, "pixels"),
 }
 

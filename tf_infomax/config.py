@@ -397,6 +397,13 @@ class Config(Options):
         given = {n: getattr(self, n) for n in ("alpha", "beta", "gamma")}
         return dataclasses.replace(preset, **{n: v for n, v in given.items() if v >= 0})
 
+    def require_length(self) -> None:
+        """Raises ConfigError unless the options say how long to train."""
+        if not self.steps and not self.epochs:
+            raise ConfigError(
+                "give the length of the run: --steps or --epochs, above 0."
+            )
+
     def difference(self, other: "Config") -> dict[str, tuple]:
         """The options, but for drivers and the workdir, that differ: name -> both."""
         names = [

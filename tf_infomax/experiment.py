@@ -71,7 +71,10 @@ def load_data(config: Config) -> Data:
         if probe.test is None:
             probe = split_randomly(probe.train, config.test_fraction, _SPLIT_SEED)
         if not probe.train.labelled or probe.test is None:
-            raise DataError(f"--eval_dataset={config.eval_dataset} has no labels.")
+            raise DataError(
+                f"--eval_dataset={config.eval_dataset} has no labels (in a folder, "
+                "every image must lie in a subfolder, which names its class)."
+            )
         if probe.train.image_shape != splits.train.image_shape:
             raise DataError(
                 f"--eval_dataset has images of shape {probe.train.image_shape}, "
@@ -228,6 +231,7 @@ def count_steps(config: Config, images: int) -> tuple[int, int]:
 
     An epoch is a pass over the data, rounded to whole executions.
     """
+    config.require_length()
     try:
         per_pass = count_batches(images, config.batch_size)
     except DataError as error:
@@ -235,8 +239,6 @@ def count_steps(config: Config, images: int) -> tuple[int, int]:
     execution = config.steps_per_execution
     per_epoch = max(1, round(per_pass / execution)) * execution
     steps = config.steps or config.epochs * per_epoch
-    if not steps:
-        raise ConfigError("give the length of the run: --steps or --epochs.")
     if steps % execution:
         raise ConfigError(
             f"--steps_per_execution={execution} must divide --steps={steps}."

@@ -12,6 +12,7 @@ def main(config: Config) -> int:
 
     workdir = WorkDirectory(config.workdir)
     workdir.check(config)
+    config.require_length()
     flags.load_tensorflow()
 
     from tf_infomax.experiment import load_data

@@ -40,6 +40,22 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path, flag: str) -> None:
+    """Whether a folder can be made or written in; writes nothing.
+
+    Raises:
+        ConfigError: that names the flag.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{flag}={folder} cannot be written: {existing} is "
+            f"{'read-only' if existing.is_dir() else 'a file'}."
+        )
+
+
 class WorkDirectory:
     """The files of one run.
 
@@ -64,14 +80,7 @@ class WorkDirectory:
         Raises:
             ConfigError: if the folder cannot be written or belongs to another run.
         """
-        existing = self.path
-        while not existing.exists():
-            existing = existing.parent
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            raise ConfigError(
-                f"--workdir={self.path} cannot be written: {existing} is "
-                f"{'read-only' if existing.is_dir() else 'a file'}."
-            )
+        check_writable(self.path, "--workdir")
         if self.run_flags.exists():
             self._check_same_run(config)
         elif self.checkpoint("last").exists():

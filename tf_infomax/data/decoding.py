@@ -9,6 +9,8 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from tf_infomax.data.images import SMALLEST_SIDE
+
 RESIZE_RULES = ("crop", "stretch")
 LARGEST_IMAGE = 64_000_000  # pixels: 192 MB decoded, 8,000 x 8,000
 
@@ -97,12 +99,18 @@ def decode(
             anything of their size is allocated.
 
     Raises:
-        InvalidArgumentError: for other bytes, damaged and too large images.
+        InvalidArgumentError: for other bytes, damaged images, and those with a side
+            below `SMALLEST_SIDE` or too many pixels.
     """
     size = tf.cast(read_size(encoded), tf.int64)
-    fits = (tf.reduce_min(size) > 0) & (tf.reduce_prod(size) <= largest)
-    message = f"image must have 1 to {largest} pixels. Received (height, width):"
-    with tf.control_dependencies([tf.Assert(fits, [message, size])]):
+    small = f"image is smaller than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels:"
+    large = f"image has more than {largest} pixels:"
+    with tf.control_dependencies(
+        [
+            tf.Assert(tf.reduce_min(size) >= SMALLEST_SIDE, [small, size]),
+            tf.Assert(tf.reduce_prod(size) <= largest, [large, size]),
+        ]
+    ):
         encoded = tf.identity(encoded)
     image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
     image.set_shape([None, None, channels])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.data.images import SMALLEST_SIDE, DataError
+from tf_infomax.data.images import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # Looked at only to say that they are not supported.
@@ -75,9 +75,10 @@ def make_decoder(folder: Path, image_shape: tuple[int, int, int], rule: str):
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode_and_resize(encoded):
-        image = decode(encoded, channels)
-        shorter_side = tf.reduce_min(tf.shape(image)[:2])
-        return resize(image, (height, width), rule), shorter_side
+        return resize(decode(encoded, channels), (height, width), rule)
+
+    # Traced here and not by the first of many threads.
+    decode_and_resize = decode_and_resize.get_concrete_function()
 
     def decode_file(name: str) -> np.ndarray | str:
         if not name.lower().endswith(IMAGE_SUFFIXES):
@@ -86,14 +87,11 @@ def make_decoder(folder: Path, image_shape: tuple[int, int, int], rule: str):
             encoded = (folder / name).read_bytes()
             if not encoded:
                 return "empty file"
-            image, shorter_side = decode_and_resize(tf.constant(encoded))
+            return decode_and_resize(tf.constant(encoded)).numpy()
         except tf.errors.OpError as error:
             return explain(error)
         except OSError as error:
             return error.strerror or str(error)
-        if shorter_side < SMALLEST_SIDE:
-            return f"smaller than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels"
-        return image.numpy()
 
     return decode_file
 
