@@ -72,7 +72,7 @@ def embed_folder(
         folder: the images.
         output: appears when it is complete; with it, if files were skipped,
             `OUTPUT.skipped.csv`.
-        write: a row of `embedding_formats.FORMATS`.
+        write: a row of `formats.FORMATS`.
         batch_size: images per call of the encoder.
         progress: a style of `Progress`.
 
