@@ -116,7 +116,10 @@ class TestCommand:
         output = tmp_path / "new" / "codes.npz"
         result = embed(f"--workdir={workdir}", tmp_path / "images", output)
         assert result.returncode == 0, result.stderr[-2000:]
-        assert "6 images embedded, 5 skipped: 0002/y.png (smaller than" in result.stdout
+        assert (
+            "6 images embedded, 5 skipped: 0002/y.png (image is smaller than"
+            in result.stdout
+        )
         assert "images/s" in result.stderr
         assert "Traceback" not in result.stderr
         names, embeddings = read_npz(output)
