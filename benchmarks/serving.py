@@ -50,24 +50,6 @@ def time_calls(call, seconds: float = 2.0, least: int = 15) -> float:
     return statistics.median(times)
 
 
-def compile_loader(folder: Path) -> Path:
-    """tests/run_saved_model.c, against the libraries in TensorFlow's wheel."""
-    import tensorflow as tf
-
-    package, program = Path(tf.__file__).parent, folder / "run_saved_model"
-    libraries = [package / f"libtensorflow_{n}.so.2" for n in ("cc", "framework")]
-    source = Path(__file__).parent.parent / "tests" / "run_saved_model.c"
-    subprocess.run(
-        [
-            *(shutil.which("gcc") or "cc", "-std=c99", "-D_POSIX_C_SOURCE=199309L"),
-            *("-O2", f"-I{package / 'include'}", "-o", program, source, *libraries),
-            f"-Wl,-rpath,{package}",
-        ],
-        check=True,
-    )
-    return program
-
-
 def run_loader(program: Path, model: str, images, repeat: int) -> dict[str, float]:
     """Seconds of `load`, `first` run and `median` run by the C API."""
     import numpy as np
@@ -97,6 +79,9 @@ def main(run: str, model: str) -> None:
     import numpy as np
     import tensorflow as tf
 
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from c_session import compile_program
+
     from tf_infomax.trained import load_trained
     from tf_infomax.workdir import WorkDirectory
 
@@ -105,7 +90,7 @@ def main(run: str, model: str) -> None:
     loaded = tf.saved_model.load(model)
     signature = loaded.signatures["serving_default"]
     folder = Path(tempfile.mkdtemp())
-    program = compile_loader(folder)
+    program = compile_program(folder)
 
     def make(size):
         return np.random.default_rng(0).integers(0, 256, (size, *shape), np.uint8)

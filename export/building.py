@@ -31,8 +31,9 @@ from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.probes import fit_linear
 from tf_infomax.experiment import Data, load_data
 from tf_infomax.flags import format_flags
+from tf_infomax.output import replacing
 from tf_infomax.trained import Trained, load_trained
-from tf_infomax.workdir import WorkDirectory, replacing
+from tf_infomax.workdir import WorkDirectory
 
 _SHOWN = 64  # images for warm-up, verification and calibration
 

@@ -1,9 +1,9 @@
 """Answers recorded requests by a SavedModel's session, as TensorFlow Serving does.
 
-Usage: python replay.py SAVED_MODEL REQUESTS ANSWERS
+Usage: python replay.py SAVED_MODEL ANSWERS REQUESTS ...
 
-REQUESTS is a TFRecord file of `PredictionLog`s, the form of warm-up files; ANSWERS
-becomes an `.npz` with an array `k/name` for each numerical output of the k-th request.
+REQUESTS are TFRecord files of `PredictionLog`s, the form of warm-up files; ANSWERS
+becomes an `.npz` with an array `k/name` for each output of the k-th request of all.
 Run in a process of its own, it shows that the model needs neither this package nor
 Keras: both are made unavailable before TensorFlow is imported.
 """
@@ -43,10 +43,11 @@ def answer(session, signatures, request) -> dict[str, np.ndarray]:
     return session.run(outputs, feed)
 
 
-def main(model: str, requests: str, answers: str) -> None:
+def main(model: str, answers: str, *files: str) -> None:
     session, signatures = load_session(model)
     arrays = {}
-    for k, request in enumerate(read_requests(requests)):
+    requests = (request for file in files for request in read_requests(file))
+    for k, request in enumerate(requests):
         try:
             outputs = answer(session, signatures, request)
         except tf.errors.OpError as error:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_infomax import flags
-from tf_infomax.config import ConfigError, Options, option, shared_option
+from tf_infomax.config import ConfigError, Options, option, shared_option, table_names
 
-_EXPORT, _DATA = "Export", "Data"
+_EXPORT = "Export"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ExportOptions(Options):
         "saved_model",
         _EXPORT,
         "saved_model: for TensorFlow Serving; tflite: for LiteRT; onnx.",
-        choices=("saved_model", "tflite", "onnx"),
+        choices=("saved_model", *table_names("../export/conversion.py", "RUNTIMES")),
     )
     quantize: str = option(
         "none",
@@ -74,7 +74,6 @@ class ExportOptions(Options):
                 f"--quantize={self.quantize} belongs to --format=tflite. Received: "
                 f"--format={self.format}."
             )
-
         if self.critics and self.format != "saved_model":
             raise ConfigError(
                 f"--critics belongs to --format=saved_model. Received: {self.format}."
@@ -93,12 +92,13 @@ class ExportOptions(Options):
 def main(options: ExportOptions) -> int:
     """Exports, verifies and publishes."""
     from export.publishing import choose_version
-    from tf_infomax.workdir import WorkDirectory, check_writable
+    from tf_infomax.output import check_writable
+    from tf_infomax.workdir import WorkDirectory
 
     workdir = WorkDirectory(options.workdir)
     config = flags.override(workdir.read_config(), options)
     folder = Path(options.output) / options.model_name
-    check_writable(folder, "--output")
+    check_writable(folder, f"--output={folder}")
     version = choose_version(folder, options.version, options.suffix)
     flags.load_tensorflow()
 

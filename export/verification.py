@@ -55,8 +55,7 @@ def verify(
         requests = Path(folder) / "requests"
         cases = write_requests(requests, name, signatures, images, SIZES)
         warmup = path / "assets.extra" / "tf_serving_warmup_requests"
-        replay_requests(path, warmup, Path(folder))
-        answers = replay_requests(path, requests, Path(folder))
+        answers = replay_requests(path, Path(folder) / "answers.npz", requests, warmup)
     worst = 0.0
     for k, (key, size) in enumerate(cases):
         for output, values in expected[key].items():
@@ -87,11 +86,12 @@ def compare(answer: np.ndarray, expected: np.ndarray) -> float:
     return float(difference) if np.isfinite(difference) else np.inf
 
 
-def replay_requests(path: Path, requests: Path, folder: Path) -> dict[str, np.ndarray]:
+def replay_requests(
+    path: Path, answers: Path, *requests: Path
+) -> dict[str, np.ndarray]:
     """The answers of a process of its own (`replay`)."""
-    answers = folder / "answers.npz"
     result = subprocess.run(
-        [sys.executable, "-P", _REPLAY, str(path), str(requests), str(answers)],
+        [sys.executable, "-P", _REPLAY, path, answers, *requests],
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},

@@ -239,6 +239,11 @@ def test_own_keras_model(tmp_path, data):
     (tmp_path / "m.keras").unlink()  # the run has a copy
     trained = load_trained(WorkDirectory(str(tmp_path / "run")))
     assert trained.objective.encoder.output["code"].shape == (None, 5)
+    evaluated = run(
+        "evaluate", f"--workdir={tmp_path / 'run'}", "--probes=linear",
+        "--probe_seeds=1",
+    )  # fmt: skip
+    assert evaluated.returncode == 0, evaluated.stderr[-2000:]
     result = run(
         "train", *common, f"--encoder=keras:{data}", "--encoder_layers=code=out",
         f"--workdir={tmp_path / 'other'}",

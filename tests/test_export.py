@@ -11,12 +11,12 @@ import subprocess
 import sys
 import time
 import zlib
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from c_session import COMPILER, compile_program
 from commands import ROOT, TINY, assert_refused, run
 from PIL import Image
 from serving_stub import ServingStub
@@ -135,7 +135,8 @@ class TestCommand:
         assert_refused(taken, "--version=1", "exists")
         models = folder / "models.config"
         models.write_text("# mine")
-        result = run("export.saved_model", *common, "--noclassify", "--checkpoint=best")
+        more = ["--noclassify", "--checkpoint=best", "--largest_image=1500"]
+        result = run("export.saved_model", *common, *more)
         assert result.returncode == 0, result.stderr[-2000:]
         second = folder / "2"
         assert result.stdout.strip() == str(second)
@@ -144,6 +145,10 @@ class TestCommand:
         assert "classify" not in card["signatures"]
         assert card["checkpoint"] == "best"
         assert card["results"] == {}  # none were measured of it
+        session, specs = replay.load_session(str(second))
+        feed = {specs["encoded"].inputs["image_bytes"].name: [make_huge_png(40)]}
+        with pytest.raises(tf.errors.InvalidArgumentError, match="1500 pixels"):
+            session.run(specs["encoded"].outputs["embedding"].name, feed)
         result = run("export.saved_model", *common, "--format=onnx", "--version=7")
         assert result.returncode == 0, result.stderr[-2000:]
         assert (folder / "7.onnx").exists()
@@ -320,25 +325,10 @@ class TestInspection:
 
 @pytest.fixture(scope="module")
 def loader(tmp_path_factory):
-    """The C program, compiled against the libraries in TensorFlow's own wheel."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if not compiler:
+    """Runs a signature of a SavedModel by the C program."""
+    if not COMPILER:
         pytest.skip("no C compiler")
-    package = Path(tf.__file__).parent
-    program = tmp_path_factory.mktemp("c") / "run_saved_model"
-    libraries = [package / f"libtensorflow_{n}.so.2" for n in ("cc", "framework")]
-    subprocess.run(
-        [
-            *(compiler, "-std=c99", "-D_POSIX_C_SOURCE=199309L", "-O1"),
-            *(f"-I{package / 'include'}", "-o", program),
-            *(
-                ROOT / "tests" / "run_saved_model.c",
-                *libraries,
-                f"-Wl,-rpath,{package}",
-            ),
-        ],
-        check=True,
-    )
+    program = compile_program(tmp_path_factory.mktemp("c"))
 
     def load(model, signature, inputs, folder):
         """Runs one signature; (completed process, outputs by name)."""

@@ -5,18 +5,17 @@ The experiment is the one of the work directory; only flags that say how to eval
 """
 
 from tf_infomax import flags
-from tf_infomax.config import Config, ConfigError
+from tf_infomax.config import Config
 
 
 def main(given: Config) -> int:
     """Probes the encoder of the run in `given.workdir` and prints the table."""
-    from tf_infomax.workdir import WorkDirectory
+    from tf_infomax.workdir import WorkDirectory, read_state
 
     workdir = WorkDirectory(given.workdir)
     config = flags.override(workdir.read_config(), given)
     which = config.checkpoint
-    if not workdir.checkpoint(which).exists():
-        raise ConfigError(f"--workdir={workdir.path} has no checkpoint {which!r} yet.")
+    read_state(workdir.checkpoint(which))
     flags.load_tensorflow()
 
     from tf_infomax.assessment import evaluate_run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.workdir import replacing
+from tf_infomax.output import replacing
 
 _ROWS = (("trained", ""), ("random encoder", "random/"))
 

@@ -34,9 +34,8 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
     Raises:
         ConfigError: if the folder is no run or the checkpoint is missing or damaged.
     """
-    config = original = workdir.read_config()
-    if workdir.own_model.exists():  # the file itself may have moved or changed
-        config = replace(original, encoder=f"keras:{workdir.own_model}")
+    original = workdir.read_config()
+    config = workdir.localize(original)
     path = workdir.checkpoint(which)
     state = read_state(path)
     shape = tuple(state["image_shape"])

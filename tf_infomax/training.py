@@ -18,13 +18,9 @@ from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.probes import score_online
 from tf_infomax.objectives import InfoMax
+from tf_infomax.output import replacing
 from tf_infomax.progress import Progress, format_left
-from tf_infomax.workdir import (
-    WorkDirectory,
-    load_checkpoint,
-    replacing,
-    save_checkpoint,
-)
+from tf_infomax.workdir import WorkDirectory, load_checkpoint, save_checkpoint
 
 _HEALTH_IMAGES = 2000
 _ONLINE_IMAGES = 5000  # labelled training images of the online probe
@@ -86,7 +82,7 @@ class Run:
     """
 
     def __init__(self, config: Config, workdir: WorkDirectory, data: experiment.Data):
-        self.config, self.workdir, self.data = config, workdir, data
+        self.config, self.workdir, self.data = workdir.localize(config), workdir, data
         self.strategy = experiment.prepare_machine(config)
         self.per_epoch, self.steps = experiment.count_steps(config, len(data.train))
         with self.strategy.scope():

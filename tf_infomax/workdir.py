@@ -14,10 +14,10 @@ leaves the old file or the new one.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -25,35 +25,7 @@ import numpy as np
 
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.flags import format_flags, read_flagfile
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block succeeds."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def check_writable(folder: Path, flag: str) -> None:
-    """Whether a folder can be made or written in; writes nothing.
-
-    Raises:
-        ConfigError: that names the flag.
-    """
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"{flag}={folder} cannot be written: {existing} is "
-            f"{'read-only' if existing.is_dir() else 'a file'}."
-        )
+from tf_infomax.output import check_writable, replacing
 
 
 class WorkDirectory:
@@ -80,7 +52,7 @@ class WorkDirectory:
         Raises:
             ConfigError: if the folder cannot be written or belongs to another run.
         """
-        check_writable(self.path, "--workdir")
+        check_writable(self.path, f"--workdir={self.path}")
         if self.run_flags.exists():
             self._check_same_run(config)
         elif self.checkpoint("last").exists():
@@ -124,6 +96,12 @@ class WorkDirectory:
                 f"--workdir={self.path} is no folder of a run: it has no run.flags."
             )
         return read_flagfile(self.run_flags)
+
+    def localize(self, config: Config) -> Config:
+        """The options with the run's own copy of a user's model, once it has one."""
+        if not self.own_model.exists():
+            return config
+        return replace(config, encoder=f"keras:{self.own_model}")
 
     def checkpoint(self, which: str) -> Path:
         """Path of the "last" or the "best" checkpoint."""
@@ -208,7 +186,7 @@ def _opened(path: Path) -> Iterator:
             yield arrays
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{path.parent.parent} has no checkpoint {path.stem!r} yet."
+            f"--workdir={path.parent.parent} has no checkpoint {path.stem!r} yet."
         ) from error
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ConfigError(f"checkpoint {path} cannot be read: {error}") from error

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
@@ -16,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tf_infomax.data.fashion import load_fashion, make_fashion_m
-from tf_infomax.data.files import ImageFolder, make_decoder
+from tf_infomax.data.files import ImageFolder, make_decoder, map_batches
 from tf_infomax.data.images import (
     DataError,
     ImageSet,
@@ -271,13 +270,14 @@ def _decode_into(images: np.ndarray, folder: ImageFolder, names, options: ReadOp
     shape = (options.image_size, options.image_size, 3)
     decode = make_decoder(folder.path, shape, options.resize)
     kept, skipped = [], []
-    with ThreadPoolExecutor() as pool:
-        for index, result in enumerate(pool.map(decode, names)):
-            if isinstance(result, str):
-                skipped.append((names[index], result))
-            else:
-                images[len(kept)] = result
-                kept.append(index)
+    batches = map_batches(decode, names, batch_size=256)
+    results = (result for _, batch in batches for result in batch)
+    for index, result in enumerate(results):
+        if isinstance(result, str):
+            skipped.append((names[index], result))
+        else:
+            images[len(kept)] = result
+            kept.append(index)
     return kept, skipped
 
 

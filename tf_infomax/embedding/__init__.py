@@ -4,7 +4,6 @@
     embed_folder(embedder, ImageFolder("photos"), Path("codes.npz"), FORMATS["npz"])
 
 * `embedder`: one feature of a frozen encoder as a function;
-* `folder`: image files, decoded in threads;
 * `parts`: what is done so far, on the disk;
 * `formats`: how the output is written, one row each in `FORMATS`;
 * `job`: the whole.

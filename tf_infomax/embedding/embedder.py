@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tf_infomax.config import ConfigError
 
 
@@ -109,26 +107,3 @@ def _check_feature(feature: str, known: Iterable[str]) -> None:
         raise ConfigError(
             f"the encoder has no feature {feature!r}. It has: {', '.join(known)}."
         )
-
-
-def compile_embedder(embedder: Embedder, batch_size: int) -> Callable:
-    """A function from uint8 `[n <= batch_size, H, W, C]` to float32 `[n, D]`.
-
-    Compiled once, for batches of one size: fewer images are padded.
-    """
-    import tensorflow as tf
-
-    shape = (batch_size, *embedder.image_shape)
-
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])
-    def extract(images):
-        return tf.cast(
-            tf.reshape(embedder.extract(images), [batch_size, -1]), tf.float32
-        )
-
-    def embed(images: np.ndarray) -> np.ndarray:
-        padded = np.zeros(shape, np.uint8)
-        padded[: len(images)] = images
-        return extract(tf.constant(padded)).numpy()[: len(images)]
-
-    return embed

@@ -13,8 +13,9 @@ import numpy as np
 from tf_infomax.config import ConfigError
 from tf_infomax.data.files import ImageFolder, make_decoder, map_batches
 from tf_infomax.data.images import DataError
-from tf_infomax.embedding.embedder import Embedder, compile_embedder
+from tf_infomax.embedding.embedder import Embedder
 from tf_infomax.embedding.parts import Parts, parts_folder
+from tf_infomax.output import check_writable
 from tf_infomax.progress import Progress
 
 
@@ -44,14 +45,7 @@ def check_output(output: Path) -> None:
         raise ConfigError(
             f"{output} exists already; choose another --output or remove it."
         )
-    existing = output.absolute().parent
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"--output={output} cannot be written: {existing} is "
-            f"{'read-only' if existing.is_dir() else 'a file'}."
-        )
+    check_writable(output.absolute().parent, f"--output={output}")
 
 
 def embed_folder(
@@ -80,9 +74,19 @@ def embed_folder(
         ConfigError: if the output exists or cannot be written.
         DataError: if not one of the files can be used.
     """
+    from tf_infomax.evaluation.features import compile_features
+
     check_output(output)
     batch_size = min(batch_size, folder.count)
-    embed = compile_embedder(embedder, batch_size)
+    run = compile_features(
+        lambda images: {"feature": embedder.extract(images)},
+        embedder.image_shape,
+        batch_size,
+    )
+
+    def embed(images: np.ndarray) -> np.ndarray:
+        return run(images)["feature"]
+
     width = embed(np.zeros((0, *embedder.image_shape), np.uint8)).shape[1]
     key = {
         "encoder": embedder.fingerprint,

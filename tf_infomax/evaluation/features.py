@@ -1,7 +1,7 @@
 """Frozen features of many images, computed once, and what they depend on."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
@@ -15,6 +15,34 @@ def hash_weights(weights: Iterable[np.ndarray]) -> str:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def compile_features(
+    encode: Callable, image_shape: tuple[int, int, int], batch_size: int
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """A function from uint8 `[n, H, W, C]`, n <= batch_size, to float32 `[n, width]`.
+
+    Compiled once, for batches of one size: fewer images are padded.
+
+    Args:
+        encode: from a batch of images to named features; maps are flattened.
+        image_shape: (H, W, C).
+        batch_size: most images of a call.
+    """
+    shape = (batch_size, *image_shape)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])
+    def extract(images):
+        flat = {n: tf.reshape(v, [batch_size, -1]) for n, v in encode(images).items()}
+        return {n: tf.cast(value, tf.float32) for n, value in flat.items()}
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        padded = np.zeros(shape, np.uint8)
+        padded[: len(images)] = images
+        features = extract(tf.constant(padded))
+        return {n: value.numpy()[: len(images)] for n, value in features.items()}
+
+    return run
 
 
 class FeatureExtractor:
@@ -32,28 +60,21 @@ class FeatureExtractor:
         self.names = list(names)
         self.batch_size = batch_size
 
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((batch_size, *encoder.input.shape[1:]), tf.uint8)
-            ]
-        )
-        def extract(images):
+        def encode(images):
             features = encoder(images, training=False)
-            flat = {n: tf.reshape(features[n], [batch_size, -1]) for n in self.names}
-            return {n: tf.cast(value, tf.float32) for n, value in flat.items()}
+            return {name: features[name] for name in self.names}
 
-        self._extract = extract
+        shape = tuple(encoder.input.shape[1:])
+        self._run = compile_features(encode, shape, batch_size)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 [n, H, W, C] -> name -> float32 [n, width], maps flattened."""
         outputs: dict[str, np.ndarray] = {}
         for start in range(0, len(images), self.batch_size):
-            part = np.asarray(images[start : start + self.batch_size])
-            missing = self.batch_size - len(part)
-            padded = np.pad(part, [(0, missing), (0, 0), (0, 0), (0, 0)])
-            for name, value in self._extract(tf.constant(padded)).items():
+            part = images[start : start + self.batch_size]
+            for name, value in self._run(part).items():
                 if name not in outputs:
                     shape = (len(images), value.shape[1])
                     outputs[name] = np.empty(shape, np.float32)
-                outputs[name][start : start + len(part)] = value[: len(part)]
+                outputs[name][start : start + len(part)] = value
         return outputs

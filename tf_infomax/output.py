@@ -1,0 +1,41 @@
+"""How files come into being: whole or not at all, where they can."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tf_infomax.config import ConfigError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block succeeds."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path, given: str) -> None:
+    """Whether a folder can be made or written in; writes nothing.
+
+    Args:
+        folder: the folder.
+        given: the flag with its value, for the error.
+
+    Raises:
+        ConfigError: that says what is in the way.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{given} cannot be written: {existing} is "
+            f"{'read-only' if existing.is_dir() else 'a file'}."
+        )
