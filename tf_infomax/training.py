@@ -82,7 +82,8 @@ class Run:
     """
 
     def __init__(self, config: Config, workdir: WorkDirectory, data: experiment.Data):
-        self.config, self.workdir, self.data = workdir.localize(config), workdir, data
+        config = workdir.localize(config)
+        self.config, self.workdir, self.data = config, workdir, data
         self.strategy = experiment.prepare_machine(config)
         self.per_epoch, self.steps = experiment.count_steps(config, len(data.train))
         with self.strategy.scope():
