@@ -72,9 +72,9 @@ def run_tf(units, critic="code", jit=False, per_call=1, fold=True, onednn="1"):
     """Seconds per step of the library's objective."""
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = onednn
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tf_infomax  # noqa: F401  (before TensorFlow)
+    from tf_infomax import flags
 
-    # isort: split
+    flags.load_tensorflow()
     import keras
     import tensorflow as tf
 

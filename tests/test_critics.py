@@ -81,6 +81,34 @@ def test_folding_the_last_linear_maps_changes_nothing(local, code):
         np.testing.assert_allclose(folded, unfolded, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("variant", ["code", "paper"])
+@pytest.mark.parametrize("offset", [0.0, 5.0])
+def test_normalizing_the_scores_is_normalizing_the_rows(variant, offset, local, code):
+    critic = critics.EncodeAndDot(16, variant)
+    critic((local, code))
+    for variable in critic.trainable_variables:
+        variable.assign(variable + 0.1 * tf.random.normal(variable.shape))
+    bias = critic.x_block.output_layer.bias
+    bias.assign(bias + offset)
+
+    def normalize_rows(x, y):
+        hx = critic.x_block(tf.reshape(x, [-1, 8]), training=True)
+        hy = critic.y_block(y, training=True)
+        return tf.einsum("nld,md->lnm", tf.reshape(hx, [5, 6, -1]), hy)
+
+    def run(score):
+        with tf.GradientTape() as tape:
+            tape.watch((local, code))
+            scores = score(local, code)
+            loss = tf.reduce_sum(tf.sin(scores))
+        variables = [v.value for v in critic.trainable_variables]
+        return scores, *tape.gradient(loss, [local, code, *variables])
+
+    folded = run(lambda x, y: critic((x, y), training=True))
+    for one, other in zip(folded, run(normalize_rows), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
 def test_chunked_pairs_give_the_same_scores_and_gradients(local, code):
     whole = critics.Concatenated((16, 16))
     whole((local, code))

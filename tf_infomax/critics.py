@@ -32,7 +32,33 @@ def _dot_scores(hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
     hx, hy = tf.cast(hx, tf.float32), tf.cast(hy, tf.float32)
     if hx.shape.rank == 2:
         return tf.matmul(hx, hy, transpose_b=True)
-    return tf.einsum("nld,md->lnm", hx, hy)
+    # The order "nlm" keeps the large operand as it lies, in both directions.
+    return tf.transpose(tf.einsum("nld,md->nlm", hx, hy), [1, 0, 2])
+
+
+@tf.custom_gradient
+def _correlate(z: tf.Tensor, p: tf.Tensor, epsilon: tf.Tensor):
+    """((z - mean z) / sd z) . p for rows p of mean 0: [R, D], [M, D] -> [R, M].
+
+    As p has mean 0, the mean of z drops out of the product. Neither the normalized
+    rows nor their gradient through the normalization are formed: the gradient is one
+    product and one multiple of z.
+    """
+    mean = tf.reduce_mean(z, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(z), -1, keepdims=True) - tf.square(mean)
+    scale = tf.math.rsqrt(tf.nn.relu(variance) + epsilon)  # [R, 1]
+    products = tf.matmul(z, p, transpose_b=True)
+
+    def gradient(upstream):
+        scaled = scale * upstream
+        along = tf.reduce_sum(scaled * products, axis=-1, keepdims=True)
+        along *= -tf.square(scale) / tf.cast(tf.shape(z)[-1], z.dtype)
+        weights = tf.concat([scaled, -along * mean], axis=-1)
+        rows = tf.concat([p, tf.ones_like(p[:1])], axis=0)
+        dz = tf.matmul(weights, rows) + along * z
+        return dz, tf.matmul(scaled, z, transpose_a=True), tf.zeros_like(epsilon)
+
+    return scale * products, gradient
 
 
 def _near_identity(shape, dtype=None):
@@ -250,10 +276,14 @@ class ProjectionBlock(keras.layers.Layer):
         h = h if self.norm is None else self.norm(h, training=training)
         return tf.nn.relu(h)
 
-    def call(self, x, training=False):
+    def before_norm(self, x, training=False):
+        """What the final layer norm is applied to: `[..., units]`."""
         shortcut = self.shortcut(x)
         shortcut = tf.nn.relu(shortcut) if self.variant == "paper" else shortcut
-        h = self.output_layer(self.hidden_features(x, training=training)) + shortcut
+        return self.output_layer(self.hidden_features(x, training=training)) + shortcut
+
+    def call(self, x, training=False):
+        h = self.before_norm(x, training=training)
         return h if self.output_norm is None else self.output_norm(h)
 
     def get_config(self):
@@ -311,7 +341,7 @@ class EncodeAndDot(Critic):
             hx = tf.concat([hidden, tf.cast(rows, hidden.dtype)], axis=-1)
             hy = self._fold(hy)
         else:
-            hx = self.x_block(rows, training=training)
+            hx = self.x_block.before_norm(rows, training=training)
         if x.shape.rank == 4:
             hx = tf.reshape(hx, [-1, x.shape[1] * x.shape[2], hx.shape[-1]])
         return hx, hy
@@ -326,9 +356,23 @@ class EncodeAndDot(Critic):
 
     def score(self, hx, hy):
         if self.variant != "plain":
-            return _dot_scores(hx, hy)
+            return self._score_normalized(hx, hy)
         offset = tf.cast(hy[:, -1], tf.float32)  # one bias per y, a column
         return _dot_scores(hx, hy[:, :-1]) + offset
+
+    def _score_normalized(self, z, hy):
+        """layer_norm(z) . hy, the norm applied to the scores instead of to z."""
+        z, hy = tf.cast(z, tf.float32), tf.cast(hy, tf.float32)
+        norm = self.x_block.output_norm
+        p = hy * norm.gamma
+        p -= tf.reduce_mean(p, axis=-1, keepdims=True)
+        rows = tf.reshape(z, [-1, self.units])
+        scores = _correlate(rows, p, tf.constant(norm.epsilon))
+        scores += tf.linalg.matvec(hy, norm.beta)
+        if z.shape.rank == 2:
+            return scores
+        scores = tf.reshape(scores, [-1, z.shape[1], tf.shape(hy)[0]])
+        return tf.transpose(scores, [1, 0, 2])
 
     def get_config(self):
         return {**super().get_config(), "units": self.units, "variant": self.variant}
