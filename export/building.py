@@ -69,7 +69,7 @@ def export_run(
         critics=list_critics(trained) if options.critics else (),
         empty_batches=options.format == "saved_model",
     )
-    results = workdir.read_results()
+    results = workdir.read_results(options.checkpoint)
     if results.get("step", {}).get("mean") != trained.step:
         results = {}  # of another checkpoint
     card = describe(trained, options.checkpoint, parts, results)

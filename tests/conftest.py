@@ -26,3 +26,14 @@ def rng():
 def images(rng):
     """A few random 32 x 32 colour images."""
     return rng.integers(0, 256, (8, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """An .npz of 120 images of two classes that differ in brightness."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    images = rng.integers(0, 120, (120, 32, 32, 3)) + 100 * labels[:, None, None, None]
+    file = tmp_path_factory.mktemp("data") / "data.npz"
+    np.savez(file, images=images.astype(np.uint8), labels=labels)
+    return file

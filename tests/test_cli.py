@@ -16,17 +16,6 @@ from tf_infomax.trained import load_trained
 from tf_infomax.workdir import WorkDirectory
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A hundred images of two classes that differ in brightness."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("data")
-    labels = np.arange(120) % 2
-    images = rng.integers(0, 120, (120, 32, 32, 3)) + 100 * labels[:, None, None, None]
-    np.savez(folder / "data.npz", images=images.astype(np.uint8), labels=labels)
-    return folder / "data.npz"
-
-
 class TestFlags:
     """Answered before TensorFlow is loaded."""
 

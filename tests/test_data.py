@@ -302,7 +302,7 @@ class TestArrays:
         np.save(tmp_path / "x.npy", objects, allow_pickle=True)
         np.savez(tmp_path / "x.npz", images=objects)
         for name in ("x.npy", "x.npz"):
-            with pytest.raises(DataError, match=r"(?i)object arrays"):
+            with pytest.raises(DataError, match="never loaded"):
                 self.read(tmp_path / name)
 
     def test_other_complaints(self, tmp_path, rng):
@@ -490,11 +490,40 @@ class TestViews:
         chroma = rng.normal(size=(4, 2, 2, 3)).astype(np.float32)
         luma = np.array(views._LUMA)
         chroma -= (chroma @ luma)[..., None]  # brightness 0
-        chroma = tf.constant(chroma, tf.float32)
-        turned = views._rotate_hue(chroma, tf.constant(1.0))
-        np.testing.assert_allclose(turned.numpy() @ luma, 0, atol=1e-4)
-        round_trip = views._rotate_hue(turned, tf.constant(-1.0))
-        np.testing.assert_allclose(round_trip, chroma, atol=1e-4)
+
+        def turn(values, angle):
+            return values @ views._rotation_of_hue(tf.fill([1, 1, 1], angle)).numpy()[0]
+
+        turned = turn(chroma, 1.0)
+        assert np.abs(turned - chroma).max() > 0.5
+        np.testing.assert_allclose(turned @ luma, 0, atol=1e-4)
+        np.testing.assert_allclose(turn(turned, -1.0), chroma, atol=1e-4)
+
+    def test_color_jitter_is_its_four_steps(self, rng):
+        images = rng.uniform(60, 120, (32, 6, 6, 3)).astype(np.float32)
+        seed, luma = tf.constant([3, 4], tf.int64), np.array(views._LUMA)
+        draws = [
+            views._uniform(32, seed, key, low, high).numpy()
+            for key, (low, high) in enumerate(
+                [(0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.628, 0.628), (0.0, 1.0)]
+            )
+        ]
+        brightness, contrast, saturation, angle, chance = draws
+        expected = images * brightness
+        mean = (expected @ luma).mean(axis=(1, 2))[:, None, None, None]
+        expected = mean + contrast * (expected - mean)
+        grey = (expected @ luma)[..., None]
+        red, _, blue = np.moveaxis(saturation * (expected - grey), -1, 0)
+        u, v, angle = 0.492 * blue, 0.877 * red, angle[..., 0]
+        red = (np.sin(angle) * u + np.cos(angle) * v) / 0.877
+        blue = (np.cos(angle) * u - np.sin(angle) * v) / 0.492
+        green = -(luma[0] * red + luma[2] * blue) / luma[1]
+        expected = grey + np.stack([red, green, blue], axis=-1)
+        expected = np.where(chance < 0.8, np.clip(expected, 0, 255), images)
+        assert 0 < np.count_nonzero(chance >= 0.8) < 32
+        np.testing.assert_allclose(
+            views.color(tf.constant(images), seed), expected, atol=1e-2
+        )
 
     def test_grey_removes_the_colour_of_about_a_quarter(self, rng):
         pixels = rng.integers(0, 256, (400, 8, 8, 3), np.uint8)

@@ -39,9 +39,15 @@ ALLOWED = {
         "data", "evaluation", "experiment", "objectives", "report", "training",
     },
     "train": {
-        "assessment", "config", "experiment", "flags", "report", "training", "workdir",
+        "assessment", "config", "experiment", "flags", "output", "report", "training",
+        "workdir",
     },
     "embed": {"config", "data", "embedding", "flags", "trained", "workdir"},
+    "tuning": {
+        "config", "data", "evaluation", "experiment", "flags", "output", "progress",
+        "training", "workdir",
+    },
+    "tune": {"config", "flags", "tuning"},
     "evaluate": {
         "assessment", "config", "experiment", "flags", "report", "training", "workdir",
     },

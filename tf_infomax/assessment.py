@@ -148,7 +148,7 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
                 tell(f"{name} {report.format_result(result)}")
     for warning in describe_collapse(report.health_of(results), codes.shape[1]):
         tell(f"warning: {warning}")
-    run.workdir.write_results(results)
+    run.workdir.write_results(results, config.checkpoint)
     _draw(run, results, shown, codes)
     return results
 
@@ -165,7 +165,9 @@ def _draw(run: Run, results: dict, images: np.ndarray, codes: np.ndarray) -> Non
         for name, result in results.items()
         if name.startswith(("mi/", "score/"))
     }
-    report.draw_curves(run.rows, ceilings, run.workdir.path / "curves.png")
+    rows = run.workdir.read_metrics()  # all, whatever checkpoint is evaluated
+    report.draw_curves(rows, ceilings, run.workdir.path / "curves.png")
     chosen = np.linspace(0, len(images) - 1, min(10, len(images))).astype(int)
     neighbors = find_neighbors(codes[chosen], codes, min(9, len(images)))
-    report.draw_neighbors(images, neighbors, run.workdir.path / "neighbors.png")
+    path = run.workdir.of_checkpoint("neighbors.png", run.config.checkpoint)
+    report.draw_neighbors(images, neighbors, path)

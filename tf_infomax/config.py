@@ -11,6 +11,7 @@ Imports the standard library only.
 import ast
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,7 @@ def option(
     high: float | None = None,
     above: float | None = None,
     driver: bool = False,
+    repeated: bool = False,
 ):
     """A field of `Config`.
 
@@ -54,6 +56,7 @@ def option(
         low, high: inclusive range; above: exclusive lower end.
         driver: says how the program runs, not what it computes, so that a run may be
             continued with another value.
+        repeated: a tuple of which each element is a flag of its own.
     """
     metadata = dict(
         group=group,
@@ -63,6 +66,7 @@ def option(
         high=high,
         above=above,
         driver=driver,
+        repeated=repeated,
     )
     return field(default=default, metadata=metadata)
 
@@ -420,18 +424,20 @@ def _check_value(each: dataclasses.Field, value) -> None:
     if type(value) is not type(each.default):
         expected = type(each.default).__name__
         raise ConfigError(f"{name} must be of type {expected}. Received: {value!r}.")
-    for item in value if isinstance(value, tuple) else (value,):
+    items = value if isinstance(value, tuple) else (value,)
+    for item in items:
         if rules["choices"] and item not in rules["choices"]:
             close = difflib.get_close_matches(str(item), rules["choices"], n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            raise ConfigError(
-                f"--{name} takes {', '.join(rules['choices'])}. Received: {item}.{hint}"
-            )
+            accepted = ", ".join(rules["choices"])
+            raise ConfigError(f"--{name} takes {accepted}. Received: {item!r}.{hint}")
+    if rules["choices"] and len(set(items)) < len(items):
+        raise ConfigError(f"--{name} names one twice. Received: {','.join(items)}.")
     low, high, above = rules["low"], rules["high"], rules["above"]
     numeric = isinstance(value, int | float)
     if (low is not None or above is not None or high is not None) and (
         not numeric
-        or value != value
+        or not math.isfinite(value)
         or (low is not None and value < low)
         or (above is not None and value <= above)
         or (high is not None and value > high)
@@ -440,6 +446,7 @@ def _check_value(each: dataclasses.Field, value) -> None:
             f"at least {low:g}" if low is not None else "",
             f"above {above:g}" if above is not None else "",
             f"at most {high:g}" if high is not None else "",
+            "finite" if high is None and isinstance(value, float) else "",
         ]
         accepted = " and ".join(part for part in parts if part)
         raise ConfigError(f"--{name} must be {accepted}. Received: {value}.")

@@ -37,5 +37,5 @@ if __name__ == "__main__":
         "tf_infomax.evaluate",
         __doc__,
         Config,
-        groups=("Run", "Data", "Evaluation"),
+        drivers_only=True,
     )

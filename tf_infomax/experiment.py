@@ -26,6 +26,9 @@ class Data:
         validation: for choosing during training, never trained on; may be None.
         probe_train, probe_test: labelled images for the probes; None without labels.
         test: images that nothing was chosen on.
+        online_train, online_test: labelled images for the online probe, which chooses
+            and therefore never sees test images where there are validation images.
+        labels: "labelled", or why the probes have nothing to work on.
     """
 
     train: ImageSet
@@ -33,6 +36,9 @@ class Data:
     probe_train: ImageSet | None
     probe_test: ImageSet | None
     test: ImageSet
+    online_train: ImageSet | None = None
+    online_test: ImageSet | None = None
+    labels: str = "labelled"
 
 
 def read_options(config: Config) -> sources.ReadOptions:
@@ -63,16 +69,18 @@ def load_data(config: Config) -> Data:
     if splits.test is None:
         splits = split_randomly(splits.train, config.test_fraction, _SPLIT_SEED)
     if splits.test is None:
-        raise DataError(f"{len(splits.train)} images are too few for a test part.")
+        raise _too_few(splits.train, config)
     parts = split_randomly(splits.train, config.validation_fraction, _SPLIT_SEED)
     probe = splits
     if config.eval_dataset:
         probe = sources.read(config.eval_dataset, replace(options, labels=None))
         if probe.test is None:
             probe = split_randomly(probe.train, config.test_fraction, _SPLIT_SEED)
-        if not probe.train.labelled or probe.test is None:
+        if probe.test is None:
+            raise _too_few(probe.train, config)
+        if (labels := _describe_labels(probe)) != "labelled":
             raise DataError(
-                f"--eval_dataset={config.eval_dataset} has no labels (in a folder, "
+                f"--eval_dataset={config.eval_dataset} has {labels} (in a folder, "
                 "every image must lie in a subfolder, which names its class)."
             )
         if probe.train.image_shape != splits.train.image_shape:
@@ -80,13 +88,40 @@ def load_data(config: Config) -> Data:
                 f"--eval_dataset has images of shape {probe.train.image_shape}, "
                 f"--dataset of {splits.train.image_shape}; see --image_size."
             )
-    labelled = probe.train.labelled and probe.test.labelled
+    labels = _describe_labels(probe)
+    labelled = labels == "labelled"
+    online = parts
+    if config.eval_dataset:
+        online = split_randomly(probe.train, config.validation_fraction, _SPLIT_SEED)
+    online = sources.Splits(online.train, online.test or probe.test)
+    online_labelled = _describe_labels(online) == "labelled"
     return Data(
         train=parts.train,
         validation=parts.test,
         probe_train=probe.train.labelled_part() if labelled else None,
         probe_test=probe.test.labelled_part() if labelled else None,
         test=splits.test,
+        online_train=online.train if online_labelled else None,
+        online_test=online.test if online_labelled else None,
+        labels=labels,
+    )
+
+
+def _describe_labels(splits: sources.Splits) -> str:
+    """ "labelled", or why there is nothing to learn and to test on."""
+    for part, images in (("training", splits.train), ("test", splits.test)):
+        if images.labels is None or not (images.labels >= 0).any():
+            return "no labels"
+        if not images.labelled:
+            return f"labels of a single class among the {part} images"
+    return "labelled"
+
+
+def _too_few(data: sources.ImageSet, config: Config) -> DataError:
+    each = " of any class" if data.labels is not None else ""
+    return DataError(
+        f"--test_fraction={config.test_fraction:g} of {len(data)} images is not one "
+        f"image{each}: too few to hold out a test part."
     )
 
 

@@ -10,7 +10,7 @@ import difflib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags
@@ -33,6 +33,8 @@ def define(options: type[Options]) -> None:
     for each in dataclasses.fields(options):
         default = each.default
         define_one = _KINDS[type(default)]
+        if each.metadata["repeated"]:
+            define_one = flags.DEFINE_multi_string
         default = list(default) if type(default) is tuple else default
         define_one(each.name, default, each.metadata["help"])
 
@@ -72,12 +74,14 @@ def override(config: Config, given: Options) -> Config:
     return dataclasses.replace(config, **changes)
 
 
-def format_flags(config: Config) -> str:
+def format_flags(options: Options) -> str:
     """All options as a flagfile that repeats the experiment."""
-    return "".join(
-        f"{_format_flag(each.name, getattr(config, each.name))}\n"
-        for each in dataclasses.fields(config)
-    )
+    lines = []
+    for each in dataclasses.fields(options):
+        value = getattr(options, each.name)
+        values = value if each.metadata["repeated"] else [value]
+        lines += [f"{_format_flag(each.name, value)}\n" for value in values]
+    return "".join(lines)
 
 
 def _format_flag(name: str, value) -> str:
@@ -86,10 +90,10 @@ def _format_flag(name: str, value) -> str:
     return f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
 
 
-def read_flagfile(path: Path) -> Config:
-    """The configuration that a flagfile of the format of `format_flags` describes."""
+def read_flagfile(path: Path, options: type[Options] = Config) -> Options:
+    """The options that a flagfile of the format of `format_flags` describes."""
     values = {}
-    fields = {each.name: each for each in dataclasses.fields(Config)}
+    fields = {each.name: each for each in dataclasses.fields(options)}
     for line in path.read_text(encoding="utf-8").splitlines():
         name, _, text = line.strip().removeprefix("--").partition("=")
         if not line.strip() or line.startswith("#"):
@@ -99,20 +103,22 @@ def read_flagfile(path: Path) -> Config:
         if name not in fields:
             raise ConfigError(f"{path}: unknown option {line.strip()!r}.")
         kind = type(fields[name].default)
-        if kind is bool:
+        if fields[name].metadata["repeated"]:
+            values[name] = (*values.get(name, ()), text)
+        elif kind is bool:
             values[name] = text != "false"
         elif kind is tuple:
             values[name] = tuple(part for part in text.split(",") if part)
         else:
             values[name] = kind(text)
-    return Config(**values)
+    return options(**values)
 
 
 def format_help(
     program: str,
     purpose: str,
     options: type[Options] = Config,
-    groups: Sequence[str] = (),
+    drivers_only: bool = False,
 ) -> str:
     """Help by group: flag, default, what it does, what it accepts."""
     import textwrap
@@ -125,7 +131,7 @@ def format_help(
     shown = [
         each
         for each in dataclasses.fields(options)
-        if not groups or each.metadata["group"] in groups
+        if not drivers_only or each.metadata["driver"] or each.name == "workdir"
     ]
     group = None
     for each in shown:
@@ -133,6 +139,8 @@ def format_help(
             group = each.metadata["group"]
             lines += ["", f"{group}:"]
         default = _format_flag(each.name, each.default)
+        if isinstance(each.default, bool):
+            default = f"--[no]{each.name} (default: {'on' if each.default else 'off'})"
         accepted = ", ".join(each.metadata["choices"])
         text = each.metadata["help"] + (f" One of: {accepted}." if accepted else "")
         if type(each.default) is tuple and accepted:
@@ -149,19 +157,20 @@ def run(
     program: str,
     purpose: str,
     options: type[Options] = Config,
-    groups: Sequence[str] = (),
+    drivers_only: bool = False,
 ) -> None:
     """Parses the flags, builds the options and runs `main(options)`.
 
-    Bad use ends in one line on standard error and status 2, a failed run in one line
-    and status 1; `--debug` shows the traceback.
+    `drivers_only` leaves what an experiment computes out of the help. Bad use ends in
+    one line on standard error and status 2, a failed run in one line and status 1;
+    `--debug` shows the traceback.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors come as exceptions
     define(options)
 
     def parse(argv):
         if {"--help", "-help", "--helpshort", "--helpfull", "-h"} & set(argv[1:]):
-            print(format_help(program, purpose, options, groups), end="")
+            print(format_help(program, purpose, options, drivers_only), end="")
             sys.exit(0)
         try:
             rest = FLAGS(argv)

@@ -74,6 +74,7 @@ def draw_curves(
 ) -> None:
     """Bound with its ceiling, prior losses, health and online probe over the steps."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     panels = {
         "bound": [n for n in ceilings] + [f"validation/{n}" for n in ceilings],
@@ -97,6 +98,7 @@ def draw_curves(
             if ceiling is not None:
                 axes.axhline(ceiling, color="0.5", ls="--", label=f"ceiling of {name}")
         axes.set(title=title, xlabel="step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     _save(figure, path)

@@ -16,12 +16,17 @@ def main(config: Config) -> int:
     flags.load_tensorflow()
 
     from tf_infomax.experiment import load_data
+    from tf_infomax.output import write_skipped
     from tf_infomax.training import Run, describe_data, tell, train
 
     data = load_data(config)
     tell(describe_data(data))
     run = Run(config, workdir, data)
     workdir.claim(config)
+    if data.train.skipped:
+        write_skipped(workdir.path / "skipped.csv", data.train.skipped)
+    if run.step == run.steps:
+        tell(f"{workdir.path}: all {run.steps} steps are done")
     train(run)
     if run.stopped:
         print(

@@ -4,7 +4,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -45,11 +45,11 @@ def describe_data(data: experiment.Data) -> str:
     text = (
         f"{len(train)} training images of {height} x {width} x {channels}, {held_out} "
         f"for validation, {len(data.test)} for the test, "
-        f"{'labelled' if data.probe_train else 'no labels'}"
+        f"{data.labels}"
     )
     if train.skipped:
         shown = ", ".join(f"{name} ({why})" for name, why in train.skipped[:3])
-        more = ", ..." if len(train.skipped) > 3 else ""
+        more = ", ... (skipped.csv)" if len(train.skipped) > 3 else ""
         text += f"; skipped {len(train.skipped)} files: {shown}{more}"
     return text
 
@@ -76,20 +76,28 @@ class Run:
 
     Attributes:
         step: steps done.
+        until: steps after which `train` ends; below `steps` for a part of the run.
         state: what a checkpoint keeps beside the variables: `best` (value of the best
             checkpoint so far) and `seconds` (spent in training so far).
         stopped: the name of the signal that ended training, or "".
     """
 
-    def __init__(self, config: Config, workdir: WorkDirectory, data: experiment.Data):
+    def __init__(
+        self,
+        config: Config,
+        workdir: WorkDirectory,
+        data: experiment.Data,
+        objective: InfoMax | None = None,
+    ):
         config = workdir.localize(config)
         self.config, self.workdir, self.data = config, workdir, data
         self.strategy = experiment.prepare_machine(config)
         self.per_epoch, self.steps = experiment.count_steps(config, len(data.train))
         with self.strategy.scope():
-            self.objective: InfoMax = experiment.build_objective(
+            self.objective = objective or experiment.build_objective(
                 config, data.train.image_shape, self.steps
             )
+        self.until = self.steps
         self.variables = experiment.checkpoint_variables(self.objective)
         self.state = {"best": None, "seconds": 0.0}
         self.step, self.stopped = 0, ""
@@ -140,8 +148,8 @@ class Run:
         )
 
     def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
-        """Trains from the current step to the end, or to a signal."""
-        for first, last, length in segments(self.step, self.per_epoch, self.steps):
+        """Trains from the current step to `until`, or to a signal."""
+        for first, last, length in segments(self.step, self.per_epoch, self.until):
             batches = make_batches(
                 self.data.train.images,
                 self.config.batch_size,
@@ -187,7 +195,7 @@ class Monitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         run = self.run
-        if run.step % run.per_epoch and run.step < run.steps:
+        if run.step % run.per_epoch and run.step < run.until:
             return  # stopped by a signal within the epoch
         row = {"epoch": epoch + 1, "step": run.step}
         row |= {name: float(value) for name, value in logs.items()}
@@ -218,11 +226,10 @@ class Monitor(keras.callbacks.Callback):
         for warning in describe_collapse(health, codes.shape[1]):
             self.tell(f"warning: {warning}")
         row = {f"health/{name}": value for name, value in health.items()}
-        due = (epoch + 1) % config.probe_every == 0 or self.run.step == self.run.steps
-        labelled = data.train.labelled and held_out.labelled
-        if config.online_probe != "none" and due and labelled:
-            train = data.train.labelled_part(_ONLINE_IMAGES)
-            chosen = held_out.labelled_part()
+        due = (epoch + 1) % config.probe_every == 0 or self.run.step == self.run.until
+        if config.online_probe != "none" and due and data.online_train:
+            train = data.online_train.labelled_part(_ONLINE_IMAGES)
+            chosen = data.online_test.labelled_part()
             row[f"probe/{config.online_probe}"] = score_online(
                 config.online_probe,
                 self.extract(train.images)["code"],
@@ -301,18 +308,18 @@ class Reporter(keras.callbacks.Callback):
         if done and seconds:
             speed = done / seconds
             parts.append(f"{speed * run.config.batch_size:.0f} images/s")
-            parts.append(format_left(run.steps - run.step, speed) or "0:00 left")
+            parts.append(format_left(run.until - run.step, speed) or "0:00 left")
         for term in run.objective.terms:
             if term.name in logs:
                 parts.append(f"{term.name} {float(logs[term.name]):.3f}")
         return "  ".join(parts)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.run.step < self.run.steps and self.shown.due(self.run.step):
+        if self.run.step < self.run.until and self.shown.due(self.run.step):
             self.shown.show(self.run.step, self.describe(logs))
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.run.step == self.run.steps and self.shown.style != "none":
+        if self.run.step == self.run.until and self.shown.style != "none":
             self.shown.show(self.run.step, self.describe(logs))
 
 
@@ -322,13 +329,27 @@ def train(run: Run) -> None:
     Raises:
         TrainingError: if the loss or a weight is no longer finite.
     """
-    if run.step < run.steps:
-        _fit_until_signal(run)
+    if run.step < run.until:
+        with Progress(run.until, run.step, run.config.progress, "step") as shown:
+            if run.resumed:
+                shown.tell(f"continues at step {run.step} of {run.steps}")
+            fit_until_signal(run, shown)
     if not run.stopped and not (run.resumed and run.workdir.encoder.exists()):
         _save_encoder(run.objective.encoder, run.workdir.encoder)
 
 
-def _fit_until_signal(run: Run) -> None:
+def fit_until_signal(
+    run: Run, shown: Progress, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> None:
+    """Trains to `run.until` or to SIGINT / SIGTERM, which `run.stopped` then names.
+
+    Args:
+        run: the run; nothing is done if it is there already.
+        shown: where progress appears.
+        callbacks: called after the run's own.
+    """
+    if run.step >= run.until:
+        return
     previous = {}
 
     def stop(number, frame):
@@ -338,10 +359,8 @@ def _fit_until_signal(run: Run) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         previous[number] = signal.signal(number, stop)
     try:
-        with Progress(run.steps, run.step, run.config.progress, "step") as shown:
-            if run.resumed:
-                shown.tell(f"continues at step {run.step} of {run.steps}")
-            run.fit([Keeper(run), Monitor(run, shown.tell), Reporter(run, shown)])
+        own = [Keeper(run), Monitor(run, shown.tell), Reporter(run, shown)]
+        run.fit([*own, *callbacks])
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

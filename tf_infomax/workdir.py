@@ -6,8 +6,9 @@
     checkpoints/     last.npz, best.npz
     own_model.keras  a copy of the user's model, with --encoder=keras:FILE
     encoder.keras    the trained encoder, for keras.models.load_model
-    results.json     what evaluation measured
-    curves.png, neighbors.png
+    results.json     what evaluation measured (results_best.json: of checkpoint best)
+    skipped.csv      files of a folder that could not be used, if there were any
+    curves.png, neighbors.png (neighbors_best.png)
 
 Every file is written under a temporary name and renamed, so that a kill at any moment
 leaves the old file or the new one.
@@ -41,7 +42,6 @@ class WorkDirectory:
         self.path = Path(path)
         self.run_flags = self.path / "run.flags"
         self.metrics = self.path / "metrics.jsonl"
-        self.results = self.path / "results.json"
         self.events = self.path / "events"
         self.encoder = self.path / "encoder.keras"
         self.own_model = self.path / "own_model.keras"
@@ -119,15 +119,21 @@ class WorkDirectory:
         with replacing(self.metrics) as file:
             file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
 
-    def read_results(self) -> dict:
-        """The flat dict of results.json; empty if there is none."""
-        if not self.results.exists():
-            return {}
-        return json.loads(self.results.read_text(encoding="utf-8"))
+    def of_checkpoint(self, name: str, which: str) -> Path:
+        """Path of a file about a checkpoint: "results.json" or "results_best.json"."""
+        path = self.path / name
+        return path.with_stem(f"{path.stem}_best") if which == "best" else path
 
-    def write_results(self, results: dict) -> None:
-        """Writes results.json."""
-        with replacing(self.results) as file:
+    def read_results(self, which: str = "last") -> dict:
+        """The flat dict of results of a checkpoint; empty if there is none."""
+        path = self.of_checkpoint("results.json", which)
+        if not path.exists():
+            return {}
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def write_results(self, results: dict, which: str = "last") -> None:
+        """Writes the results of a checkpoint."""
+        with replacing(self.of_checkpoint("results.json", which)) as file:
             file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 

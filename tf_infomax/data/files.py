@@ -34,7 +34,11 @@ class ImageFolder:
     """
 
     def __init__(self, path: str | Path):
+        if not str(path):
+            raise DataError("the folder of the images is not named: folder:PATH.")
         self.path = Path(path).expanduser()
+        if self.path.is_file():
+            raise DataError(f"{str(path)!r} is a file, where a folder is wanted.")
         if not self.path.is_dir():
             raise DataError(f"no such folder: {str(path)!r}.")
         digest, self.count = hashlib.sha256(), 0
@@ -51,16 +55,20 @@ class ImageFolder:
             )
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._walk("")
+        yield from self._walk("", frozenset())
 
-    def _walk(self, below: str) -> Iterator[str]:
+    def _walk(self, below: str, above: frozenset[str]) -> Iterator[str]:
+        """Names below a folder; a link back to a folder above is not followed."""
+        here = os.path.realpath(self.path / below)
+        if here in above:
+            return
         suffixes = IMAGE_SUFFIXES + _OTHER_IMAGE_SUFFIXES
         with os.scandir(self.path / below) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
         for entry in ordered:
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_dir():
                 if not entry.name.startswith("."):
-                    yield from self._walk(f"{below}{entry.name}/")
+                    yield from self._walk(f"{below}{entry.name}/", above | {here})
             elif entry.name.lower().endswith(suffixes) and entry.is_file():
                 yield below + entry.name
 

@@ -116,7 +116,7 @@ def read_arrays(argument: str, options: ReadOptions) -> Splits:
     try:
         loaded = np.load(path, allow_pickle=False, mmap_mode=_mmap_mode(path, options))
     except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as .npy or .npz: {error}") from error
+        raise DataError(f"{path} cannot be read: {_explain(error)}.") from error
     if isinstance(loaded, np.ndarray):
         labels = _load_labels(options.labels)
         return Splits(_make_image_set(loaded, labels, path))
@@ -126,7 +126,7 @@ def read_arrays(argument: str, options: ReadOptions) -> Splits:
             try:
                 arrays[_KERAS_NAMES.get(key, key)] = loaded[key]
             except ValueError as error:
-                raise DataError(f"{path}, array {key!r}: {error}") from error
+                raise DataError(f"{path}, array {key!r}: {_explain(error)}.") from error
     if options.labels:
         raise DataError("labels of an .npz stand in the file itself; drop --labels.")
     prefix = "train_" if "train_images" in arrays else ""
@@ -163,7 +163,16 @@ def _load_labels(file: str | None) -> np.ndarray | None:
     try:
         return np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"labels {file!r} cannot be read as .npy: {error}") from error
+        raise DataError(
+            f"--labels={file} cannot be read: {_explain(error)}."
+        ) from error
+
+
+def _explain(error: Exception) -> str:
+    """Why NumPy could not read a file; its own advice would be to allow pickles."""
+    if "pickle" in str(error):
+        return "it is no .npy or .npz file of numbers (Python objects are never loaded)"
+    return str(error).rstrip(".")
 
 
 def _make_image_set(images, labels, path: Path) -> ImageSet:

@@ -6,9 +6,11 @@ gives the same result, in any order and on any number of threads. Seeds are int6
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_GREY = np.outer(_LUMA, np.ones(3)).astype(np.float32)  # (R, G, B) @ it = (Y, Y, Y)
 
 
 def _uniform(n, seed, key: int, low=0.0, high=1.0) -> tf.Tensor:
@@ -24,24 +26,34 @@ def _luma(images: tf.Tensor) -> tf.Tensor:
     return tf.tensordot(images, tf.constant(_LUMA), 1)[..., None]
 
 
+def _take(images: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """The pixels in these rows [N, H] and columns [N, W] of each image: one gather."""
+    n, (_, height, width, channels) = tf.shape(images)[0], images.shape
+    rows += height * tf.range(n)[:, None]  # positions count through the batch
+    positions = width * rows[:, :, None] + columns[:, None]
+    return tf.gather(tf.reshape(images, [-1, channels]), positions)
+
+
 def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors each image left to right with probability 1/2."""
-    mirrored = _uniform(tf.shape(images)[0], seed, 0) < 0.5
-    return tf.where(mirrored, tf.reverse(images, axis=[2]), images)
+    n, (_, height, width, _) = tf.shape(images)[0], images.shape
+    mirrored = _uniform(n, seed, 0)[:, :, 0, 0] < 0.5
+    columns = tf.range(width)[None]
+    columns = tf.where(mirrored, width - 1 - columns, columns)
+    return _take(images, tf.range(height)[None], columns)
 
 
 def shift(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Shifts by up to an eighth of the side; the border is filled by reflection."""
     n = tf.shape(images)[0]
-    height, width = images.shape[1:3]
-    pad_y, pad_x = height // 8, width // 8
-    padded = tf.pad(
-        images, [[0, 0], [pad_y, pad_y], [pad_x, pad_x], [0, 0]], mode="REFLECT"
-    )
-    top = tf.cast(_uniform(n, seed, 0, 0, 2 * pad_y + 1)[:, :, 0, 0], tf.int32)
-    left = tf.cast(_uniform(n, seed, 1, 0, 2 * pad_x + 1)[:, :, 0, 0], tf.int32)
-    padded = tf.gather(padded, top + tf.range(height)[None], axis=1, batch_dims=1)
-    return tf.gather(padded, left + tf.range(width)[None], axis=2, batch_dims=1)
+
+    def draw(key, side):
+        most = side // 8
+        offset = tf.floor(_uniform(n, seed, key, -most, most + 1)[:, :, 0, 0])
+        index = tf.abs(tf.cast(offset, tf.int32) + tf.range(side)[None])
+        return (side - 1) - tf.abs((side - 1) - index)
+
+    return _take(images, draw(0, images.shape[1]), draw(1, images.shape[2]))
 
 
 def crop(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -62,32 +74,56 @@ def color(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
     Applied to four images in five.
     """
-    n = tf.shape(images)[0]
-    jittered = images * _uniform(n, seed, 0, 0.6, 1.4)
-    mean = tf.reduce_mean(_luma(jittered), axis=[1, 2], keepdims=True)
-    jittered = mean + (jittered - mean) * _uniform(n, seed, 1, 0.6, 1.4)
-    if images.shape[-1] == 3:
-        grey = _luma(jittered)
-        chroma = (jittered - grey) * _uniform(n, seed, 2, 0.6, 1.4)
-        jittered = grey + _rotate_hue(chroma, _uniform(n, seed, 3, -0.628, 0.628))
-    chosen = _uniform(n, seed, 4) < 0.8
-    return tf.where(chosen, tf.clip_by_value(jittered, 0.0, 255.0), images)
+    n, channels = tf.shape(images)[0], images.shape[-1]
+    draw = lambda key, low, high: _uniform(n, seed, key, low, high)[:, 0]  # [N, 1, 1]
+    brightness, contrast = draw(0, 0.6, 1.4), draw(1, 0.6, 1.4)
+    # The mean of the pixels, before their brightness: that of the image.
+    mean = _luma(tf.reduce_mean(images, axis=[1, 2], keepdims=True))[:, 0]
+    offset = brightness * (1.0 - contrast) * mean
+    chosen = draw(4, 0.0, 1.0) < 0.8
+    scale = tf.where(chosen, brightness * contrast, 1.0)
+    offset = tf.where(chosen, offset, 0.0)
+    if channels == 1:
+        jittered = scale[..., None] * images + offset[..., None]
+    else:
+        # All of it is linear in (R, G, B): one matrix per image.
+        turned = draw(2, 0.6, 1.4) * _rotation_of_hue(draw(3, -0.628, 0.628))
+        chroma = tf.eye(3) - _GREY
+        matrix = _GREY + tf.where(chosen, tf.matmul(chroma[None], turned), chroma)
+        jittered = _mix_channels(images, scale * matrix) + offset[..., None]
+    return tf.clip_by_value(jittered, 0.0, 255.0)
 
 
-def _rotate_hue(chroma: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-    """Turns R-Y, G-Y, B-Y in the plane of constant brightness (through U and V)."""
-    u, v = 0.492 * chroma[..., 2:], 0.877 * chroma[..., :1]  # [N, H, W, 1]
+def _rotation_of_hue(angle: tf.Tensor) -> tf.Tensor:
+    """[N, 1, 1] angles -> [N, 3, 3]: turns rows (R-Y, G-Y, B-Y) through U and V."""
+    to_uv = tf.constant([[0.0, 0.877], [0.0, 0.0], [0.492, 0.0]])
+    red, blue = (0.0, 1.0 / 0.877), (1.0 / 0.492, 0.0)  # of (U, V)
+    # Green is what keeps the brightness.
+    from_uv = tf.constant(
+        [
+            [r, -(_LUMA[0] * r + _LUMA[2] * b) / _LUMA[1], b]
+            for r, b in zip(red, blue, strict=True)
+        ]
+    )
     cos, sin = tf.cos(angle), tf.sin(angle)
-    u, v = cos * u - sin * v, sin * u + cos * v
-    red, blue = v / 0.877, u / 0.492
-    green = -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1]
-    return tf.concat([red, green, blue], axis=-1)
+    turn = tf.concat(
+        [tf.concat([cos, sin], axis=2), tf.concat([-sin, cos], axis=2)], axis=1
+    )
+    return tf.matmul(to_uv[None], tf.matmul(turn, from_uv[None]))
 
 
 def grey(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Removes the colour of one image in four."""
-    chosen = _uniform(tf.shape(images)[0], seed, 0) < 0.25
-    return tf.where(chosen, _luma(images), images)
+    if images.shape[-1] == 1:
+        return images
+    chosen = _uniform(tf.shape(images)[0], seed, 0)[:, 0] < 0.25
+    return _mix_channels(images, tf.where(chosen, _GREY, tf.eye(3)))
+
+
+def _mix_channels(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
+    """Every pixel of image i times `matrices[i]`: [N, H, W, 3], [N, 3, 3]."""
+    pixels = tf.reshape(images, [-1, images.shape[1] * images.shape[2], 3])
+    return tf.reshape(tf.matmul(pixels, matrices), tf.shape(images))
 
 
 def cutout(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -98,7 +134,9 @@ def cutout(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     rows = tf.range(height, dtype=tf.float32)[None, :, None, None] + 0.5
     columns = tf.range(width, dtype=tf.float32)[None, None, :, None] + 0.5
     inside = (tf.abs(rows - y) < height / 4) & (tf.abs(columns - x) < width / 4)
-    return tf.where(inside, 127.5, images)
+    # Faster than a choice that is broadcast over the channels.
+    blank = tf.cast(inside, tf.float32)
+    return images * (1.0 - blank) + 127.5 * blank
 
 
 # In the order in which they are applied.

@@ -1,6 +1,5 @@
 """A folder of images into a file of embeddings."""
 
-import csv
 import os
 import shutil
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from tf_infomax.data.files import ImageFolder, make_decoder, map_batches
 from tf_infomax.data.images import DataError
 from tf_infomax.embedding.embedder import Embedder
 from tf_infomax.embedding.parts import Parts, parts_folder
-from tf_infomax.output import check_writable
+from tf_infomax.output import check_writable, write_skipped
 from tf_infomax.progress import Progress
 
 
@@ -149,18 +148,9 @@ def _finish(parts: Parts, output: Path, write, embedder, folder) -> None:
         shutil.rmtree(finished)
     write(parts, finished, thumbnails)
     if parts.skipped:
-        _write_skipped(parts, output.with_name(f"{output.name}.skipped.csv"))
+        path = output.with_name(f"{output.name}.skipped.csv")
+        write_skipped(path, parts.skipped_files())
     for file in finished.rglob("*") if finished.is_dir() else [finished]:
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())
     os.rename(finished, output)
-
-
-def _write_skipped(parts: Parts, path: Path) -> None:
-    """`name,reason` of every file that could not be used."""
-    finished = parts.folder / "skipped.csv"
-    with open(finished, "w", newline="", encoding="utf-8", errors="replace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["name", "reason"])
-        writer.writerows(parts.skipped_files())
-    os.replace(finished, path)

@@ -1,0 +1,194 @@
+"""The trials of a search for the eye: a live table, or a line for each."""
+
+import sys
+import threading
+import time
+
+from tf_infomax.progress import Progress, format_left
+from tf_infomax.tuning.folder import SearchFolder, Trial, rank
+from tf_infomax.tuning.space import Space
+
+_ROWS = 20  # of the live table
+
+
+def format_value(value) -> str:
+    """A value of an option for a table."""
+    if isinstance(value, tuple):
+        return "+".join(value) or "none"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def format_score(trial: Trial) -> str:
+    """Score in per cent, or why there is none."""
+    if trial.status != "completed":
+        return trial.status
+    return f"{100 * trial.score:.1f}"
+
+
+def varied(trials: list[Trial], space: Space) -> list[str]:
+    """The parameters of which the trials have more than one value."""
+    seen = {each.name: set() for each in space.parameters}
+    for trial in trials:
+        active = space.active(trial.values)
+        for name, values in seen.items():
+            values.add(active.get(name))
+    return [name for name, values in seen.items() if len(values) > 1 or len(trials) < 2]
+
+
+def build_table(trials: list[Trial], space: Space, title: str, limit: int = 0):
+    """A rich table: rank, trial, score, length, seconds, what differs, reasons.
+
+    Args:
+        trials: in any order.
+        space: the search space.
+        title: above the table.
+        limit: most rows (0: all).
+    """
+    from rich.table import Table
+
+    ranked = rank(trials)
+    rest = [trial for trial in trials if trial.status != "completed"]
+    names = varied(trials, space)
+    table = Table(title=title, title_justify="left")
+    for heading in ("rank", "trial", "score, %", "sd", "length", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    shown = [*enumerate(ranked, 1), *(("-", trial) for trial in rest)]
+    for place, trial in shown[: limit or None]:
+        active = space.active(trial.values)
+        table.add_row(
+            str(place),
+            trial.id,
+            format_score(trial),
+            _format_spread(trial),
+            f"{trial.share:.0%}" if trial.share else "",
+            f"{trial.seconds:.0f}" if trial.seconds else "",
+            *(format_value(active[n]) if n in active else "" for n in names),
+        )
+    if limit and len(shown) > limit:
+        table.caption = f"and {len(shown) - limit} more"
+    return table
+
+
+def _format_spread(trial: Trial) -> str:
+    if len(trial.scores) < 2:
+        return ""
+    mean = sum(trial.scores) / len(trial.scores)
+    variance = sum((s - mean) ** 2 for s in trial.scores) / (len(trial.scores) - 1)
+    return f"{100 * variance**0.5:.1f}"
+
+
+class Board(Progress):
+    """Shows a search while it goes on; a run of it reports its steps here.
+
+    Args:
+        folder: of the search.
+        space: the search space.
+        title: what is maximized.
+        style: "bar" (the live table), "lines", "none" or "auto".
+        most: trials of the whole search, 0 if that is open.
+        minutes: its time limit, 0 for none.
+    """
+
+    def __init__(
+        self,
+        folder: SearchFolder,
+        space: Space,
+        title: str,
+        style: str = "auto",
+        most: int = 0,
+        minutes: float = 0.0,
+    ):
+        if style == "auto":
+            style = "bar" if sys.stderr.isatty() else "lines"
+        super().__init__(1, style="none" if style == "bar" else style, unit="step")
+        self.folder, self.space, self.title = folder, space, title
+        self.most, self.minutes = most, minutes
+        self.live, self.running = None, ""
+        self.ended = {t.id for t in folder.trials() if t.status != "running"}
+        self.before = len(self.ended)
+        self.lock = threading.Lock()
+        if style == "bar":
+            from rich.console import Console
+            from rich.live import Live
+
+            self.style, self.wait = "table", 0.5
+            self.live = Live(console=Console(stderr=True), auto_refresh=False)
+
+    def __enter__(self):
+        if self.live:
+            self.live.start()
+        self.refresh()
+        return self
+
+    def __exit__(self, *exception):
+        if self.live:
+            self.live.stop()
+
+    def tell(self, message: str) -> None:
+        """A line that does not disturb the table."""
+        if self.live:
+            self.live.console.print(message, markup=False, highlight=False)
+        else:
+            super().tell(message)
+
+    def due(self, done: int) -> bool:
+        """Whether it is time to show something."""
+        return self.style != "none" and time.monotonic() - self.shown >= self.wait
+
+    def show(self, done: int, text: str) -> None:
+        """The step of the trial that is running in this process."""
+        self.shown = time.monotonic()
+        self.running = f"step {done}  {text}"
+        if self.live:
+            self.refresh()
+        else:
+            self.tell(f"{self.status()}; this trial: {self.running}")
+
+    def status(self) -> str:
+        """How far the search is and how long it may take."""
+        done = len(self.ended)
+        elapsed = time.monotonic() - self.began
+        text = f"{done} of {self.most} trials" if self.most else f"{done} trials"
+        left = ""
+        if self.most and done > self.before:
+            left = format_left(self.most - done, (done - self.before) / elapsed)
+        if self.minutes and not left:
+            left = f"at most {self.minutes:g} min"
+        return f"{text}, {elapsed / 60:.1f} min{', ' if left else ''}{left}"
+
+    def refresh(self) -> None:
+        """Looks at the records: new lines, or the table anew."""
+        with self.lock:
+            trials = self.folder.trials()
+            news = [
+                trial
+                for trial in trials
+                if trial.status != "running" and trial.id not in self.ended
+            ]
+            self.ended |= {trial.id for trial in news}
+            if self.live:
+                title = f"{self.title}\n{self.status()}   {self.running}"
+                table = build_table(trials, self.space, title, _ROWS)
+                self.live.update(table, refresh=True)
+                return
+            for trial in news:
+                self.tell(self._describe(trial, trials))
+
+    def _describe(self, trial: Trial, trials: list[Trial]) -> str:
+        active = self.space.active(trial.values)
+        values = " ".join(f"{n}={format_value(v)}" for n, v in active.items())
+        text = f"trial {trial.id}: {format_score(trial)}"
+        if trial.status == "completed":
+            best = rank(trials)[0]
+            text += f" % (best {format_score(best)} % of trial {best.id})"
+        if trial.share and trial.share < 1:
+            text += f" after {trial.share:.0%}"
+        reason = f" - {trial.reason}" if trial.reason else ""
+        return f"{text}, {trial.seconds:.0f} s, {values}{reason}; {self.status()}"
+
+    def follow(self, stop: threading.Event, seconds: float = 2.0) -> None:
+        """Refreshes until `stop` is set: for a chief, whose trials run elsewhere."""
+        while not stop.wait(seconds):
+            self.refresh()

@@ -1,0 +1,193 @@
+"""The folder of a search: what lies where, and what it tells without Keras Tuner.
+
+search.flags     the options of the search
+trials/          Keras Tuner's project: oracle.json, trial_ID/{trial,outcome}.json
+runs/            the work directories of the trials, one per seed
+trials.csv, results.json, search.png, events/ (TensorBoard HParams)
+best.flags       the best trial as a flagfile for tf_infomax.train
+logs/            what the workers said
+best/            the final run, with --train_best
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tf_infomax.config import ConfigError, Options
+from tf_infomax.flags import format_flags, read_flagfile
+from tf_infomax.output import check_writable, replacing
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is on record of a trial.
+
+    Attributes:
+        id: its number.
+        values: as Keras Tuner keeps them.
+        status: "running", "completed" or "failed".
+        score: None unless it is completed; scores: of each seed.
+        share: steps done of a full trial.
+        seconds: spent on it.
+        run: folder of its runs, below `runs/`.
+        reason: why it failed.
+    """
+
+    id: str
+    values: dict
+    status: str
+    score: float | None = None
+    scores: tuple[float, ...] = ()
+    share: float = 0.0
+    seconds: float = 0.0
+    run: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """Paths and records of a search.
+
+    Args:
+        path: the folder.
+    """
+
+    path: Path
+    project: str = field(default="trials", init=False)
+
+    @property
+    def flags(self) -> Path:
+        """The options of the search."""
+        return self.path / "search.flags"
+
+    @property
+    def runs(self) -> Path:
+        """The work directories of the trials."""
+        return self.path / "runs"
+
+    @property
+    def best(self) -> Path:
+        """The best trial's flagfile."""
+        return self.path / "best.flags"
+
+    def check(self, options: Options) -> None:
+        """Whether this search can live here; writes nothing.
+
+        Raises:
+            ConfigError: if the folder cannot be written or has another search.
+        """
+        check_writable(self.path, f"--workdir={self.path}")
+        if not self.flags.exists():
+            if (self.path / "run.flags").exists():
+                raise ConfigError(
+                    f"--workdir={self.path} is the folder of a run, not of a search. "
+                    "Choose another one."
+                )
+            return
+        there = read_flagfile(self.flags, type(options))
+        difference = options.difference(there)
+        if difference:
+            parts = [_describe(name, *pair) for name, pair in difference.items()]
+            raise ConfigError(
+                f"--workdir={self.path} has a search with other options: "
+                f"{'; '.join(parts)}. Choose another folder or the same options."
+            )
+
+    def claim(self, options: Options) -> None:
+        """Makes the folder and writes search.flags."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        if not self.flags.exists():
+            with replacing(self.flags) as file:
+                file.write_text(format_flags(options), encoding="utf-8")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second search out of the folder while the block runs.
+
+        The lock goes with the process, however it ends.
+        """
+        with open(self.path / "lock", "w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConfigError(
+                    f"--workdir={self.path} is being searched by another process."
+                ) from error
+            yield
+
+    def trial(self, number: str) -> Path:
+        """Folder of a trial's records."""
+        return self.path / self.project / f"trial_{number}"
+
+    def write_outcome(self, number: str, outcome: dict) -> None:
+        """Keeps what a trial gave, or why it failed."""
+        self.trial(number).mkdir(parents=True, exist_ok=True)
+        with replacing(self.trial(number) / "outcome.json") as file:
+            file.write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
+
+    def read_outcome(self, number: str) -> dict:
+        """What was kept of a trial; empty if it has not ended."""
+        return _read_json(self.trial(number) / "outcome.json")
+
+    def drop_checkpoints(self, run: str = "") -> None:
+        """Removes the weights of the runs of a trial, or of all; records stay."""
+        for file in self.runs.glob(f"{run or '*'}/seed*/checkpoints/*.npz"):
+            file.unlink()
+
+    def trials(self) -> list[Trial]:
+        """Every trial that was begun, in this order."""
+        found = []
+        for file in sorted((self.path / self.project).glob("trial_*/trial.json")):
+            state = _read_json(file)
+            if not state:
+                continue  # being written at this moment
+            number = state["trial_id"]
+            outcome = self.read_outcome(number)
+            status = "running"
+            if outcome:
+                status = "failed" if outcome.get("reason") else "completed"
+            steps = outcome.get("steps", 0)
+            found.append(
+                Trial(
+                    number,
+                    state["hyperparameters"]["values"],
+                    status,
+                    outcome.get("score"),
+                    tuple(outcome.get("scores", ())),
+                    outcome["step"] / steps if steps else 0.0,
+                    outcome.get("seconds", 0.0),
+                    outcome.get("run", ""),
+                    outcome.get("reason", ""),
+                )
+            )
+        return sorted(found, key=lambda trial: int(trial.id))
+
+
+def rank(trials: list[Trial]) -> list[Trial]:
+    """The completed ones, the best first.
+
+    A trial that was trained longer stands before one that was cut short: their scores
+    cannot be compared.
+    """
+    completed = [trial for trial in trials if trial.status == "completed"]
+    return sorted(completed, key=lambda trial: (-trial.share, -trial.score))
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _describe(name: str, now, then) -> str:
+    if name != "tune":
+        return f"--{name} is {now}, there {then}"
+    added = [spec for spec in now if spec not in then]
+    removed = [spec for spec in then if spec not in now]
+    parts = [f"--tune={spec} is new" for spec in added]
+    parts += [f"--tune={spec} is missing" for spec in removed]
+    return "; ".join(parts) or "the --tune flags are in another order"

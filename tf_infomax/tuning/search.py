@@ -1,0 +1,230 @@
+"""Keras Tuner's oracles and tuner, made to survive a kill and to name failures."""
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+import keras_tuner
+
+from tf_infomax.output import replacing
+from tf_infomax.tuning.folder import SearchFolder
+from tf_infomax.tuning.hypermodel import OBJECTIVE, InfoMaxHyperModel, Stopped
+
+_ATTEMPTS = 3  # after so many processes have died in a trial it counts as failed
+_NO_LIMIT = 10**9
+
+
+class Lasting:
+    """Mixin of an oracle: a time limit, and files that are whole at any moment.
+
+    Keras Tuner writes its files in place, reloads nothing when it was killed before
+    the first trial's end, and forgets a trial that was begun but not yet entered.
+    """
+
+    minutes = 0.0
+    spent = 0.0  # seconds of earlier starts
+    began = 0.0
+
+    def limit(self, trials: int, minutes: float) -> None:
+        """No trial is begun after so many trials or minutes (0: no limit)."""
+        self.max_trials, self.minutes = trials or None, minutes
+        self.began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Spent in the search, over all starts."""
+        return self.spent + time.monotonic() - self.began
+
+    def populate_space(self, trial_id):
+        if self.minutes and self.seconds >= 60 * self.minutes:
+            return {"status": "STOPPED"}
+        return super().populate_space(trial_id)
+
+    def get_state(self):
+        return {**super().get_state(), "seconds": self.seconds}
+
+    def set_state(self, state):
+        super().set_state(state)
+        self.spent = state["seconds"]
+
+    def save(self):
+        with replacing(Path(self._get_oracle_fname())) as file:
+            file.write_text(json.dumps(self.get_state()), encoding="utf-8")
+
+    def _save_trial(self, trial):
+        folder = Path(self._get_trial_dir(trial.trial_id))
+        with replacing(folder / "trial.json") as file:
+            file.write_text(json.dumps(trial.get_state()), encoding="utf-8")
+
+    def resume(self) -> None:
+        """Takes up what is on record; trials that were under way run again."""
+        if not Path(self._get_oracle_fname()).exists():
+            return
+        self.reload()
+        known = {*self._retry_queue, *self.end_order}
+        self._retry_queue += [name for name in self.trials if name not in known]
+
+
+class RandomOracle(Lasting, keras_tuner.oracles.RandomSearchOracle):
+    """Values drawn independently."""
+
+
+class BayesianOracle(Lasting, keras_tuner.oracles.BayesianOptimizationOracle):
+    """Values by a Gaussian process of the scores so far."""
+
+
+class HyperbandOracle(Lasting, keras_tuner.oracles.HyperbandOracle):
+    """Many short trials, of which the best are trained on."""
+
+
+def make_random(options) -> Lasting:
+    """Random search."""
+    return RandomOracle(**_common(options))
+
+
+def make_bayesian(options) -> Lasting:
+    """Bayesian optimization; a third of the trials, at most 3 per parameter, is random.
+
+    Keras Tuner's default of 3 per parameter leaves nothing but random trials to a
+    search of a dozen.
+    """
+    most = 3 * len(options.space.parameters)
+    first = min(most, max(2, options.max_trials // 3)) if options.max_trials else most
+    return BayesianOracle(num_initial_points=first, **_common(options))
+
+
+def make_hyperband(options) -> Lasting:
+    """Hyperband; its "epochs" are units of which the shortest rung is one."""
+    return HyperbandOracle(
+        max_epochs=options.hyperband_factor ** (options.hyperband_rungs - 1),
+        factor=options.hyperband_factor,
+        hyperband_iterations=options.hyperband_iterations,
+        **_common(options),
+    )
+
+
+TUNERS: dict[str, Callable[..., Lasting]] = {
+    "random": make_random,
+    "bayesian": make_bayesian,
+    "hyperband": make_hyperband,
+}
+
+
+def _common(options) -> dict:
+    hyperparameters = keras_tuner.HyperParameters()
+    options.space.declare(hyperparameters)
+    return dict(
+        objective=OBJECTIVE,
+        hyperparameters=hyperparameters,
+        seed=options.seed + 1,  # 0 would be taken for "any"
+        max_consecutive_failed_trials=_NO_LIMIT,
+    )
+
+
+class InfoMaxTuner(keras_tuner.Tuner):
+    """Runs the trials of an oracle; each leaves an outcome or a reason.
+
+    Args:
+        oracle: of `TUNERS`.
+        hypermodel: what a trial is.
+        folder: where everything lies.
+        units: Hyperband's "epochs" of a full trial.
+        keep: whether the checkpoints of a trial stay when it has ended.
+        watch: called when a trial begins and when it ends.
+    """
+
+    def __init__(
+        self,
+        oracle: Lasting,
+        hypermodel: InfoMaxHyperModel,
+        folder: SearchFolder,
+        units: int = 1,
+        keep: bool = True,
+        watch: Callable[[], None] = lambda: None,
+    ):
+        self.folder, self.units, self.keep, self.watch = folder, units, keep, watch
+        super().__init__(
+            oracle=oracle,
+            hypermodel=hypermodel,
+            directory=str(folder.path),
+            project_name=folder.project,
+        )
+        if not self._is_worker():
+            self.oracle.resume()
+
+    def _populate_initial_space(self):
+        """The oracle has the whole space already."""
+
+    def save(self):
+        """The oracle's state is all there is, and a worker has none."""
+        if not self._is_worker():
+            self.oracle.save()
+
+    def pre_create_trial(self):
+        """An idle worker asks again at once; once in a while is enough."""
+        time.sleep(0.1)
+
+    def on_trial_begin(self, trial):
+        super().on_trial_begin(trial)
+        self.watch()
+
+    def on_trial_end(self, trial):
+        super().on_trial_end(trial)
+        self.watch()
+
+    def run_trial(self, trial, **options):
+        """Trains and scores a trial, unless that was done before.
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: with its reason, which is on record.
+        """
+        outcome = self.folder.read_outcome(trial.trial_id)
+        if not outcome:
+            outcome = self._run(trial)
+            self.folder.write_outcome(trial.trial_id, outcome)
+            if not self.keep and outcome.get("run"):
+                self.folder.drop_checkpoints(outcome["run"])
+        if outcome.get("reason"):
+            raise keras_tuner.errors.FailedTrialError(outcome["reason"])
+        return {"score": outcome["score"]}
+
+    def _run(self, trial) -> dict:
+        attempts = self._count_attempt(trial.trial_id, 1)
+        if attempts > _ATTEMPTS:
+            return {"reason": f"{_ATTEMPTS} processes died in this trial"}
+        keras.backend.clear_session()
+        values = trial.hyperparameters.values
+        share = values.get("tuner/epochs", self.units) / self.units
+        began = time.monotonic()
+        try:
+            return asdict(self.hypermodel.train(values, share))
+        except Stopped:
+            self._count_attempt(trial.trial_id, -1)
+            raise
+        except Exception as error:
+            failure = {"seconds": time.monotonic() - began}
+            failure["run"] = self.hypermodel.folder(values).name
+            if isinstance(error, keras_tuner.errors.FailedTrialError):
+                return failure | {"reason": str(error)}
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            return failure | {"reason": reason, "traceback": traceback.format_exc()}
+
+    def _count_attempt(self, number: str, change: int) -> int:
+        file = self.folder.trial(number) / "attempts"
+        count = int(file.read_text()) if file.exists() else 0
+        with replacing(file) as temporary:
+            temporary.write_text(str(count + change), encoding="utf-8")
+        return count + change
+
+
+def role() -> str:
+    """ "chief" or "worker" in Keras Tuner's distributed protocol, else "solo"."""
+    if "KERASTUNER_ORACLE_IP" not in os.environ:
+        return "solo"
+    chief = "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
+    return "chief" if chief else "worker"
