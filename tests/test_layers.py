@@ -93,9 +93,13 @@ def test_the_rule_has_no_cycles():
         left = {name: needs for name, needs in left.items() if name not in free}
 
 
-@pytest.mark.parametrize("module", ["tf_infomax", "tf_infomax.flags"])
+@pytest.mark.parametrize(
+    "module", ["tf_infomax", "tf_infomax.flags", "tf_infomax.tune"]
+)
 def test_nothing_heavy_is_imported_before_it_is_needed(module):
-    heavy = ("tensorflow", "keras", "numpy", "sklearn", "matplotlib", "rich")
+    heavy = (
+        "tensorflow", "keras", "keras_tuner", "numpy", "sklearn", "matplotlib", "rich",
+    )  # fmt: skip
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -119,7 +123,9 @@ def test_heavy_packages_are_imported_where_they_are_used(path):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module.split(".")[0])
-    assert not found & LAZY
+    # These two are Keras Tuner's subclasses, imported when a search begins.
+    built_on_it = path.parent.name == "tuning" and path.stem in ("hypermodel", "search")
+    assert not found & (LAZY - ({"keras_tuner"} if built_on_it else set()))
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [(None, "1"), ("0", "0")])

@@ -107,7 +107,7 @@ class Board(Progress):
         self.most, self.minutes = most, minutes
         self.live, self.running = None, ""
         self.ended = {t.id for t in folder.trials() if t.status != "running"}
-        self.before = len(self.ended)
+        self.before, self.last_end = len(self.ended), self.began
         self.lock = threading.Lock()
         if style == "bar":
             from rich.console import Console
@@ -139,6 +139,8 @@ class Board(Progress):
 
     def show(self, done: int, text: str) -> None:
         """The step of the trial that is running in this process."""
+        if not self.due(done):
+            return  # the end of a trial has a line of its own
         self.shown = time.monotonic()
         self.running = f"step {done}  {text}"
         if self.live:
@@ -148,15 +150,16 @@ class Board(Progress):
 
     def status(self) -> str:
         """How far the search is and how long it may take."""
-        done = len(self.ended)
-        elapsed = time.monotonic() - self.began
+        done, now = len(self.ended), time.monotonic()
         text = f"{done} of {self.most} trials" if self.most else f"{done} trials"
-        left = ""
+        parts = [text, f"{(now - self.began) / 60:.1f} min"]
         if self.most and done > self.before:
-            left = format_left(self.most - done, (done - self.before) / elapsed)
-        if self.minutes and not left:
-            left = f"at most {self.minutes:g} min"
-        return f"{text}, {elapsed / 60:.1f} min{', ' if left else ''}{left}"
+            each = (self.last_end - self.began) / (done - self.before)
+            seconds = (self.most - done) * each - (now - self.last_end)
+            parts.append(format_left(seconds, 1.0))
+        elif self.minutes:
+            parts.append(f"limit {self.minutes:g} min")
+        return ", ".join(part for part in parts if part)
 
     def refresh(self) -> None:
         """Looks at the records: new lines, or the table anew."""
@@ -167,7 +170,9 @@ class Board(Progress):
                 for trial in trials
                 if trial.status != "running" and trial.id not in self.ended
             ]
-            self.ended |= {trial.id for trial in news}
+            if news:
+                self.ended |= {trial.id for trial in news}
+                self.last_end = time.monotonic()
             if self.live:
                 title = f"{self.title}\n{self.status()}   {self.running}"
                 table = build_table(trials, self.space, title, _ROWS)

@@ -4,9 +4,10 @@ import hashlib
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import keras_tuner
@@ -22,11 +23,38 @@ from tf_infomax.tuning.space import Space
 from tf_infomax.workdir import WorkDirectory
 
 OBJECTIVE = keras_tuner.Objective("score", "max")
-# What a score is, in words: for tables, figures and best.flags.
+
+
+class Score(NamedTuple):
+    """A row of `SCORES`.
+
+    Attributes:
+        words: for tables, figures and best.flags.
+        online_probe: which one the runs compute; "none" needs no labels.
+        value: from a row of metrics.jsonl and the size of the code.
+    """
+
+    words: str
+    online_probe: str
+    value: Callable[[Mapping, int], float]
+
+
 SCORES = {
-    "linear": "validation accuracy of a linear probe",
-    "knn": "validation accuracy of 20 nearest neighbours",
-    "effective_rank": "effective rank of the validation codes / their size (a proxy)",
+    "linear": Score(
+        "validation accuracy of a linear probe",
+        "linear",
+        lambda row, size: row["probe/linear"],
+    ),
+    "knn": Score(
+        "validation accuracy of 20 nearest neighbours",
+        "knn",
+        lambda row, size: row["probe/knn"],
+    ),
+    "effective_rank": Score(
+        "effective rank of the validation codes / their size (a proxy)",
+        "none",
+        lambda row, size: row["health/effective_rank"] / size,
+    ),
 }
 
 
@@ -111,7 +139,7 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
             config,
             seed=config.seed + seed,
             workdir="",
-            online_probe="none" if self.score == "effective_rank" else self.score,
+            online_probe=SCORES[self.score].online_probe,
             progress="none",
         )
 
@@ -129,7 +157,8 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
                     f"--validation_fraction={config.validation_fraction:g} of the "
                     f"{len(data.train)} training images leaves none to score on."
                 )
-            if self.score != "effective_rank" and data.online_train is None:
+            labels_needed = SCORES[self.score].online_probe != "none"
+            if labels_needed and data.online_train is None:
                 raise ConfigError(
                     f"--score={self.score} needs labels, but --dataset="
                     f"{config.dataset} has {data.labels}: give --eval_dataset, or "
@@ -269,6 +298,4 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         }
         if signs := describe_collapse(health, code_size):
             raise keras_tuner.errors.FailedTrialError(f"collapsed: {'; '.join(signs)}")
-        if self.score == "effective_rank":
-            return health["effective_rank"] / code_size
-        return row[f"probe/{self.score}"]
+        return SCORES[self.score].value(row, code_size)

@@ -197,7 +197,7 @@ def _draw(path: Path, ranked: list[Trial], space: Space, score: str) -> None:
     parameters = space.parameters
     scores = np.array([100 * trial.score for trial in ranked])
     low, high = scores.min(), max(scores.max(), scores.min() + 1e-6)
-    scale, colors = Normalize(low, high), colormaps["viridis"]
+    scale, colors = Normalize(low, high), colormaps["viridis_r"]
     width = max(6.0, 1.5 * (len(parameters) + 1) + 1.5)
     figure = Figure(figsize=(width, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -235,12 +235,12 @@ def _draw(path: Path, ranked: list[Trial], space: Space, score: str) -> None:
     axes.set_xlim(-0.3, len(parameters) + 0.3)
     axes.spines[["top", "left", "right"]].set_visible(False)
     best = ranked[0]
-    axes.set_title(
-        f"{score}: {len(ranked)} trials, the best {100 * best.score:.1f} % "
+    figure.suptitle(
+        f"{score}\n{len(ranked)} trials, the best {100 * best.score:.1f} % "
         f"(trial {best.id}, bold)",
         fontsize="medium",
     )
-    figure.colorbar(ScalarMappable(scale, colors), ax=axes, label="score, %")
+    figure.colorbar(ScalarMappable(scale, colors), ax=axes)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -1,7 +1,10 @@
 """Keras Tuner's oracles and tuner, made to survive a kill and to name failures."""
 
+import contextlib
 import json
 import os
+import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -12,8 +15,15 @@ import keras
 import keras_tuner
 
 from tf_infomax.output import replacing
+from tf_infomax.tuning.board import Board
 from tf_infomax.tuning.folder import SearchFolder
-from tf_infomax.tuning.hypermodel import OBJECTIVE, InfoMaxHyperModel, Stopped
+from tf_infomax.tuning.hypermodel import (
+    OBJECTIVE,
+    SCORES,
+    InfoMaxHyperModel,
+    Stopped,
+)
+from tf_infomax.tuning.options import TuneOptions
 
 _ATTEMPTS = 3  # after so many processes have died in a trial it counts as failed
 _NO_LIMIT = 10**9
@@ -82,12 +92,12 @@ class HyperbandOracle(Lasting, keras_tuner.oracles.HyperbandOracle):
     """Many short trials, of which the best are trained on."""
 
 
-def make_random(options) -> Lasting:
+def make_random(options: TuneOptions) -> Lasting:
     """Random search."""
     return RandomOracle(**_common(options))
 
 
-def make_bayesian(options) -> Lasting:
+def make_bayesian(options: TuneOptions) -> Lasting:
     """Bayesian optimization; a third of the trials, at most 3 per parameter, is random.
 
     Keras Tuner's default of 3 per parameter leaves nothing but random trials to a
@@ -98,7 +108,7 @@ def make_bayesian(options) -> Lasting:
     return BayesianOracle(num_initial_points=first, **_common(options))
 
 
-def make_hyperband(options) -> Lasting:
+def make_hyperband(options: TuneOptions) -> Lasting:
     """Hyperband; its "epochs" are units of which the shortest rung is one."""
     return HyperbandOracle(
         max_epochs=options.hyperband_factor ** (options.hyperband_rungs - 1),
@@ -115,7 +125,7 @@ TUNERS: dict[str, Callable[..., Lasting]] = {
 }
 
 
-def _common(options) -> dict:
+def _common(options: TuneOptions) -> dict:
     hyperparameters = keras_tuner.HyperParameters()
     options.space.declare(hyperparameters)
     return dict(
@@ -228,3 +238,55 @@ def role() -> str:
         return "solo"
     chief = "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
     return "chief" if chief else "worker"
+
+
+def run_search(options: TuneOptions, folder: SearchFolder) -> None:
+    """Runs trials, or serves those who do, until the budget is spent.
+
+    Args:
+        options: of the search.
+        folder: claimed and locked, unless this is a worker.
+
+    Raises:
+        KeyboardInterrupt: if a signal came; what was done is saved.
+        ConfigError: if there is nothing to score on.
+    """
+    chief, worker = role() == "chief", role() == "worker"
+    oracle = TUNERS[options.tuner](options)
+    oracle.limit(options.max_trials, options.max_minutes)
+    style = "lines" if worker else options.progress
+    title = f"{folder.path}: {SCORES[options.score].words}"
+    most, minutes = options.max_trials, options.max_minutes
+    with Board(folder, options.space, title, style, most, minutes) as board:
+        hypermodel = InfoMaxHyperModel(
+            options.config,
+            options.space,
+            folder.runs,
+            options.score,
+            options.executions,
+            board,
+        )
+        if not chief:
+            hypermodel.load_data(hypermodel.configure({}))  # a complaint comes at once
+        units = options.hyperband_factor ** (options.hyperband_rungs - 1)
+        hyperband = options.tuner == "hyperband"
+        tuner = InfoMaxTuner(
+            oracle,
+            hypermodel,
+            folder,
+            units if hyperband else 1,
+            keep=hyperband or options.keep_checkpoints,
+            watch=board.refresh,
+        )
+        stop = threading.Event()
+        follower = threading.Thread(target=board.follow, args=[stop], daemon=True)
+        if chief:
+            follower.start()
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # Keras Tuner prints
+                tuner.search(verbose=0)
+        finally:
+            stop.set()
+            if chief:
+                follower.join()
+        board.refresh()
