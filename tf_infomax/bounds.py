@@ -205,6 +205,98 @@ def pearson_chi2(scores: tf.Tensor) -> tf.Tensor:
     return positive - _mean_negatives(0.25 * tf.square(scores) + scores)
 
 
+def mine(
+    scores: tf.Tensor, log_average: tf.Tensor, decay: float = 0.9
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """MINE: `E_p[u] - E_q[e^u] / m`, whose gradient is that of DV, less biased.
+
+    m is a moving average of E_q[e^u], constant for the gradient and kept as a
+    logarithm; the value itself is a surrogate, `dv` is what it estimates.
+    Source: Belghazi et al. 2018, section 3.2.
+
+    Args:
+        scores: `[..., N, N]`.
+        log_average: `[...]`, log m of the step before; -inf before the first.
+        decay: weight of the past.
+
+    Returns:
+        (value to maximize, new log m), both `[...]`.
+    """
+    scores = _prepare(scores)
+    batch = _log_mean_exp_negatives(scores)
+    past, now = tf.math.log(decay) + log_average, tf.math.log1p(-decay) + batch
+    first = tf.math.is_inf(log_average)
+    average = tf.where(first, batch, tf.reduce_logsumexp([past, now], axis=0))
+    average = tf.stop_gradient(average)
+    positive = tf.reduce_mean(_positives(scores), axis=-1)
+    return positive - _exp(batch - average), average
+
+
+def tuba(scores: tf.Tensor, log_baseline: tf.Tensor) -> tf.Tensor:
+    """`1 + E_p[u - log a(y)] - E_q[e^u / a(y)]`, in nats; NWJ is a = e.
+
+    A lower bound for every a(y) > 0, the best at a(y) = E_q[e^u] over x.
+    Source: Barber & Agakov 2003, unnormalized; Poole et al. 2019.
+
+    Args:
+        scores: `[..., N, N]`.
+        log_baseline: `[..., N]`, log a(y_j).
+    """
+    scores = _prepare(scores)
+    return nwj(scores - log_baseline[..., None, :] + 1.0)
+
+
+def interpolated(scores: tf.Tensor, log_baseline: tf.Tensor, alpha: float) -> tf.Tensor:
+    """I_alpha: TUBA with the baseline `alpha m(y) + (1 - alpha) a(y)`, in nats.
+
+    m(y) is the mean of e^u over the x of a batch of which one is left out. A lower
+    bound, at most log((N - 1) / alpha): alpha = 0 is TUBA (low bias, high variance),
+    alpha = 1 InfoNCE with N - 1 candidates. Source: Poole et al. 2019.
+
+    Args:
+        scores: `[..., N, N]`.
+        log_baseline: `[..., N]`, log a(y_j).
+        alpha: between 0 and 1.
+    """
+    if alpha == 0.0:
+        return tuba(scores, log_baseline)
+    scores = _prepare(scores)
+    n = tf.cast(tf.shape(scores)[-1], scores.dtype)
+    # Column j without row i. Without its own row the column is summed anew: the pair
+    # may outweigh all others, and a difference would be lost.
+    top = tf.stop_gradient(tf.reduce_max(scores, axis=-2, keepdims=True))
+    terms = tf.exp(scores - top)
+    rest = tf.reduce_sum(terms, axis=-2, keepdims=True) - terms
+    left = tf.math.log(tf.maximum(rest, 1e-30)) + top
+    own = tf.reduce_logsumexp(_set_diagonal(scores, -math.inf), axis=-2)
+    own -= tf.math.log(n - 1.0)
+    log_mean = tf.linalg.set_diag(left - tf.math.log(n - 1.0), own)
+    log_a = math.log(alpha) + log_mean
+    if alpha < 1.0:
+        learned = math.log1p(-alpha) + log_baseline[..., None, :]
+        log_a = tf.reduce_logsumexp([log_a, learned + tf.zeros_like(log_a)], axis=0)
+    positive = _mean_negatives(_positives(scores)[..., None, :] - log_a)
+    own_a = tf.linalg.diag_part(log_a)[..., None, :]
+    return 1.0 + positive - _exp(_log_mean_exp_negatives(scores - own_a))
+
+
+def flo(scores: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+    """`1 - E_p[u + E_q[e^(-u + g(x, y') - g(x, y))]]`, in nats; scores g.
+
+    A lower bound for every function u(x, y), tight at u = -log p/q. Source: Guo et al.
+    2022 (Fenchel-Legendre optimization).
+
+    Args:
+        scores: `[..., N, N]`.
+        u: `[..., N]` of the joint pairs.
+    """
+    scores = _prepare(scores)
+    n = tf.cast(tf.shape(scores)[-1], scores.dtype)
+    off = tf.reduce_logsumexp(_set_diagonal(scores, -math.inf), axis=-1)
+    contrast = off - tf.math.log(n - 1.0) - _positives(scores)
+    return 1.0 - tf.reduce_mean(u + _exp(contrast - u), axis=-1)
+
+
 class Bound(NamedTuple):
     """A row of `BOUNDS`.
 

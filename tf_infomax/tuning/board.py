@@ -35,7 +35,9 @@ def varied(trials: list[Trial], space: Space) -> list[str]:
     return [name for name, values in seen.items() if len(values) > 1 or len(trials) < 2]
 
 
-def build_table(trials: list[Trial], space: Space, title: str, limit: int = 0):
+def build_table(
+    trials: list[Trial], space: Space, title: str, limit: int = 0, console=None
+):
     """A rich table: rank, trial, score, length, seconds, what differs, reasons.
 
     Args:
@@ -43,7 +45,20 @@ def build_table(trials: list[Trial], space: Space, title: str, limit: int = 0):
         space: the search space.
         title: above the table.
         limit: most rows (0: all).
+        console: where it will stand; one too narrow for a column per parameter gets
+            them in one.
     """
+    from rich.measure import Measurement
+
+    table = _build_table(trials, space, title, limit, apart=True)
+    if console is not None:
+        wanted = Measurement.get(console, console.options.update(width=1000), table)
+        if wanted.maximum > console.width:
+            return _build_table(trials, space, title, limit, apart=False)
+    return table
+
+
+def _build_table(trials, space: Space, title: str, limit: int, apart: bool):
     from rich.table import Table
 
     ranked = rank(trials)
@@ -52,11 +67,15 @@ def build_table(trials: list[Trial], space: Space, title: str, limit: int = 0):
     table = Table(title=title, title_justify="left")
     for heading in ("rank", "trial", "score, %", "sd", "length", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name in names:
-        table.add_column(name, overflow="fold")
+    for heading in names if apart else ["what differs"]:
+        table.add_column(heading, overflow="fold")
     shown = [*enumerate(ranked, 1), *(("-", trial) for trial in rest)]
     for place, trial in shown[: limit or None]:
         active = space.active(trial.values)
+        given = {n: format_value(active[n]) for n in names if n in active}
+        cells = [given.get(n, "") for n in names]
+        if not apart:
+            cells = [" ".join(f"{name}={value}" for name, value in given.items())]
         table.add_row(
             str(place),
             trial.id,
@@ -64,7 +83,7 @@ def build_table(trials: list[Trial], space: Space, title: str, limit: int = 0):
             _format_spread(trial),
             f"{trial.share:.0%}" if trial.share else "",
             f"{trial.seconds:.0f}" if trial.seconds else "",
-            *(format_value(active[n]) if n in active else "" for n in names),
+            *cells,
         )
     if limit and len(shown) > limit:
         table.caption = f"and {len(shown) - limit} more"
@@ -175,7 +194,7 @@ class Board(Progress):
                 self.last_end = time.monotonic()
             if self.live:
                 title = f"{self.title}\n{self.status()}   {self.running}"
-                table = build_table(trials, self.space, title, _ROWS)
+                table = build_table(trials, self.space, title, _ROWS, self.live.console)
                 self.live.update(table, refresh=True)
                 return
             for trial in news:

@@ -34,6 +34,7 @@ class Trial:
         seconds: spent on it.
         run: folder of its runs, below `runs/`.
         reason: why it failed.
+        warnings: signs that something is wrong with a completed one.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Trial:
     seconds: float = 0.0
     run: str = ""
     reason: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class SearchFolder:
                     outcome.get("seconds", 0.0),
                     outcome.get("run", ""),
                     outcome.get("reason", ""),
+                    tuple(outcome.get("warnings", ())),
                 )
             )
         return sorted(found, key=lambda trial: int(trial.id))

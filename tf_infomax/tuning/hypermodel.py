@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import keras
 import keras_tuner
+import numpy as np
 import tensorflow as tf
 
 from tf_infomax import experiment
@@ -72,6 +73,7 @@ class Outcome:
         step, steps: steps done, and those of a full trial.
         run: folder of the trial's runs.
         seconds: spent on it.
+        warnings: signs of a collapse that the score does not share.
     """
 
     score: float
@@ -80,6 +82,7 @@ class Outcome:
     steps: int
     run: str
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 class InfoMaxHyperModel(keras_tuner.HyperModel):
@@ -110,6 +113,7 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         score: a key of `SCORES`.
         seeds: runs per trial, of seeds `config.seed`, `config.seed + 1`, ...
         shown: where the progress of a trial appears.
+        interrupted: whether to stop before the next run.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         score: str = "linear",
         seeds: int = 1,
         shown: Progress | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
     ):
         super().__init__(name="infomax")
         if score not in SCORES:
@@ -130,6 +135,7 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         self.config, self.space, self.directory = config, space, Path(directory)
         self.score, self.seeds = score, seeds
         self.shown = shown or Progress(1, style="none")
+        self.interrupted = interrupted
         self._data: dict[tuple, experiment.Data] = {}
 
     def configure(self, values: Mapping, seed: int = 0) -> Config:
@@ -252,8 +258,7 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
             raise keras_tuner.errors.FailedTrialError("out of memory") from error
-        scores = tuple(score for score, _, _ in runs)
-        _, step, steps = runs[0]
+        scores, warnings, (step, *_), (steps, *_) = zip(*runs, strict=True)
         return Outcome(
             statistics.fmean(scores),
             scores,
@@ -261,6 +266,7 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
             steps,
             folder.name,
             time.monotonic() - began,
+            tuple(dict.fromkeys(each for signs in warnings for each in signs)),
         )
 
     def folder(self, values: Mapping) -> Path:
@@ -270,7 +276,7 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         return self.directory / hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def _run_seed(self, values, seed, share, folder, model, callbacks):
-        """(score, steps done, steps of a full trial) of one run."""
+        """(score, warnings, steps done, steps of a full trial) of one run."""
         config = self.configure(values, seed)
         data = self.load_data(config)
         workdir = WorkDirectory(str(folder / f"seed{config.seed}"))
@@ -280,15 +286,23 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         execution = config.steps_per_execution
         calls = math.ceil(share * run.steps / execution - 1e-9)
         run.until = max(1, calls) * execution
-        fit_until_signal(run, self.shown, [*callbacks])
-        if run.stopped:
-            raise Stopped(run.stopped)
+        if not self.interrupted():
+            fit_until_signal(run, self.shown, [*callbacks])
+        if run.stopped or self.interrupted():
+            raise Stopped
         row = next((row for row in run.rows if row["step"] == run.until), None)
         if row is None:
             raise TrainingError(f"{workdir.path} has no score at step {run.until}.")
-        return self._score(row, run), run.until, run.steps
+        return *self._score(row, run), run.until, run.steps
 
-    def _score(self, row: dict, run: Run) -> float:
+    def _score(self, row: dict, run: Run) -> tuple[float, list[str]]:
+        """The score and signs of a collapse.
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: if it has collapsed: there are signs,
+                and a probe, if there is one, does no better than the same answer
+                everywhere.
+        """
         code_size = run.objective.encoder.output["code"].shape[-1]
         prefix = "health/"
         health = {
@@ -296,6 +310,12 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
             for name, value in row.items()
             if name.startswith(prefix)
         }
-        if signs := describe_collapse(health, code_size):
+        score = SCORES[self.score].value(row, code_size)
+        signs = describe_collapse(health, code_size)
+        trivial = math.inf
+        if SCORES[self.score].online_probe != "none":
+            labels = run.data.online_test.labelled_part().labels
+            trivial = np.unique(labels, return_counts=True)[1].max() / len(labels)
+        if signs and score <= trivial:
             raise keras_tuner.errors.FailedTrialError(f"collapsed: {'; '.join(signs)}")
-        return SCORES[self.score].value(row, code_size)
+        return score, signs

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 import statistics
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ def _row(trial: Trial, space: Space) -> dict:
         **{each.name: active.get(each.name) for each in space.parameters},
         "run": trial.run,
         "reason": trial.reason,
+        "warnings": "; ".join(trial.warnings),
     }
 
 
@@ -107,11 +109,12 @@ def _print_table(trials: list[Trial], space: Space, title: str) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(build_table(trials, space, title))
+    console.print(build_table(trials, space, title, console=console))
     for trial in trials:
-        if trial.reason:
+        if trial.reason or trial.warnings:
+            what = "failed" if trial.reason else "looks collapsed"
             console.print(
-                f"trial {trial.id} failed: {trial.reason}",
+                f"trial {trial.id} {what}: {trial.reason or '; '.join(trial.warnings)}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -128,14 +131,15 @@ def _write_best(folder, best: Trial, trials, space: Space, score, full) -> None:
     if len(best.scores) > 1:
         spread = f" ± {100 * statistics.stdev(best.scores):.1f}"
     compared = sum(trial.status == "completed" for trial in trials)
-    head = (
-        f"# The best of {compared} trials of the search in {folder.path}: trial "
-        f"{best.id}.\n# Its score, the {score}: {100 * best.score:.1f}{spread} % after "
-        f"{_length(space.base)} ({len(best.scores)} seed"
-        f"{'s' if len(best.scores) > 1 else ''}). As the best of many it is too\n"
-        "# high; the probes on test images, which nothing was chosen on, are not.\n#\n"
-        f"#   python -m tf_infomax.train --flagfile={folder.best}\n"
+    seeds = f"{len(best.scores)} seed{'s' if len(best.scores) > 1 else ''}"
+    text = (
+        f"The best of {compared} trials of the search in {folder.path}: trial "
+        f"{best.id}. Its score, the {score}: {100 * best.score:.1f}{spread} % after "
+        f"{_length(space.base)} ({seeds}). As the best of many it is too high; probes "
+        "on test images, which nothing was chosen on, are not."
     )
+    head = textwrap.fill(text, 88, initial_indent="# ", subsequent_indent="# ")
+    head += f"\n#\n#   python -m tf_infomax.train --flagfile={folder.best}\n"
     with replacing(folder.best) as file:
         file.write_text(head + format_flags(config), encoding="utf-8")
 

@@ -3,11 +3,12 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -177,6 +178,8 @@ class InfoMaxTuner(keras_tuner.Tuner):
 
     def pre_create_trial(self):
         """An idle worker asks again at once; once in a while is enough."""
+        if self.hypermodel.interrupted():
+            raise Stopped
         time.sleep(0.1)
 
     def on_trial_begin(self, trial):
@@ -188,10 +191,22 @@ class InfoMaxTuner(keras_tuner.Tuner):
         self.watch()
 
     def run_trial(self, trial, **options):
+        """The score of a trial that has one."""
+        return {"score": self.outcome(trial)["score"]}
+
+    def _try_run_and_update_trial(self, trial, **options):
+        """Keras Tuner prints the traceback of every failure; these have a reason."""
+        reason = self.outcome(trial).get("reason")
+        if reason:
+            trial.status, trial.message = "FAILED", reason
+        else:
+            super()._try_run_and_update_trial(trial, **options)
+
+    def outcome(self, trial) -> dict:
         """Trains and scores a trial, unless that was done before.
 
-        Raises:
-            keras_tuner.errors.FailedTrialError: with its reason, which is on record.
+        Returns:
+            What `Outcome` holds, or the `reason` why there is none; it is on record.
         """
         outcome = self.folder.read_outcome(trial.trial_id)
         if not outcome:
@@ -199,9 +214,7 @@ class InfoMaxTuner(keras_tuner.Tuner):
             self.folder.write_outcome(trial.trial_id, outcome)
             if not self.keep and outcome.get("run"):
                 self.folder.drop_checkpoints(outcome["run"])
-        if outcome.get("reason"):
-            raise keras_tuner.errors.FailedTrialError(outcome["reason"])
-        return {"score": outcome["score"]}
+        return outcome
 
     def _run(self, trial) -> dict:
         attempts = self._count_attempt(trial.trial_id, 1)
@@ -240,6 +253,29 @@ def role() -> str:
     return "chief" if chief else "worker"
 
 
+@contextlib.contextmanager
+def _noted_signals() -> Iterator[list[str]]:
+    """Notes SIGINT and SIGTERM while the block runs; a second one ends the program.
+
+    Raised as an exception, a signal would be lost where Python drops exceptions: in a
+    finalizer, of which garbage collection between two trials runs many.
+    """
+    noted: list[str] = []
+    previous = {}
+
+    def note(number, frame):
+        noted.append(signal.Signals(number).name)
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, note)
+    try:
+        yield noted
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 def run_search(options: TuneOptions, folder: SearchFolder) -> None:
     """Runs trials, or serves those who do, until the budget is spent.
 
@@ -257,7 +293,11 @@ def run_search(options: TuneOptions, folder: SearchFolder) -> None:
     style = "lines" if worker else options.progress
     title = f"{folder.path}: {SCORES[options.score].words}"
     most, minutes = options.max_trials, options.max_minutes
-    with Board(folder, options.space, title, style, most, minutes) as board:
+    with (
+        # A chief waits in a loop that only an exception ends.
+        contextlib.nullcontext([]) if chief else _noted_signals() as noted,
+        Board(folder, options.space, title, style, most, minutes) as board,
+    ):
         hypermodel = InfoMaxHyperModel(
             options.config,
             options.space,
@@ -265,6 +305,7 @@ def run_search(options: TuneOptions, folder: SearchFolder) -> None:
             options.score,
             options.executions,
             board,
+            interrupted=lambda: bool(noted),
         )
         if not chief:
             hypermodel.load_data(hypermodel.configure({}))  # a complaint comes at once

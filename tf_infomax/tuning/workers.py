@@ -54,7 +54,7 @@ def end_with_parent() -> None:
     def watch():
         while os.getppid() == int(parent):
             time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -110,7 +110,7 @@ def _end(processes: list[subprocess.Popen]) -> None:
     """Lets every process save what it has and end; kills what does not."""
     for process in processes:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # SIGINT may be ignored, as in a shell's background
     limit = time.monotonic() + _PATIENCE
     for process in processes:
         try:

@@ -1,0 +1,720 @@
+"""Estimators of mutual information against truths that can be written down."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import integrate, linalg
+from sklearn.metrics import mutual_info_score
+
+from tf_infomax import bounds
+from tf_infomax.data import synthetic
+from tf_infomax.estimation import (
+    ESTIMATORS,
+    PairsError,
+    checks,
+    estimate_mi,
+    intervals,
+    neighbors,
+    values,
+)
+from tf_infomax.estimation import gaussian as gaussian_module
+from tf_infomax.estimation.imax import imax, imax_binary
+from tf_infomax.estimation.inputs import fit_marginal, split
+from tf_infomax.estimation.v_information import FAMILIES, v_information
+from tf_infomax.estimation.values import Scores
+from tf_infomax.estimation.wasserstein import wasserstein_dependency
+
+RHO = 0.8
+TRUTH = -0.5 * math.log(1.0 - RHO**2)  # 0.5108
+
+
+def log_ratio(x, y, rho=RHO):
+    """log p(x, y) / p(x) p(y) of standard Gaussians with this correlation."""
+    square = rho**2 * (x**2 + y**2) - 2.0 * rho * x * y
+    return -0.5 * math.log(1.0 - rho**2) - square / (2.0 * (1.0 - rho**2))
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return synthetic.draw("gaussian", 3000, seed=1, dim=1, mi=TRUTH)
+
+
+@pytest.fixture(scope="module")
+def optimal(pairs):
+    """The matrix of true log-ratios, f(x_i, y_j)."""
+    return log_ratio(pairs.x, pairs.y.T)
+
+
+@pytest.fixture
+def scores(rng):
+    return rng.normal(size=(7, 7)) * 2.0
+
+
+class TestValues:
+    """Functionals of a score matrix; ground truth within the error of 3,000 pairs."""
+
+    def test_agree_with_the_bounds_for_training(self, scores, rng):
+        s, u = Scores(scores), tf.constant(scores, tf.float32)
+        a = rng.normal(size=7)
+        log_a = tf.constant(a, tf.float32)
+        for ours, theirs in [
+            (values.dv(s), bounds.dv(u)),
+            (values.nwj(s), bounds.nwj(u)),
+            (values.info_nce(s, "x"), bounds.info_nce(u, "x")),
+            (values.info_nce(s, "y"), bounds.info_nce(u, "y")),
+            (values.info_nce(s), bounds.info_nce(u, "both")),
+            (values.tuba(s, a), bounds.tuba(u, log_a)),
+            (values.flo(s, a), bounds.flo(u, log_a)),
+            (values.interpolated(s, a, 0.3), bounds.interpolated(u, log_a, 0.3)),
+            (values.interpolated(s, a, 1.0), bounds.interpolated(u, log_a, 1.0)),
+        ]:
+            assert ours == pytest.approx(float(theirs), rel=1e-5)
+
+    def test_optimal_critics_give_the_truth(self, optimal):
+        s = Scores(optimal)
+        exact = pytest.approx(TRUTH, abs=0.04)
+        assert values.dv(s) == exact
+        assert values.dv(Scores(optimal + 3.0)) == exact  # up to a constant
+        assert values.nwj(Scores(optimal + 1.0)) == exact
+        assert values.nwj_of_log_ratio(s) == exact
+        assert values.density_ratio(s) == exact
+        assert values.smile(s, 5.0) == exact
+        assert values.info_nce(s) == exact
+        assert values.flo(s, -np.diagonal(optimal)) == exact
+        assert values.tuba(s, np.zeros(len(optimal))) == exact
+        shift = np.linspace(-3.0, 3.0, len(optimal))
+        assert values.tuba(Scores(optimal + shift), shift) == exact
+        for alpha in (0.01, 0.5, 1.0):
+            assert values.interpolated(s, np.zeros(len(optimal)), alpha) == exact
+
+    def test_public_bug_jensen_shannon_is_not_one_over_e_too_low(self, optimal):
+        # nwj() of a critic whose optimum is log p/q, as peers report their "JS".
+        wrong = values.nwj(Scores(optimal))
+        right = values.nwj_of_log_ratio(Scores(optimal))
+        assert right - wrong == pytest.approx(math.exp(-1.0), abs=0.03)
+        assert ESTIMATORS["jsd"].formula.startswith("1 + E_p[f] - E_q[e^f]")
+
+    def test_upper_bounds_with_the_true_conditional(self, pairs):
+        variance = 1.0 - RHO**2
+        conditional = -0.5 * (pairs.y.T - RHO * pairs.x) ** 2 / variance
+        conditional -= 0.5 * math.log(2.0 * math.pi * variance)
+        s = Scores(conditional)
+        assert values.leave_one_out(s) == pytest.approx(TRUTH, abs=0.04)
+        # CLUB is the mean of the two KL divergences' sum: rho^2 / (1 - rho^2).
+        assert values.club(s) == pytest.approx(RHO**2 / variance, abs=0.1)
+        assert values.club(s) > TRUTH
+
+    def test_smile_without_clipping_is_dv(self, scores):
+        s = Scores(scores)
+        assert values.smile(s, 50.0) == pytest.approx(values.dv(s), rel=1e-12)
+
+    def test_alpha_0_is_tuba_and_1_is_leave_one_out_info_nce(self, scores, rng):
+        a, n = rng.normal(size=7), 7
+        s = Scores(scores)
+        assert values.interpolated(s, a, 0.0) == values.tuba(s, a)
+        near = values.interpolated(s, a, 1e-9)
+        assert near == pytest.approx(values.tuba(s, a), abs=1e-6)
+        total = 0.0
+        for j in range(n):  # left out
+            others = [i for i in range(n) if i != j]
+            for i in others:
+                own = np.mean(np.exp(scores[others, i]))
+                negative = np.mean(np.exp(scores[others, j]))
+                total += scores[i, i] - np.log(own) - np.exp(scores[i, j]) / negative
+        expected = 1.0 + total / (n * (n - 1))
+        assert values.interpolated(s, a, 1.0) == pytest.approx(expected, rel=1e-10)
+
+    @pytest.mark.parametrize("alpha", [0.01, 0.5, 1.0])
+    def test_interpolated_stays_below_its_ceiling(self, alpha):
+        s = Scores(60.0 * np.eye(40))
+        ceiling = math.log(39 / alpha)
+        value = values.interpolated(s, np.zeros(40), alpha)
+        assert value <= ceiling + 1e-9
+        assert ESTIMATORS["interpolated"].ceiling(
+            40, type("O", (), {"alpha": alpha})
+        ) == pytest.approx(ceiling)
+
+    def test_info_nce_is_at_most_log_n(self):
+        value = values.info_nce(Scores(1000.0 * np.eye(40)))
+        assert value == pytest.approx(math.log(40))
+
+    def test_own_pairs_are_no_negatives(self, scores):
+        changed = scores + np.diag(np.full(7, 5.0))
+        for function in (values.dv, values.nwj, values.club):
+            difference = function(Scores(changed)) - function(Scores(scores))
+            assert difference == pytest.approx(5.0)
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            values.dv, values.nwj, values.nwj_of_log_ratio, values.club,
+            lambda s: values.smile(s, 2.0),
+        ],
+    )  # fmt: skip
+    def test_a_weight_counts_copies_of_a_pair(self, function, scores):
+        counts = np.array([2, 0, 1, 3, 1, 0, 1])
+        rows = np.repeat(np.arange(7), counts)
+        # By hand: all copies of a pair are left out of its negatives.
+        different = rows[:, None] != rows[None]
+        negatives = scores[rows][:, rows][different]
+        positive = scores[rows, rows].mean()
+        log_mean = np.log(np.mean(np.exp(negatives)))
+        expected = {
+            values.dv: positive - log_mean,
+            values.nwj: positive - np.exp(log_mean - 1.0),
+            values.nwj_of_log_ratio: 1.0 + positive - np.exp(log_mean),
+            values.club: positive - negatives.mean(),
+        }.get(
+            function,
+            positive
+            - np.log(np.mean(np.clip(np.exp(negatives), np.exp(-2), np.exp(2)))),
+        )
+        weighted = Scores(scores).weighted(counts.astype(float))
+        assert function(weighted) == pytest.approx(expected, rel=1e-12)
+
+    def test_effective_size_counts_equal_negatives_and_one_outlier(self):
+        equal = np.zeros((10, 10))
+        assert values.effective_size(Scores(equal)) == pytest.approx(90.0)
+        equal[2, 3] = 50.0
+        assert values.effective_size(Scores(equal)) == pytest.approx(1.0)
+
+    def test_wrong_shapes_are_refused(self):
+        with pytest.raises(ValueError, match=r"\(3, 4\)"):
+            Scores(np.zeros((3, 4)))
+
+    def test_mine_s_gradient_uses_the_average(self, scores):
+        u = tf.Variable(scores, dtype=tf.float32)
+        with tf.GradientTape() as tape:
+            value, average = bounds.mine(u, tf.constant(-math.inf))
+        first = bounds._log_mean_exp_negatives(tf.constant(scores, tf.float32))
+        assert float(average) == pytest.approx(float(first))
+        with tf.GradientTape() as other:
+            dv = bounds.dv(u)
+        np.testing.assert_allclose(
+            tape.gradient(value, u), other.gradient(dv, u), rtol=1e-4
+        )
+        past = float(first) + math.log(3.0)  # 0.9 * 3 m + 0.1 m = 2.8 m
+        with tf.GradientTape() as tape:
+            value, average = bounds.mine(u, tf.constant(past), decay=0.9)
+        assert float(average) == pytest.approx(float(first) + math.log(2.8), rel=1e-5)
+        off = ~np.eye(7, dtype=bool)
+        softmax = np.exp(scores) * off / np.sum(np.exp(scores) * off)
+        np.testing.assert_allclose(
+            tape.gradient(value, u).numpy()[off], -softmax[off] / 2.8, rtol=1e-4
+        )
+
+
+class TestNonIid:
+    """Negatives that share a context with their pair: no bound any more."""
+
+    @pytest.fixture(scope="class")
+    def batches(self):
+        draws = synthetic.draw("shared_context", 128 * 600, seed=0)
+        assert draws.mi == pytest.approx(0.020411, abs=1e-6)
+        return draws.x.reshape(600, 128, 1), draws.y.reshape(600, 1, 128)
+
+    def test_marginals_and_correlations(self):
+        draws = synthetic.draw("shared_context", 128 * 4000, seed=3)
+        assert np.var(draws.x) == pytest.approx(2.0, rel=0.05)
+        assert np.corrcoef(draws.x[:, 0], draws.y[:, 0])[0, 1] == pytest.approx(
+            0.2, abs=0.03
+        )
+        rolled = np.roll(draws.y.reshape(4000, 128), 1, axis=1).ravel()
+        correlation = np.corrcoef(draws.x[:, 0], rolled)[0, 1]
+        assert correlation == pytest.approx(-0.25, abs=0.03)
+
+    def test_nwj_tends_to_another_divergence(self, batches):
+        def log_gaussian(x, y, rho):
+            square = (x**2 - 2 * rho * x * y + y**2) / (2.0 * (1 - rho**2))
+            return -0.5 * square - 0.5 * math.log(1 - rho**2)
+
+        x, y = batches
+        critic = log_gaussian(x, y, 0.2) - log_gaussian(x, y, -0.25)
+        per_batch = [values.nwj_of_log_ratio(Scores(matrix)) for matrix in critic]
+        error = np.std(per_batch) / math.sqrt(len(per_batch))
+        assert np.mean(per_batch) == pytest.approx(0.108142, abs=4 * error)
+        assert np.mean(per_batch) > 0.0204 + 4 * error
+
+    def test_info_nce_exceeds_the_information(self, batches):
+        x, y = batches
+        critic = 0.494 * x * y - 0.022 * y**2
+        per_batch = [values.info_nce(Scores(matrix), "y") for matrix in critic]
+        error = np.std(per_batch) / math.sqrt(len(per_batch))
+        assert np.mean(per_batch) == pytest.approx(0.2018, abs=4 * error)
+        assert np.mean(per_batch) > 0.15
+
+    def test_independent_negatives_do_not(self):
+        draws = synthetic.draw("shared_context", 128 * 400, seed=0, iid=True)
+        x, y = draws.x.reshape(400, 128, 1), draws.y.reshape(400, 1, 128)
+        critic = log_ratio(x / math.sqrt(2), y / math.sqrt(2), 0.2)
+        per_batch = [values.info_nce(Scores(matrix)) for matrix in critic]
+        error = np.std(per_batch) / math.sqrt(len(per_batch))
+        assert np.mean(per_batch) == pytest.approx(0.0198, abs=4 * error)
+
+
+class TestNeighbors:
+    @pytest.mark.parametrize(
+        ("rho", "n", "mean", "sd"),
+        [
+            (0.0, 250, -0.004, 0.045),
+            (0.3, 1000, 0.047, 0.026),
+            (0.6, 1000, 0.226, 0.033),
+            (0.9, 1000, 0.841, 0.034),
+            (0.99, 1000, 1.982, 0.033),
+        ],
+    )
+    def test_ksg_gives_the_published_table(self, rho, n, mean, sd):
+        mi = -0.5 * math.log(1.0 - rho**2)
+        first, second = [], []
+        for seed in range(40):
+            draws = synthetic.draw("gaussian", n, seed=seed, dim=1, mi=mi)
+            first.append(neighbors.ksg1(draws.x, draws.y, 3).mean())
+            second.append(neighbors.ksg2(draws.x, draws.y, 3).mean())
+        assert np.mean(first) == pytest.approx(
+            mean, abs=3.5 * sd / math.sqrt(40) + 0.004
+        )
+        assert np.std(first) == pytest.approx(sd, rel=0.45)
+        assert np.mean(second) == pytest.approx(np.mean(first), abs=0.012)
+
+    def test_counts_are_strict_for_the_first_and_not_for_the_second(self):
+        x, y = np.arange(5.0), np.array([0.0, 2.0, 1.0, 4.0, 3.0])
+        both = np.stack([x, y], axis=1)
+        distance = np.abs(both[:, None] - both[None]).max(axis=2)
+        from scipy.special import digamma
+
+        expected = []
+        for i in range(5):
+            order = np.argsort(distance[i], kind="stable")
+            radius = distance[i, order[2]]
+            nx = np.sum(np.abs(x - x[i]) < radius) - 1
+            ny = np.sum(np.abs(y - y[i]) < radius) - 1
+            expected.append(digamma(2) + digamma(5) - digamma(nx + 1) - digamma(ny + 1))
+        np.testing.assert_allclose(neighbors.ksg1(x, y, 2), expected)
+
+    def test_correction_helps_where_dependence_is_strong(self):
+        mi = -0.5 * math.log(1.0 - 0.99999**2)  # 5.4
+        draws = synthetic.draw("gaussian", 800, seed=0, dim=1, mi=mi)
+        plain = neighbors.ksg2(draws.x, draws.y, 5).mean()
+        corrected = neighbors.lnc(draws.x, draws.y, 5).mean()
+        assert abs(corrected - mi) < abs(plain - mi)
+
+    def test_correction_leaves_weak_dependence_alone(self):
+        draws = synthetic.draw("gaussian", 1500, seed=0, dim=3, mi=0.5)
+        plain = neighbors.ksg2(draws.x, draws.y, 7).mean()
+        corrected = neighbors.lnc(draws.x, draws.y, 7).mean()
+        assert corrected == pytest.approx(plain, abs=0.1)
+
+    def test_mixed_of_discrete_variables_is_the_plug_in(self, rng):
+        x = rng.integers(0, 4, 4000)
+        y = np.where(rng.uniform(size=4000) < 0.7, x, rng.integers(0, 4, 4000))
+        expected = mutual_info_score(x, y)
+        estimate = neighbors.mixed(x.astype(float), y.astype(float), 5).mean()
+        assert estimate == pytest.approx(expected, abs=0.01)
+
+    def test_mixed_of_continuous_variables_is_near_ksg(self, pairs):
+        ksg = neighbors.ksg1(pairs.x, pairs.y, 5).mean()
+        assert neighbors.mixed(pairs.x, pairs.y, 5).mean() == pytest.approx(
+            ksg, abs=0.05
+        )
+
+    @pytest.mark.parametrize("separation", [0.5, 2.0])
+    def test_label_against_number(self, separation, rng):
+        labels = rng.integers(0, 2, 4000)
+        y = rng.normal(size=(4000, 1)) + separation * (2 * labels[:, None] - 1)
+
+        def integrand(v):
+            p = lambda mean: math.exp(-0.5 * (v - mean) ** 2) / math.sqrt(2 * math.pi)
+            a, b = p(separation), p(-separation)
+            mixture = 0.5 * (a + b)
+            return sum(0.5 * q * math.log(q / mixture) for q in (a, b) if q > 1e-300)
+
+        truth = integrate.quad(integrand, -12, 12)[0]
+        estimates = [
+            neighbors.discrete_continuous(labels, y, 5).mean(),
+            neighbors.mixed(labels.astype(float), y, 5).mean(),
+        ]
+        np.testing.assert_allclose(estimates, truth, atol=0.03)
+
+    @pytest.mark.parametrize("k", [0, 20])
+    def test_impossible_k_is_refused(self, k, rng):
+        x = rng.normal(size=20)
+        with pytest.raises(ValueError, match="k must be"):
+            neighbors.ksg1(x, x, k)
+
+
+class TestGaussian:
+    def test_is_the_log_determinant(self, rng):
+        mixing = rng.normal(size=(7, 7))
+        draws = rng.normal(size=(500, 7)) @ mixing
+        covariance = np.cov(draws.T)
+        expected = synthetic.gaussian_mi(covariance, 3)
+        x, y = draws[:, :3], draws[:, 3:]
+        assert gaussian_module.gaussian_mi(x, y, correct=False) == pytest.approx(
+            expected
+        )
+
+    @pytest.mark.parametrize(
+        ("task", "truth"), [("dense", 1.2922), ("two_pair", 1.0217)]
+    )
+    def test_correction_removes_the_bias(self, task, truth):
+        plain, corrected = [], []
+        for seed in range(20):
+            draws = synthetic.draw(task, 1000, seed=seed, dim=25)
+            assert draws.mi == pytest.approx(truth, abs=1e-4)
+            plain.append(gaussian_module.gaussian_mi(draws.x, draws.y, False))
+            corrected.append(gaussian_module.gaussian_mi(draws.x, draws.y))
+        error = np.std(corrected) / math.sqrt(20)
+        assert np.mean(corrected) == pytest.approx(truth, abs=4 * error)
+        assert np.mean(plain) - truth == pytest.approx(25 * 25 / 2000, rel=0.2)
+
+
+class TestSamplers:
+    @pytest.mark.parametrize(
+        ("dim", "dof", "mi"),
+        [(1, 1, 0.2242), (2, 1, 0.4319), (2, 2, 0.1931), (3, 2, 0.2909),
+         (3, 3, 0.1787), (5, 2, 0.4482), (5, 3, 0.2985)],
+    )  # fmt: skip
+    def test_student_has_the_published_information(self, dim, dof, mi):
+        draws = synthetic.draw("student", 10, dim=dim, dof=dof)
+        assert draws.mi == pytest.approx(mi, abs=1e-4)
+
+    @pytest.mark.parametrize(
+        ("task", "options", "mi"),
+        [
+            ("additive_uniform", {"noise": 0.1}, 1.7094),
+            ("additive_uniform", {"noise": 0.75}, 0.3333),
+            ("bimodal", {}, 0.4133),
+            ("swiss_roll", {}, 0.4133),
+            ("gaussian", {"dim": 1, "mi": 0.8, "transform": "cubic"}, 0.8),
+            ("gaussian", {"dim": 1, "mi": 0.8, "transform": "half_cube"}, 0.8),
+            ("student", {"dim": 1, "dof": 1, "transform": "asinh"}, 0.2242),
+            ("two_pair", {"dim": 2}, 1.0217),
+            ("autoregressive", {"rho": 0.9, "lag": 2}, -0.5 * math.log(1 - 0.9**4)),
+        ],
+    )
+    def test_the_information_is_what_neighbours_find(self, task, options, mi):
+        draws = synthetic.draw(task, 4000, seed=0, **options)
+        assert draws.mi == pytest.approx(mi, abs=1e-4)
+        sides = [fit_marginal(side, "rank")(side) for side in (draws.x, draws.y)]
+        estimate = neighbors.ksg1(*sides, 5).mean()
+        assert estimate == pytest.approx(mi, abs=0.06)
+
+    def test_spiral_turns_by_the_matrix_exponential(self):
+        plain = synthetic.draw("two_pair", 5, seed=0, dim=3)
+        turned = synthetic.draw("spiral", 5, seed=0, dim=3, speed=0.7)
+        generator = np.diag(np.ones(2), 1) - np.diag(np.ones(2), -1)
+        for before, after in zip(plain.x, turned.x, strict=True):
+            matrix = linalg.expm(0.7 * np.sum(before**2) * generator)
+            np.testing.assert_allclose(after, matrix @ before, atol=1e-10)
+
+    def test_xor_hides_its_information_from_single_bits(self):
+        draws = synthetic.draw("xor", 4000)
+        assert draws.mi == pytest.approx(math.log(2.0))
+        for bit in draws.x.T:
+            assert mutual_info_score(bit, draws.y[:, 0]) < 0.002
+
+    def test_unknown_tasks_and_options_are_refused(self):
+        with pytest.raises(ValueError, match="staircase"):
+            synthetic.draw("staircase", 10)
+        with pytest.raises(ValueError, match="dims"):
+            synthetic.draw("gaussian", 10, dims=3)
+
+
+class TestVInformation:
+    def test_xor_is_nothing_to_a_line_and_all_to_a_network(self):
+        draws = synthetic.draw("xor", 3000)
+        line = v_information(draws.x, draws.y, "linear")
+        assert abs(line.value) < 0.01
+        network = v_information(draws.x, draws.y, "mlp")
+        assert network.value == pytest.approx(math.log(2.0), abs=0.02)
+        assert network.ceiling == pytest.approx(math.log(2.0))
+
+    def test_linear_gaussian_family_gives_mutual_information(self):
+        truth = -0.5 * math.log(1.0 - 0.9**2)
+        draws = synthetic.draw("gaussian", 20_000, dim=1, mi=truth)
+        estimate = v_information(draws.x, draws.y, "linear")
+        assert estimate.value == pytest.approx(truth, abs=0.03)
+        assert estimate.interval[0] < truth < estimate.interval[1]
+
+    def test_several_outputs_share_a_covariance(self):
+        draws = synthetic.draw("dense", 20_000, dim=3)
+        estimate = v_information(draws.x, draws.y, "linear")
+        assert estimate.value == pytest.approx(draws.mi, abs=0.03)
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_independence_gives_nothing(self, family, rng):
+        x, y = rng.normal(size=(2000, 3)), rng.integers(0, 3, 2000)
+        assert v_information(x, y, family).value < 0.01
+
+    def test_constants_use_nothing_at_all(self, rng):
+        x = rng.normal(size=(500, 2))
+        assert v_information(x, x, "constant").value == pytest.approx(0.0)
+
+    def test_is_not_symmetric(self):
+        draws = synthetic.draw("gaussian", 5000, dim=1, mi=1.0, transform="cubic")
+        forth = v_information(draws.x, draws.y, "linear").value
+        back = v_information(draws.y, draws.x, "knn").value
+        assert back > forth + 0.1
+
+    def test_unknown_family_is_refused(self, rng):
+        with pytest.raises(ValueError, match="forest"):
+            v_information(rng.normal(size=(50, 1)), rng.normal(size=50), "forest")
+
+
+class TestWasserstein:
+    def test_two_points_are_half_apart(self, rng):
+        x = rng.integers(0, 2, 3000).astype(float)
+        estimate = wasserstein_dependency(x, x, max_steps=1500)
+        assert estimate.value == pytest.approx(0.5, abs=0.06)
+        assert estimate.unit != "nats"
+        doubled = wasserstein_dependency(2.0 * x, 2.0 * x, max_steps=1500)
+        assert doubled.value == pytest.approx(2.0 * estimate.value, rel=0.2)
+
+    def test_independence_gives_nothing(self, rng):
+        x, y = rng.normal(size=(2, 3000, 1))
+        estimate = wasserstein_dependency(x, y, max_steps=300)
+        assert abs(estimate.value) < 0.1
+
+
+class TestImax:
+    def test_is_half_the_log_of_the_variance_ratio(self, rng):
+        signal, noise = 2.0, 0.5
+        s = signal * rng.normal(size=100_000)
+        a, b = (s + noise * rng.normal(size=100_000) for _ in range(2))
+        expected = 0.5 * math.log(1.0 + 2.0 * signal**2 / noise**2)
+        assert float(imax(a, b)) == pytest.approx(expected, abs=0.01)
+
+    def test_independent_units_add_up(self, rng):
+        a = rng.normal(size=(50_000, 2))
+        b = a + rng.normal(size=(50_000, 2))
+        each = sum(float(imax(a[:, k], b[:, k])) for k in range(2))
+        assert float(imax(a, b)) == pytest.approx(each, abs=0.01)
+
+    def test_equal_outputs_stay_finite(self, rng):
+        a = rng.normal(size=100)
+        assert math.isfinite(float(imax(a, a)))
+        with pytest.raises(ValueError, match="shape"):
+            imax(a, a[:50])
+
+    def test_binary_units(self):
+        a = np.array([1.0, 1.0, 0.0, 0.0])
+        assert float(imax_binary(a, a)) == pytest.approx(math.log(2.0))
+        b = np.array([1.0, 0.0, 1.0, 0.0])
+        assert float(imax_binary(a, b)) == pytest.approx(0.0, abs=1e-9)
+
+
+class TestProtocol:
+    def test_parts_are_disjoint_and_keep_blocks(self):
+        parts = split(1000, seed=0, block=7)
+        together = np.sort(np.concatenate(parts))
+        np.testing.assert_array_equal(together, np.arange(1000))
+        blocks = [set(part // 7) for part in parts]
+        assert not blocks[0] & blocks[1] | blocks[1] & blocks[2] | blocks[0] & blocks[2]
+
+    @pytest.mark.parametrize("kind", ["standardize", "rank", "asinh", "none"])
+    def test_marginals_are_monotonic(self, kind, rng):
+        values = rng.standard_t(2, size=(300, 2))
+        out = fit_marginal(values, kind)(values)
+        assert out.shape == values.shape
+        for before, after in zip(values.T, out.T, strict=True):
+            np.testing.assert_array_equal(np.argsort(before), np.argsort(after))
+
+    def test_rank_of_new_values_is_that_among_the_old(self):
+        marginal = fit_marginal(np.arange(99.0)[:, None], "rank")
+        assert marginal(np.array([[49.0]]))[0, 0] == pytest.approx(0.0, abs=1e-9)
+        ends = marginal(np.array([[-5.0], [500.0]]))
+        assert np.isfinite(ends).all()
+
+    def test_derangements_keep_nothing_in_its_place(self, rng):
+        for n in (2, 3, 50):
+            order = checks.derange(n, rng)
+            assert sorted(order) == list(range(n))
+            assert not np.any(order == np.arange(n))
+
+    def test_bootstrap_of_a_mean_has_its_standard_error(self, rng):
+        draws = rng.normal(size=4000)
+        low, high = intervals.bootstrap(
+            lambda w: float(w @ draws / w.sum()), 4000, 0.9, 0, 1
+        )
+        assert high - low == pytest.approx(2 * 1.645 / math.sqrt(4000), rel=0.15)
+
+    def test_blocks_widen_the_interval_of_dependent_rows(self, rng):
+        draws = np.repeat(rng.normal(size=200), 20)
+        mean = lambda w: float(w @ draws / w.sum())
+        narrow, wide = (intervals.bootstrap(mean, 4000, 0.9, 0, b) for b in (1, 20))
+        assert np.ptp(wide) == pytest.approx(np.ptp(narrow) * math.sqrt(20), rel=0.3)
+
+    def test_jackknife_of_a_mean_has_its_standard_error(self, rng):
+        draws = rng.normal(size=6000)
+        low, high = intervals.jackknife(
+            lambda rows: float(draws[rows].mean()), 6000, 0.9, 0, 1
+        )
+        assert high - low == pytest.approx(2 * 1.796 / math.sqrt(6000), rel=0.6)
+
+
+class TestEstimateMi:
+    @pytest.fixture(scope="class")
+    def data(self):
+        return synthetic.draw("gaussian", 4000, seed=0, dim=2, mi=1.0)
+
+    @pytest.mark.parametrize("method", ["nwj", "info_nce", "smile", "jsd", "mine"])
+    def test_critics_come_close_from_their_side(self, method, data):
+        estimate = estimate_mi(
+            data.x, data.y, method=method, max_steps=1500, learning_rate=2e-3
+        )
+        assert estimate.value == pytest.approx(1.0, abs=0.2)
+        low, high = estimate.interval
+        assert low < estimate.value < high
+        assert estimate.pairs == {"train": 2400, "choose": 800, "report": 800}
+        assert estimate.bits == pytest.approx(estimate.value / math.log(2.0))
+        ratios = estimate.pointwise(data.x[:50], data.y[:50])
+        assert ratios.shape == (50,)
+        truth = sum(
+            log_ratio(data.x[:50, k], data.y[:50, k], synthetic.correlation_for(1.0, 2))
+            for k in range(2)
+        )
+        assert np.corrcoef(ratios, truth)[0, 1] > 0.9
+
+    @pytest.mark.parametrize("method", ["l1out", "difference_of_entropies"])
+    def test_conditionals_come_close(self, method, data):
+        estimate = estimate_mi(data.x, data.y, method=method, learning_rate=2e-3)
+        assert estimate.value == pytest.approx(1.0, abs=0.15)
+        assert "conditional_log_likelihood" in estimate.diagnostics
+
+    @pytest.mark.parametrize("method", ["ksg", "ksg2", "gaussian"])
+    def test_without_training(self, method, data):
+        estimate = estimate_mi(data.x, data.y, method=method)
+        assert estimate.value == pytest.approx(1.0, abs=0.08)
+        with pytest.raises(ValueError, match="no density ratio"):
+            estimate.pointwise(data.x, data.y)
+
+    def test_known_conditionals_bracket_the_truth(self, data):
+        rho = synthetic.correlation_for(1.0, 2)
+
+        def conditional(x, y):
+            squares = ((y[None] - rho * x[:, None]) ** 2).sum(axis=2)
+            variance = 1.0 - rho**2
+            return -0.5 * squares / variance - math.log(2.0 * math.pi * variance)
+
+        options = {"log_conditional": conditional}
+        entropy = 1.0 + math.log(2.0 * math.pi)
+        values = {
+            "ba": estimate_mi(data.x, data.y, "ba", entropy_y=entropy, **options),
+            "vub": estimate_mi(data.x, data.y, "vub", **options),
+            "tnce": estimate_mi(data.x, data.y, "tnce", **options),
+            "l1out_known": estimate_mi(data.x, data.y, "l1out_known", **options),
+        }
+        for name, estimate in values.items():
+            assert estimate.value == pytest.approx(1.0, abs=0.1), name
+        with pytest.raises(ValueError, match="log_conditional"):
+            estimate_mi(data.x, data.y, "tnce")
+
+    def test_bracket_has_a_lower_and_an_upper_bound(self, data):
+        estimate = estimate_mi(
+            data.x, data.y, "smile", bracket=True, max_steps=1000, learning_rate=2e-3
+        )
+        lower, value, upper = estimate.bracket
+        assert value == estimate.value
+        assert lower - 0.1 < 1.0 < upper + 0.1
+
+    def test_images_pass_through_the_user_s_encoder(self, rng):
+        import keras
+
+        labels = rng.integers(0, 2, 600)
+        images = rng.normal(size=(600, 6, 6, 1)) + 2.0 * labels[:, None, None, None]
+        encoder = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)])
+        estimate = estimate_mi(
+            images, labels[:, None], "info_nce", x_encoder=encoder, max_steps=300
+        )
+        assert estimate.value == pytest.approx(math.log(2.0), abs=0.15)
+
+    def test_a_dataset_of_pairs(self, data):
+        dataset = tf.data.Dataset.from_tensor_slices((data.x, data.y))
+        assert estimate_mi(dataset, method="ksg") == estimate_mi(
+            data.x, data.y, method="ksg"
+        )
+
+    def test_same_seed_same_value(self, data):
+        one, other = (
+            estimate_mi(data.x[:500], data.y[:500], "nwj", max_steps=100).value
+            for _ in range(2)
+        )
+        assert one == pytest.approx(other, abs=1e-5)
+
+    def test_warns_near_the_ceiling(self):
+        draws = synthetic.draw("gaussian", 300, dim=1, mi=6.0)
+        estimate = estimate_mi(draws.x, draws.y, "info_nce", max_steps=600)
+        assert estimate.ceiling == pytest.approx(math.log(60))
+        assert any("ceiling" in each for each in estimate.warnings)
+
+    def test_json_holds_everything(self, data, tmp_path):
+        import json
+
+        estimate = estimate_mi(data.x, data.y, "gaussian")
+        estimate.save(tmp_path / "e.json")
+        content = json.loads((tmp_path / "e.json").read_text())
+        assert content["value"] == estimate.value
+        assert content["ceiling"] is None
+
+    @pytest.mark.parametrize(
+        ("x", "y", "words"),
+        [
+            (np.zeros((30, 2)), np.ones((30, 1)), ["x", "constant columns"]),
+            (np.arange(30.0), np.arange(29.0), ["30 and 29"]),
+            (np.arange(10.0), np.arange(10.0), ["at least 20", "10"]),
+            (np.full(30, np.nan), np.arange(30.0), ["x", "NaN"]),
+            (np.array([{}] * 30), np.arange(30.0), ["x", "object"]),
+            (np.arange(30.0), None, ["y is needed"]),
+        ],
+    )
+    def test_bad_pairs_get_one_line(self, x, y, words):
+        with pytest.raises(PairsError) as caught:
+            estimate_mi(x, y, "ksg")
+        assert "\n" not in str(caught.value)
+        for word in words:
+            assert word in str(caught.value)
+
+    def test_unknown_methods_and_options_are_refused(self, data):
+        with pytest.raises(ValueError, match="minee"):
+            estimate_mi(data.x, data.y, "minee")
+        with pytest.raises(ValueError, match="unknown options: steps"):
+            estimate_mi(data.x, data.y, "mine", steps=3)
+
+    def test_every_row_says_what_it_is(self):
+        assert {row.direction for row in ESTIMATORS.values()} == {
+            "lower", "upper", "neither",
+        }  # fmt: skip
+        for name, row in ESTIMATORS.items():
+            assert row.formula, name
+            assert row.source, name
+
+
+class TestChecks:
+    @pytest.fixture(scope="class")
+    def data(self):
+        return synthetic.draw("gaussian", 1500, seed=0, dim=1, mi=0.5)
+
+    @staticmethod
+    def ksg(x, y):
+        return float(neighbors.ksg1(x, y, 5).mean())
+
+    def test_permutation_test_tells_dependence_from_independence(self, data):
+        independent = np.random.default_rng(9).normal(size=(1500, 1))
+        test = checks.permutation_test(data.x, data.y, self.ksg, draws=49)
+        assert test.p_value == pytest.approx(0.02)
+        other = checks.permutation_test(data.x, independent, self.ksg, draws=49)
+        assert other.p_value > 0.04
+
+    def test_laws_hold_for_ksg(self, data):
+        broken = checks.check_independence(data.x, data.y, self.ksg)
+        assert broken["paired"] > 0.4
+        assert abs(broken["broken"]) < 0.06
+        same = checks.check_invariance(data.x, data.y, self.ksg, np.sinh)
+        assert same["transformed"] == pytest.approx(same["original"], abs=0.06)
+        less = checks.check_data_processing(data.x, data.y, self.ksg, lambda v: v > 0)
+        assert less["processed"] < less["whole"]
+        added = checks.check_additivity(data.x, data.y, self.ksg)
+        total = added["first"] + added["second"]
+        assert added["joint"] == pytest.approx(total, abs=0.15)

@@ -1,0 +1,105 @@
+"""Gaussian conditionals q(y|x) by maximum likelihood: upper bounds, entropies."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax.estimation.neural import Training, TrainOptions, climb, flatten
+from tf_infomax.optimizers import FusedAdam
+
+_LOG_VARIANCE = 10.0  # |log variance| at most: e^-10 of a standardized y
+
+
+class Conditional:
+    """q(y|x) = N(mean(x), diag(variance(x))), both one network's outputs."""
+
+    def __init__(self, widths, dy: int):
+        layers = [keras.layers.Dense(width, "relu") for width in widths]
+        self.net = keras.Sequential([*layers, keras.layers.Dense(2 * dy)])
+
+    def get_weights(self) -> list[np.ndarray]:
+        return self.net.get_weights()
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        self.net.set_weights(weights)
+
+    def parameters(self, x) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and log-variance `[n, dy]`."""
+        mean, log_variance = tf.split(self.net(x), 2, axis=1)
+        # A soft limit, so that the gradient never vanishes altogether.
+        return mean, _LOG_VARIANCE * tf.tanh(log_variance / _LOG_VARIANCE)
+
+
+def log_density(mean, log_variance, y) -> tf.Tensor:
+    """log N(y; mean, variance) of matching rows, `[n]`."""
+    squares = tf.square(y - mean) * tf.exp(-log_variance) + log_variance
+    return -0.5 * tf.reduce_sum(squares + math.log(2.0 * math.pi), axis=1)
+
+
+def log_density_matrix(mean, log_variance, y) -> np.ndarray:
+    """log N(y_j; mean_i, variance_i), float64 `[n, m]`, never an [n, m, dy] tensor."""
+    mean, log_variance, y = (np.asarray(v, np.float64) for v in (mean, log_variance, y))
+    precision = np.exp(-log_variance)
+    squares = (
+        precision @ np.square(y).T
+        - 2.0 * (precision * mean) @ y.T
+        + np.sum(precision * np.square(mean) + log_variance, axis=1)[:, None]
+    )
+    return -0.5 * (squares + y.shape[1] * math.log(2.0 * math.pi))
+
+
+def fit(x, y, validation, options: TrainOptions):
+    """Fits q(y|x) on pairs of vectors.
+
+    Args:
+        x, y: training pairs, float32 `[n, dx]`, `[n, dy]`.
+        validation: (x, y) for choosing the step.
+        options: widths, batch size and so on; the critic is unused.
+
+    Returns:
+        A `Training` whose model is a `Conditional`; its history holds mean
+        log-likelihoods.
+    """
+    keras.utils.set_random_seed(options.seed)
+    model = Conditional(options.widths, y.shape[1])
+    n, k = len(x), min(options.batch_size, len(x))
+    x, y = (flatten(tf.constant(side, tf.float32)) for side in (x, y))
+    model.net(x[:2])
+    variables = model.net.trainable_variables
+    optimizer = FusedAdam(options.learning_rate)
+    optimizer.build(variables)
+
+    vx, vy = (flatten(tf.constant(side, tf.float32)) for side in validation)
+
+    @tf.function
+    def run(first, count):
+        total = tf.constant(0.0)
+        for number in tf.range(first, first + count):
+            seed = tf.stack([options.seed, number])
+            order = tf.random.experimental.stateless_shuffle(tf.range(n), seed)[:k]
+            with tf.GradientTape() as tape:
+                density = log_density(
+                    *model.parameters(tf.gather(x, order)), tf.gather(y, order)
+                )
+                loss = -tf.reduce_mean(density)
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total -= loss
+        return total / tf.cast(count, tf.float32)
+
+    vx, vy = (flatten(tf.constant(side, tf.float32)) for side in validation)
+
+    def criterion():
+        return float(tf.reduce_mean(log_density(*model.parameters(vx), vy)))
+
+    training = Training(model)
+    climb(training, run, criterion, options)
+    return training
+
+
+def log_densities(model: Conditional, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """log q(y_j | x_i), float64 `[len(x), len(y)]`."""
+    mean, log_variance = model.parameters(flatten(tf.constant(x, tf.float32)))
+    flat = np.asarray(y, np.float64).reshape(len(y), -1)
+    return log_density_matrix(mean, log_variance, flat)

@@ -1,0 +1,79 @@
+"""Figures of an estimate: how it was trained, and what single pairs say."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from tf_infomax.estimation.result import Estimate
+
+
+def draw(
+    estimates: list[Estimate],
+    path: Path,
+    truth: float | None = None,
+    pointwise: np.ndarray | None = None,
+) -> None:
+    """Values with their intervals, learning curves with ceilings, a histogram.
+
+    Args:
+        estimates: at least one.
+        path: of the picture.
+        truth: drawn as a line where it is known.
+        pointwise: log density ratios of pairs, for the histogram.
+    """
+    from matplotlib.figure import Figure
+
+    trained = [each for each in estimates if each.history]
+    panels = 1 + bool(trained) + (pointwise is not None)
+    figure = Figure(figsize=(4.6 * panels, 3.8), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(1, panels)))
+    _draw_values(axes.pop(0), estimates, truth)
+    if trained:
+        _draw_curves(axes.pop(0), trained, truth)
+    if pointwise is not None:
+        panel = axes.pop(0)
+        panel.hist(pointwise, bins=50, color="C0", alpha=0.8)
+        panel.axvline(float(np.mean(pointwise)), color="0.2", ls="--", label="mean")
+        panel.set(
+            title="single pairs", xlabel="log density ratio, nats", ylabel="pairs"
+        )
+        panel.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+def _draw_values(axes, estimates: list[Estimate], truth: float | None) -> None:
+    markers = {"lower": "^", "upper": "v", "neither": "o"}
+    for position, each in enumerate(reversed(estimates)):
+        if not math.isfinite(each.value):
+            continue
+        low, high = each.interval
+        if math.isfinite(low):
+            axes.plot([low, high], [position, position], color="C0", lw=2)
+        axes.plot(each.value, position, markers[each.direction], color="C0", ms=7)
+    axes.set_yticks(range(len(estimates)), [e.method for e in reversed(estimates)])
+    axes.set_ylim(-0.6, len(estimates) - 0.4)
+    if truth is not None:
+        axes.axvline(truth, color="C3", ls="--", label="truth")
+        axes.legend(fontsize="small")
+    axes.set(
+        title=f"estimate, {100 * estimates[0].level:.0f} % interval",
+        xlabel=estimates[0].unit,
+    )
+    axes.grid(alpha=0.3)
+
+
+def _draw_curves(axes, trained: list[Estimate], truth: float | None) -> None:
+    top = max(max(row[2] for row in each.history) for each in trained)
+    for index, each in enumerate(trained):
+        steps, on_train, on_validation = zip(*each.history, strict=True)
+        color = f"C{index}"
+        axes.plot(steps, on_validation, color=color, label=each.method)
+        axes.plot(steps, on_train, color=color, lw=0.8, alpha=0.5)
+        if math.isfinite(each.ceiling) and each.ceiling < 2.0 * max(top, 0.5):
+            axes.axhline(each.ceiling, color=color, ls=":")
+    if truth is not None:
+        axes.axhline(truth, color="C3", ls="--")
+    axes.set(title="training: validation (thin: batches)", xlabel="step")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")

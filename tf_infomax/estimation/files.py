@@ -1,0 +1,108 @@
+"""Pairs from files (.npy, .npz, .csv) or from a task; nothing in them is executed."""
+
+import csv
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tf_infomax.estimation.inputs import PairsError, read_pairs
+
+
+def read_given(x: str, y: str, data: str) -> tuple[np.ndarray, np.ndarray]:
+    """Checked pairs of two .npy files, or of arrays or columns of one file.
+
+    Args:
+        x, y: .npy files; with `data`, names of arrays (default x and y) or of columns,
+            comma-separated.
+        data: .npz or .csv.
+
+    Raises:
+        PairsError: with one line that names the file or column.
+    """
+    if not data:
+        return read_pairs(_read_array(x, "x"), _read_array(y, "y"))
+    path = Path(data)
+    if path.suffix == ".csv":
+        columns = _read_csv(path)
+        sides = [
+            _pick(columns, names, flag, path) for names, flag in ((x, "x"), (y, "y"))
+        ]
+        return read_pairs(*(np.stack(side, axis=1) for side in sides))
+    loaded = _load(path, "data")
+    if isinstance(loaded, np.ndarray):
+        raise PairsError(f"--data={path} is one array; give --x and --y for two.")
+    with loaded:
+        arrays = []
+        for name in (x or "x", y or "y"):
+            if name not in loaded.files:
+                raise PairsError(
+                    f"--data={path} has no array {name!r}. It has: "
+                    f"{', '.join(loaded.files) or 'nothing'}."
+                )
+            try:
+                arrays.append(loaded[name])
+            except ValueError as error:
+                raise PairsError(
+                    f"--data={path}: array {name!r} is not of numbers (Python objects "
+                    "are never loaded)."
+                ) from error
+    return read_pairs(*arrays)
+
+
+def _read_array(file: str, flag: str) -> np.ndarray:
+    loaded = _load(Path(file), flag)
+    if not isinstance(loaded, np.ndarray):
+        raise PairsError(f"--{flag}={file} is an .npz; give it as --data.")
+    return loaded
+
+
+def _load(path: Path, flag: str):
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise PairsError(f"--{flag}={path}: no such file.") from error
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise PairsError(
+            f"--{flag}={path} is no .npy or .npz file of numbers (Python objects are "
+            "never loaded)."
+        ) from error
+
+
+def _read_csv(path: Path) -> dict[str, list[str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PairsError(f"--data={path} cannot be read as CSV: {error}.") from error
+    if len(rows) < 2:
+        raise PairsError(f"--data={path} has no rows below its header.")
+    header, *body = rows
+    for number, row in enumerate(body, 2):
+        if len(row) != len(header):
+            raise PairsError(
+                f"--data={path}, line {number}: {len(row)} values, the header has "
+                f"{len(header)}."
+            )
+    return dict(zip(header, map(list, zip(*body, strict=True)), strict=True))
+
+
+def _pick(columns: dict, names: str, flag: str, path: Path) -> list[np.ndarray]:
+    if not names:
+        raise PairsError(
+            f"--{flag} is needed: columns of {path}, of {', '.join(columns)}."
+        )
+    picked = []
+    for name in names.split(","):
+        if name not in columns:
+            raise PairsError(
+                f"--{flag}={names}: {path} has no column {name!r}. It has: "
+                f"{', '.join(columns)}."
+            )
+        try:
+            picked.append(np.array(columns[name], float))
+        except ValueError as error:
+            raise PairsError(
+                f"--{flag}={names}: column {name!r} of {path} has no numbers: {error}."
+            ) from error
+    return picked

@@ -1,0 +1,138 @@
+"""From what a user has to pairs of arrays: checks, marginal transforms, splits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_FEWEST = 20
+_SPLIT = (0.6, 0.2, 0.2)  # train, choose, report
+
+
+class PairsError(ValueError):
+    """Pairs that cannot be used: one line that says what and where."""
+
+    exit_status = 2
+
+
+def read_pairs(x, y) -> tuple[np.ndarray, np.ndarray]:
+    """Float arrays `[n, ...]` of arrays, tensors, or (y = None) a dataset of pairs.
+
+    Raises:
+        PairsError: if they do not pair, are not finite numbers, or vary in nothing.
+    """
+    if y is None:
+        if not hasattr(x, "as_numpy_iterator"):
+            raise PairsError("y is needed, unless x is a tf.data.Dataset of pairs.")
+        rows = list(x.as_numpy_iterator())
+        if not rows or not isinstance(rows[0], tuple) or len(rows[0]) != 2:
+            raise PairsError("the dataset must yield pairs (x, y).")
+        x, y = (np.stack(side) for side in zip(*rows, strict=True))
+    x, y = (_as_array(side, name) for side, name in ((x, "x"), (y, "y")))
+    if len(x) != len(y):
+        raise PairsError(
+            f"x and y must have as many rows. Received: {len(x)} and {len(y)}."
+        )
+    if len(x) < _FEWEST:
+        raise PairsError(f"at least {_FEWEST} pairs are needed. Received: {len(x)}.")
+    return x, y
+
+
+def _as_array(values, name: str) -> np.ndarray:
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        raise PairsError(f"{name} must be numbers. Received: {values.dtype}.")
+    if values.ndim == 0:
+        raise PairsError(f"{name} must have one row per pair. Received: one number.")
+    values = values[:, None] if values.ndim == 1 else values
+    values = values.astype(np.float64)
+    bad = np.count_nonzero(~np.isfinite(values))
+    if bad:
+        raise PairsError(f"{name} has {bad} values that are NaN or infinite.")
+    if len(values) > 1 and values.ndim == 2:
+        constant = np.flatnonzero(values.max(axis=0) == values.min(axis=0))
+        if len(constant):
+            shown = ", ".join(map(str, constant[:5]))
+            more = ", ..." if len(constant) > 5 else ""
+            raise PairsError(
+                f"{name} has {len(constant)} constant columns ({shown}{more}), which "
+                "carry no information: leave them out."
+            )
+    return values
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """A fitted transform of one side, column by column.
+
+    Mutual information does not change under invertible maps of either side; estimators
+    do, which is why scale and tails are taken out of their way.
+    """
+
+    kind: str
+    center: np.ndarray
+    scale: np.ndarray
+    sorted_values: np.ndarray | None = None
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        if self.kind == "none":
+            return values
+        if self.kind == "rank":
+            return self._rank(values)
+        standard = (values - self.center) / self.scale
+        return np.arcsinh(standard) if self.kind == "asinh" else standard
+
+    def _rank(self, values: np.ndarray) -> np.ndarray:
+        from scipy.special import ndtri
+
+        n = len(self.sorted_values)
+        columns = []
+        for column, known in zip(
+            values.reshape(len(values), -1).T, self.sorted_values.T, strict=True
+        ):
+            low = np.searchsorted(known, column, "left")
+            high = np.searchsorted(known, column, "right")
+            columns.append(ndtri((0.5 * (low + high) + 0.5) / (n + 1.0)))
+        return np.stack(columns, axis=1).reshape(values.shape)
+
+
+MARGINALS = ("standardize", "rank", "asinh", "none")
+
+
+def fit_marginal(values: np.ndarray, kind: str) -> Marginal:
+    """Fits a marginal transform.
+
+    * `standardize`: zero mean, unit deviation;
+    * `rank`: normal quantiles of the ranks (ties share one);
+    * `asinh`: of (v - median) / interquartile range, which tames heavy tails;
+    * `none`.
+    """
+    if kind not in MARGINALS:
+        raise PairsError(
+            f"preprocess must be one of {', '.join(MARGINALS)}. Received: {kind!r}."
+        )
+    if kind == "asinh":
+        low, center, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+        scale = np.where(high > low, high - low, values.std(axis=0))
+    else:
+        center, scale = values.mean(axis=0), values.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    known = None
+    if kind == "rank":
+        known = np.sort(values.reshape(len(values), -1), axis=0)
+    return Marginal(kind, center, scale, known)
+
+
+def split(n: int, seed: int, block: int = 1) -> tuple[np.ndarray, ...]:
+    """Positions to train, to choose and to report on: disjoint, in whole blocks.
+
+    Args:
+        n: pairs.
+        seed: of the permutation of the blocks.
+        block: rows that depend on one another stay together.
+    """
+    blocks = -(-n // block)
+    order = np.random.default_rng(seed).permutation(blocks)
+    cuts = np.round(np.cumsum(_SPLIT[:2]) * blocks).astype(int)
+    parts = np.split(order, cuts)
+    rows = np.arange(n)
+    return tuple(rows[np.isin(rows // block, part)] for part in parts)

@@ -1,0 +1,308 @@
+"""Critics trained on pairs: the loop, compiled, and the score matrix afterwards.
+
+The pairs lie on the device, each call runs many steps with batches drawn there, and the
+host looks in only to validate. The step with the best value on validation pairs is the
+one that is kept.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax import bounds, critics
+from tf_infomax.estimation import values
+from tf_infomax.estimation.values import Scores
+from tf_infomax.optimizers import FusedAdam
+
+_ROWS = 1024  # pairs that are embedded at a time
+_BLOCK = 1 << 24  # elements of the hidden layer of one block of scored pairs
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a critic is trained.
+
+    Attributes:
+        critic: a key of `critics.VECTOR_CRITICS`.
+        widths: hidden widths (and, for a separable critic, of its embedding).
+        batch_size: pairs per step; all others of the batch are negatives.
+        learning_rate: of Adam.
+        max_steps: at most.
+        check_every: steps between looks at the validation pairs.
+        patience: looks without a better value after which training ends.
+        seed: of weights and batches.
+    """
+
+    critic: str = "concatenated"
+    widths: tuple[int, ...] = (64, 64)
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    max_steps: int = 5000
+    check_every: int = 100
+    patience: int = 10
+    seed: int = 0
+
+
+class Model:
+    """Encoders, critic, and what some objectives need beside it.
+
+    Args:
+        critic: scores of pairs.
+        encoders: of x and y; None for the values as they are.
+        baseline: log a(y), or None.
+        log_inverse_ratio: u of [x, y], or None.
+    """
+
+    def __init__(self, critic, encoders, baseline=None, log_inverse_ratio=None):
+        self.critic, self.encoders = critic, tuple(encoders)
+        self.baseline, self.log_inverse_ratio = baseline, log_inverse_ratio
+
+    @property
+    def parts(self) -> list[keras.layers.Layer]:
+        """Everything with weights."""
+        parts = [*self.encoders, self.critic, self.baseline, self.log_inverse_ratio]
+        return [part for part in parts if part is not None]
+
+    @property
+    def trainable_variables(self) -> list:
+        return [v for part in self.parts for v in part.trainable_variables]
+
+    def get_weights(self) -> list[np.ndarray]:
+        return [v.numpy() for part in self.parts for v in part.variables]
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        variables = [v for part in self.parts for v in part.variables]
+        for variable, value in zip(variables, weights, strict=True):
+            variable.assign(value)
+
+    def encode(self, x, y, training=False) -> list[tf.Tensor]:
+        """Vectors of either side."""
+        pair = [
+            side if encoder is None else encoder(side, training=training)
+            for encoder, side in zip(self.encoders, (x, y), strict=True)
+        ]
+        return [tf.cast(flatten(vectors), tf.float32) for vectors in pair]
+
+    def beside(self, x, y) -> tuple[tf.Tensor, tf.Tensor]:
+        """log a(y_i) and u(x_i, y_i) of encoded pairs, 0 where there is none."""
+        zeros = tf.zeros_like(x[:, 0])
+        baseline = zeros if self.baseline is None else self.baseline(y)[:, 0]
+        if self.log_inverse_ratio is None:
+            return baseline, zeros
+        return baseline, self.log_inverse_ratio(tf.concat([x, y], axis=1))[:, 0]
+
+    def outputs_of(self, x, y, training=False):
+        """(scores [K, K], log a of y [K], u of the pairs [K])."""
+        x, y = self.encode(x, y, training)
+        return (self.critic((x, y), training=training), *self.beside(x, y))
+
+
+def flatten(values: tf.Tensor) -> tf.Tensor:
+    """[K, ...] -> [K, product of the rest]."""
+    return tf.reshape(values, [-1, math.prod(values.shape[1:])])
+
+
+def build_critic(options: TrainOptions) -> critics.Critic:
+    """The critic of these options."""
+    build = critics.VECTOR_CRITICS[options.critic]
+    if options.critic in ("inner_product", "bilinear"):
+        return build()
+    return build(options.widths)
+
+
+def _build_mlp(widths) -> keras.Sequential:
+    layers = [keras.layers.Dense(width, "relu") for width in widths]
+    return keras.Sequential([*layers, keras.layers.Dense(1)])
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is maximized in training, and which value is validated.
+
+    Attributes:
+        loss: (scores, log a, u, log average) -> (value to maximize, new log average).
+        criterion: (Scores, baseline, u) -> the same on validation pairs.
+        needs: the part of a `Model` that it needs beside the critic.
+    """
+
+    loss: Callable
+    criterion: Callable[..., float]
+    needs: str = ""
+
+
+def _plain(bound: Callable) -> Callable:
+    return lambda scores, baseline, u, average: (bound(scores), average)
+
+
+def _jsd_value(s: Scores, baseline, u) -> float:
+    softplus = lambda v: np.logaddexp(0.0, v)
+    lost = s.mean_positive(softplus(-s.positive)) + s.mean_negative(softplus(s.matrix))
+    return 2.0 * math.log(2.0) - lost
+
+
+def interpolated(alpha: float) -> Objective:
+    """I_alpha."""
+    return Objective(
+        lambda s, a, u, m: (bounds.interpolated(s, a, alpha), m),
+        lambda s, a, u: values.interpolated(s, a, alpha),
+        "baseline",
+    )
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "dv": Objective(_plain(bounds.dv), lambda s, a, u: values.dv(s)),
+    "mine": Objective(
+        lambda s, a, u, average: bounds.mine(s, average), lambda s, a, u: values.dv(s)
+    ),
+    "nwj": Objective(_plain(bounds.nwj), lambda s, a, u: values.nwj(s)),
+    "tuba": Objective(
+        lambda s, a, u, m: (bounds.tuba(s, a), m),
+        lambda s, a, u: values.tuba(s, a),
+        "baseline",
+    ),
+    "info_nce": Objective(
+        _plain(lambda s: bounds.info_nce(s, "both")),
+        lambda s, a, u: values.info_nce(s, "both"),
+    ),
+    "info_nce_rows": Objective(
+        _plain(lambda s: bounds.info_nce(s, "y")),
+        lambda s, a, u: values.info_nce(s, "y"),
+    ),
+    "info_nce_columns": Objective(
+        _plain(lambda s: bounds.info_nce(s, "x")),
+        lambda s, a, u: values.info_nce(s, "x"),
+    ),
+    "jsd": Objective(_plain(bounds.jsd), _jsd_value),
+    "flo": Objective(
+        lambda s, a, u, m: (bounds.flo(s, u), m),
+        lambda s, a, u: values.flo(s, u),
+        "log_inverse_ratio",
+    ),
+}
+
+
+@dataclass
+class Training:
+    """A trained model and how it came about.
+
+    Attributes:
+        model: a `Model` or a `conditional.Conditional`, with the best weights.
+        steps: done; best_step: the one that is kept.
+        stopped: why training ended: "patience", "max_steps" or "diverged".
+        history: (step, value on the training batches, value on validation pairs).
+    """
+
+    model: object
+    steps: int = 0
+    best_step: int = 0
+    stopped: str = "max_steps"
+    history: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+def train(x, y, validation, objective: Objective, options: TrainOptions, encoders):
+    """Trains a critic on pairs.
+
+    Args:
+        x, y: training pairs, float32 `[n, ...]`.
+        validation: (x, y) for choosing the step.
+        objective: what to maximize.
+        options: see there.
+        encoders: of x and y, or None each.
+
+    Returns:
+        A `Training`.
+    """
+    keras.utils.set_random_seed(options.seed)
+    beside = {objective.needs: _build_mlp(options.widths)} if objective.needs else {}
+    model = Model(build_critic(options), encoders, **beside)
+    n, k = len(x), min(options.batch_size, len(x))
+    x, y = (tf.constant(side, tf.float32) for side in (x, y))
+    model.outputs_of(x[:2], y[:2])
+    variables = model.trainable_variables
+    optimizer = FusedAdam(options.learning_rate)
+    optimizer.build(variables)
+    average = tf.Variable(-math.inf)
+
+    def step(number):
+        seed = tf.stack([options.seed, number])
+        order = tf.random.experimental.stateless_shuffle(tf.range(n), seed)[:k]
+        order = tf.ensure_shape(order, [k])
+        with tf.GradientTape() as tape:
+            outputs = model.outputs_of(
+                tf.gather(x, order), tf.gather(y, order), training=True
+            )
+            value, updated = objective.loss(*outputs, average.read_value())
+            loss = -value
+        average.assign(updated)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return value
+
+    @tf.function
+    def run(first, count):
+        total = tf.constant(0.0)
+        for number in tf.range(first, first + count):
+            total += step(number)
+        return total / tf.cast(count, tf.float32)
+
+    training = Training(model)
+    climb(
+        training,
+        run,
+        lambda: objective.criterion(*evaluate(model, *validation)),
+        options,
+    )
+    return training
+
+
+def climb(training, run: Callable, criterion: Callable[[], float], options) -> None:
+    """Trains until `criterion` has not risen for a while; keeps the best weights.
+
+    Args:
+        training: whose model has `get_weights` and `set_weights`; is filled in.
+        run: (first step, count) -> mean value on the training batches.
+        criterion: the value on validation pairs, with the weights of the moment.
+        options: see `TrainOptions`.
+    """
+    model = training.model
+    best, kept, waited = -math.inf, model.get_weights(), 0
+    while training.steps < options.max_steps:
+        count = min(options.check_every, options.max_steps - training.steps)
+        on_batches = float(run(tf.constant(training.steps), tf.constant(count)))
+        training.steps += count
+        value = criterion()
+        training.history.append((training.steps, on_batches, value))
+        if not math.isfinite(on_batches):
+            training.stopped = "diverged"
+            break
+        if value > best:
+            best, kept, waited = value, model.get_weights(), 0
+            training.best_step = training.steps
+        elif (waited := waited + 1) >= options.patience:
+            training.stopped = "patience"
+            break
+    model.set_weights(kept)
+
+
+def evaluate(model: Model, x: np.ndarray, y: np.ndarray):
+    """(Scores of all pairs, log a(y_i), u(x_i, y_i)), computed in blocks."""
+    hx, hy, beside = [], [], []
+    for start in range(0, len(x), _ROWS):
+        part = slice(start, start + _ROWS)
+        vectors = model.encode(*(tf.constant(side[part]) for side in (x, y)))
+        for kept, embedding in zip(
+            (hx, hy), model.critic.embed(*vectors, training=False), strict=True
+        ):
+            kept.append(embedding)
+        beside.append(np.stack([values.numpy() for values in model.beside(*vectors)]))
+    hx, hy = tf.concat(hx, axis=0), tf.concat(hy, axis=0)
+    rows = max(1, _BLOCK // (len(x) * hx.shape[-1]))
+    blocks = [
+        model.critic.score(hx[start : start + rows], hy).numpy()
+        for start in range(0, len(x), rows)
+    ]
+    baseline, u = np.concatenate(beside, axis=1).astype(np.float64)
+    return Scores(np.concatenate(blocks)), baseline, u

@@ -1,0 +1,91 @@
+"""Several estimates side by side: a table, a JSON file and a figure."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tf_infomax.estimation.estimators import ESTIMATORS, estimate_mi
+from tf_infomax.estimation.figure import draw
+from tf_infomax.estimation.result import Estimate
+from tf_infomax.output import replacing
+
+
+def run_all(
+    x, y, methods: Iterable[str], options: dict, tell: Callable[[str], None]
+) -> list[Estimate]:
+    """Runs estimators one after the other; `tell` hears of each as it is done."""
+    estimates = []
+    for method in methods:
+        began = time.monotonic()
+        estimates.append(estimate_mi(x, y, method, **options))
+        tell(f"{estimates[-1]}  {time.monotonic() - began:.0f} s")
+    return estimates
+
+
+def print_table(estimates: list[Estimate], truth: float | None) -> None:
+    """Method, value, interval, kind, ceiling; the truth if it is known; warnings."""
+    from rich.console import Console
+    from rich.table import Table
+
+    unit, level = estimates[0].unit, 100 * estimates[0].level
+    title = f"mutual information, {unit}"
+    if truth is not None:
+        title += f" (truth {truth:.3f})"
+    table = Table(title=title, title_justify="left")
+    for heading in ("method", "value", f"{level:.0f} % interval", "kind", "at most"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for each in estimates:
+        low, high = each.interval
+        table.add_row(
+            each.method,
+            f"{each.value:.3f}",
+            f"{low:.3f} .. {high:.3f}",
+            each.direction if each.direction != "neither" else "",
+            f"{each.ceiling:.2f}" if math.isfinite(each.ceiling) else "",
+        )
+    console = Console()
+    console.print(table)
+    for each in estimates:
+        for warning in each.warnings:
+            console.print(
+                f"{each.method}: {warning}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def write(
+    folder: Path,
+    estimates: list[Estimate],
+    x: np.ndarray,
+    y: np.ndarray,
+    truth: float | None,
+) -> None:
+    """Writes estimates.json and estimates.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "truth": truth,
+        "estimates": [
+            {
+                **each.to_dict(),
+                "formula": ESTIMATORS[each.method].formula,
+                "source": ESTIMATORS[each.method].source,
+            }
+            for each in estimates
+        ],
+    }
+    with replacing(folder / "estimates.json") as file:
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    pointwise = None
+    with_ratio = [each for each in estimates if each.density_ratio is not None]
+    if with_ratio:
+        # Those of all pairs, for the shape alone: some were trained on.
+        shown = slice(0, 5000)
+        pointwise = with_ratio[-1].pointwise(x[shown], y[shown])
+    with replacing(folder / "estimates.png") as file:
+        draw(estimates, file, truth, pointwise)

@@ -1,0 +1,95 @@
+"""What an estimate is: a number that never travels alone."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate of mutual information (or of a related quantity).
+
+    Attributes:
+        method: a key of `ESTIMATORS`.
+        value: nats (or `unit`), on pairs that nothing was chosen on.
+        interval: confidence interval of the value over draws of these pairs; for a
+            bound, of the bound that this critic gives, not of the truth.
+        level: of the interval.
+        direction: "lower" or "upper" bound (in population), or "neither".
+        ceiling: the largest value possible, inf if there is none.
+        unit: of the value.
+        pairs: how many were used to train, to choose and to report.
+        diagnostics: figures by name.
+        warnings: in words, why the value should not be taken as it is.
+        history: (step, value on training batches, value on validation pairs).
+        density_ratio: (x, y) -> log p(x, y) / p(x) p(y) per pair, or None.
+        critic: the trained `neural.Training`, or None.
+        bracket: (lower bound, estimate, upper bound), if it was asked for.
+    """
+
+    method: str
+    value: float
+    interval: tuple[float, float]
+    level: float
+    direction: str
+    ceiling: float
+    pairs: dict[str, int]
+    unit: str = "nats"
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    history: tuple[tuple[int, float, float], ...] = ()
+    density_ratio: Callable | None = field(default=None, repr=False, compare=False)
+    critic: object | None = field(default=None, repr=False, compare=False)
+    bracket: tuple[float, float, float] | None = None
+
+    @property
+    def bits(self) -> float:
+        """The value in bits."""
+        return self.value / math.log(2.0)
+
+    def pointwise(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """log p(x_i, y_i) / (p(x_i) p(y_i)) as this method sees it, nats `[n]`.
+
+        Raises:
+            ValueError: if the method gives none.
+        """
+        if self.density_ratio is None:
+            raise ValueError(f"{self.method} gives no density ratio of single pairs.")
+        return self.density_ratio(x, y)
+
+    def to_dict(self) -> dict:
+        """Everything that JSON can hold; infinities become None."""
+        finite = lambda v: v if v is not None and math.isfinite(v) else None
+        return {
+            "method": self.method,
+            "value": finite(self.value),
+            "unit": self.unit,
+            "interval": [finite(end) for end in self.interval],
+            "level": self.level,
+            "direction": self.direction,
+            "ceiling": finite(self.ceiling),
+            "pairs": self.pairs,
+            "diagnostics": {k: finite(float(v)) for k, v in self.diagnostics.items()},
+            "warnings": list(self.warnings),
+            "history": [list(map(finite, row)) for row in self.history],
+            "bracket": self.bracket and [finite(value) for value in self.bracket],
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Writes `to_dict` as JSON."""
+        text = json.dumps(self.to_dict(), indent=1) + "\n"
+        Path(path).write_text(text, encoding="utf-8")
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        ceiling = f", at most {self.ceiling:.3f}" if math.isfinite(self.ceiling) else ""
+        kind = "" if self.direction == "neither" else f", {self.direction} bound"
+        text = (
+            f"{self.method}: {self.value:.3f} {self.unit} "
+            f"({100 * self.level:.0f} % [{low:.3f}, {high:.3f}]{kind}{ceiling})"
+        )
+        return "\n".join([text, *(f"  warning: {each}" for each in self.warnings)])

@@ -1,0 +1,196 @@
+"""V-information: what a family of predictors can use of x to predict y.
+
+    I_V(X -> Y) = H_V(Y | nothing) - H_V(Y | X),  H_V = inf over V of E[-log f[x](y)]
+
+Both terms are log-losses on pairs that were not fitted; the null model is the same
+family with x withheld, fitted to the same training part. With all functions for V it is
+mutual information; with a linear Gaussian family it is -1/2 sum log(1 - rho^2). It is
+not symmetric, and computation on x can raise it.
+
+Source: Xu et al. 2020; pointwise V-information: Ethayarajh et al. 2022.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from tf_infomax.estimation.inputs import PairsError, read_pairs, split
+from tf_infomax.estimation.intervals import bootstrap
+from tf_infomax.estimation.result import Estimate
+
+_RIDGE = 1e-6  # of a residual covariance, by its trace
+_MLP = dict(
+    batch_size=64,
+    learning_rate_init=3e-3,
+    early_stopping=True,
+    n_iter_no_change=30,
+    max_iter=500,
+)
+
+
+def _constant_classifier(widths, seed):
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="prior")
+
+
+def _linear_classifier(widths, seed):
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=1.0, max_iter=1000, random_state=seed)
+
+
+def _mlp_classifier(widths, seed):
+    from sklearn.neural_network import MLPClassifier
+
+    return MLPClassifier(widths, random_state=seed, **_MLP)
+
+
+def _knn_classifier(widths, seed):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(20)
+
+
+def _constant_regressor(widths, seed):
+    from sklearn.dummy import DummyRegressor
+
+    return DummyRegressor()
+
+
+def _linear_regressor(widths, seed):
+    from sklearn.linear_model import LinearRegression
+
+    return LinearRegression()
+
+
+def _mlp_regressor(widths, seed):
+    from sklearn.neural_network import MLPRegressor
+
+    return MLPRegressor(widths, random_state=seed, **_MLP)
+
+
+def _knn_regressor(widths, seed):
+    from sklearn.neighbors import KNeighborsRegressor
+
+    return KNeighborsRegressor(20)
+
+
+# Family -> how to build it for labels, and for numbers; nested, smallest first.
+FAMILIES: dict[str, tuple[Callable, Callable]] = {
+    "constant": (_constant_classifier, _constant_regressor),
+    "linear": (_linear_classifier, _linear_regressor),
+    "mlp": (_mlp_classifier, _mlp_regressor),
+    "knn": (_knn_classifier, _knn_regressor),
+}
+
+
+def _label_log_loss(model, train, test, labels: int) -> np.ndarray:
+    """-log p(y | x) of held-out labels; a class gets at least the share of one pair."""
+    x, y = train
+    model.fit(x, y)
+    probabilities = np.full((len(test[0]), labels), 0.0)
+    probabilities[:, model.classes_] = model.predict_proba(test[0])
+    floor = 1.0 / (len(x) + labels)
+    probabilities = (1.0 - labels * floor) * probabilities + floor
+    return -np.log(probabilities[np.arange(len(test[0])), test[1]])
+
+
+def _gaussian_log_loss(model, train, test) -> np.ndarray:
+    """-log N(y; f(x), S) of held-out numbers, S the covariance of the residuals."""
+    x, y = train
+    flat = y.ravel() if y.shape[1] == 1 else y
+    model.fit(x, flat)
+    predict = lambda v: model.predict(v).reshape(len(v), -1)
+    covariance = np.atleast_2d(np.cov((y - predict(x)).T, bias=True))
+    d = len(covariance)
+    covariance += np.eye(d) * (_RIDGE * np.trace(covariance) / d + 1e-300)
+    residual = test[1] - predict(test[0])
+    solved = np.linalg.solve(covariance, residual.T).T
+    log_det = np.linalg.slogdet(covariance)[1]
+    return 0.5 * (np.sum(residual * solved, 1) + log_det + d * math.log(2 * math.pi))
+
+
+def v_information(
+    x,
+    y,
+    family: str = "linear",
+    widths: tuple[int, ...] = (64, 64),
+    labels: bool | None = None,
+    level: float = 0.9,
+    block: int = 1,
+    seed: int = 0,
+) -> Estimate:
+    """I_V(X -> Y) on held-out pairs, nats.
+
+    Args:
+        x: `[n, ...]`.
+        y: `[n]` labels or `[n, dy]` numbers.
+        family: a key of `FAMILIES`: constant, linear (logistic regression or a linear
+            Gaussian), mlp, knn (20 neighbours).
+        widths: of the MLP.
+        labels: whether y are labels; default: if they are whole numbers in one column,
+            of at most n / 20 values.
+        level, block, seed: as for `estimate_mi`.
+
+    Returns:
+        An `Estimate` whose `diagnostics["pointwise_mean"]` is its value; direction
+        "neither": it is a lower bound on mutual information in population only.
+
+    Raises:
+        PairsError: for pairs that cannot be used.
+        ValueError: for an unknown family.
+    """
+    if family not in FAMILIES:
+        raise ValueError(
+            f"family must be one of {', '.join(FAMILIES)}. Received: {family!r}."
+        )
+    x, y = read_pairs(x, y)
+    x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
+    if labels is None:
+        few = len(np.unique(y)) <= len(y) / 20
+        labels = y.shape[1] == 1 and few and bool((y == np.round(y)).all())
+    if labels and y.shape[1] != 1:
+        raise PairsError(f"labels are one number each. Received: {y.shape[1]}.")
+    fit_rows, choose_rows, report_rows = split(len(x), seed, block)
+    # Nothing is chosen here: what is kept for choosing helps to fit.
+    train_rows = np.concatenate([fit_rows, choose_rows])
+    center, scale = x[train_rows].mean(axis=0), x[train_rows].std(axis=0)
+    x = (x - center) / np.where(scale > 0, scale, 1.0)
+    nothing = np.zeros((len(x), 1))
+    if labels:
+        values, y = np.unique(y[:, 0], return_inverse=True)
+        loss = lambda model, *parts: _label_log_loss(model, *parts, len(values))
+    else:
+        loss = _gaussian_log_loss
+    build = FAMILIES[family][0 if labels else 1]
+    null = FAMILIES["constant"][0 if labels else 1]
+
+    def losses(model, inputs):
+        parts = ((inputs[rows], y[rows]) for rows in (train_rows, report_rows))
+        return loss(model, *parts)
+
+    pointwise = losses(null(widths, seed), nothing) - losses(build(widths, seed), x)
+    interval = bootstrap(
+        lambda w: float(w @ pointwise / w.sum()), len(pointwise), level, seed, block
+    )
+    value = float(pointwise.mean())
+    warnings = []
+    if interval[0] < 0.0 < interval[1]:
+        warnings.append("the interval contains 0: this family may use nothing of x")
+    return Estimate(
+        method=f"v_information/{family}",
+        value=value,
+        interval=interval,
+        level=level,
+        direction="neither",
+        ceiling=math.log(len(values)) if labels else math.inf,
+        pairs={"train": len(train_rows), "report": len(report_rows)},
+        diagnostics={
+            "pointwise_mean": value,
+            "pointwise_sd": float(pointwise.std(ddof=1)),
+            "share_negative": float(np.mean(pointwise < 0)),
+        },
+        warnings=tuple(warnings),
+    )
