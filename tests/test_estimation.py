@@ -428,7 +428,7 @@ class TestVInformation:
         line = v_information(draws.x, draws.y, "linear")
         assert abs(line.value) < 0.01
         network = v_information(draws.x, draws.y, "mlp")
-        assert network.value == pytest.approx(math.log(2.0), abs=0.02)
+        assert network.value == pytest.approx(math.log(2.0), abs=0.03)
         assert network.ceiling == pytest.approx(math.log(2.0))
 
     def test_linear_gaussian_family_gives_mutual_information(self):

@@ -127,6 +127,20 @@ class TestValues:
         assert space.configure({"gamma": 0.12345}).gamma == 0.12345
         assert space.configure({"gamma": 0.98765}).gamma == 0.98765
 
+    def test_the_base_has_values_if_it_lies_in_the_space(self, space):
+        assert space.base_values() == {
+            "bound": "info_nce",
+            "negatives": "all_locations",
+            "learning_rate": 1e-4,
+            "augment": "none",
+        }
+        assert space.configure(space.base_values()) == BASE
+        assert parse("learning_rate:1e-3..1e-2").base_values() is None
+        assert parse("bound:jsd,dv").base_values() is None
+        grid = parse("gamma:0.25..1/0.25", base=Config(steps=1, gamma=0.5))
+        assert grid.base_values() == {"gamma": 0.5}
+        assert parse("gamma:0..1/0.25").base_values() is None  # -1: the preset's
+
     def test_keras_tuner_draws_what_can_be_configured(self, space):
         parameters = keras_tuner.HyperParameters()
         space.declare(parameters)

@@ -10,6 +10,7 @@ not symmetric, and computation on x can raise it.
 Source: Xu et al. 2020; pointwise V-information: Ethayarajh et al. 2022.
 """
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -20,13 +21,53 @@ from tf_infomax.estimation.intervals import bootstrap
 from tf_infomax.estimation.result import Estimate
 
 _RIDGE = 1e-6  # of a residual covariance, by its trace
-_MLP = dict(
-    batch_size=64,
-    learning_rate_init=3e-3,
-    early_stopping=True,
-    n_iter_no_change=30,
-    max_iter=500,
-)
+_MLP = dict(batch_size=64, learning_rate_init=2e-3)
+_EPOCHS, _PATIENCE = 300, 20
+
+
+class _ByLogLoss:
+    """A network of scikit-learn, stopped by its log-loss on the last quarter.
+
+    Its own early stopping keeps the weights of the first best accuracy (or R^2), whose
+    log-loss may be far from the best.
+    """
+
+    def __init__(self, network):
+        self.network = network
+
+    def fit(self, x, y):
+        cut = max(1, len(x) // 4)  # rows come in no order
+        held_out = x[-cut:], y[-cut:]
+        x, y = x[:-cut], y[:-cut]
+        known = {}
+        if self._of_labels:
+            known = {"classes": np.unique(np.concatenate([y, held_out[1]]))}
+        best, kept, waited = math.inf, None, 0
+        for _ in range(_EPOCHS):
+            self.network.partial_fit(x, y, **known)
+            loss = self._loss(*held_out)
+            if loss < best:
+                best, kept, waited = loss, copy.deepcopy(self.network), 0
+            elif (waited := waited + 1) >= _PATIENCE:
+                break
+        self.network = kept
+        return self
+
+    @property
+    def _of_labels(self) -> bool:
+        from sklearn.base import is_classifier
+
+        return is_classifier(self.network)
+
+    def _loss(self, x, y) -> float:
+        if not self._of_labels:
+            return float(np.mean((self.network.predict(x) - y) ** 2))
+        column = np.searchsorted(self.network.classes_, y)
+        probabilities = self.network.predict_proba(x)[np.arange(len(x)), column]
+        return float(-np.log(np.maximum(probabilities, 1e-12)).mean())
+
+    def __getattr__(self, name: str):
+        return getattr(self.network, name)
 
 
 def _constant_classifier(widths, seed):
@@ -44,7 +85,7 @@ def _linear_classifier(widths, seed):
 def _mlp_classifier(widths, seed):
     from sklearn.neural_network import MLPClassifier
 
-    return MLPClassifier(widths, random_state=seed, **_MLP)
+    return _ByLogLoss(MLPClassifier(widths, random_state=seed, **_MLP))
 
 
 def _knn_classifier(widths, seed):
@@ -68,7 +109,7 @@ def _linear_regressor(widths, seed):
 def _mlp_regressor(widths, seed):
     from sklearn.neural_network import MLPRegressor
 
-    return MLPRegressor(widths, random_state=seed, **_MLP)
+    return _ByLogLoss(MLPRegressor(widths, random_state=seed, **_MLP))
 
 
 def _knn_regressor(widths, seed):
@@ -154,8 +195,9 @@ def v_information(
     if labels and y.shape[1] != 1:
         raise PairsError(f"labels are one number each. Received: {y.shape[1]}.")
     fit_rows, choose_rows, report_rows = split(len(x), seed, block)
-    # Nothing is chosen here: what is kept for choosing helps to fit.
+    # Choosing, where there is any, is part of the fit.
     train_rows = np.concatenate([fit_rows, choose_rows])
+    train_rows = np.random.default_rng(seed).permutation(train_rows)
     center, scale = x[train_rows].mean(axis=0), x[train_rows].std(axis=0)
     x = (x - center) / np.where(scale > 0, scale, 1.0)
     nothing = np.zeros((len(x), 1))

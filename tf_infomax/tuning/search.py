@@ -31,12 +31,15 @@ _NO_LIMIT = 10**9
 
 
 class Lasting:
-    """Mixin of an oracle: a time limit, and files that are whole at any moment.
+    """Mixin of an oracle: a first trial, a time limit, files whole at any moment.
 
-    Keras Tuner writes its files in place, reloads nothing when it was killed before
-    the first trial's end, and forgets a trial that was begun but not yet entered.
+    The first trial has the values of the base configuration, if those are in the space:
+    a search should not end below what it set out from. Keras Tuner writes its files in
+    place, reloads nothing when it was killed before the first trial's end, and forgets
+    a trial that was begun but not yet entered.
     """
 
+    first: dict | None = None
     minutes = 0.0
     spent = 0.0  # seconds of earlier starts
     began = 0.0
@@ -54,7 +57,11 @@ class Lasting:
     def populate_space(self, trial_id):
         if self.minutes and self.seconds >= 60 * self.minutes:
             return {"status": "STOPPED"}
-        return super().populate_space(trial_id)
+        response = super().populate_space(trial_id)
+        if not self.trials and self.first and response.get("values"):
+            own = {k: v for k, v in response["values"].items() if "/" in k}
+            response["values"] = self.first | own
+        return response
 
     def get_state(self):
         return {**super().get_state(), "seconds": self.seconds}
@@ -290,6 +297,7 @@ def run_search(options: TuneOptions, folder: SearchFolder) -> None:
     chief, worker = role() == "chief", role() == "worker"
     oracle = TUNERS[options.tuner](options)
     oracle.limit(options.max_trials, options.max_minutes)
+    oracle.first = options.space.base_values()
     style = "lines" if worker else options.progress
     title = f"{folder.path}: {SCORES[options.score].words}"
     most, minutes = options.max_trials, options.max_minutes

@@ -71,6 +71,15 @@ class Parameter:
         """The values to check: all choices, or the ends of the range."""
         return self.choices or (self.low, self.high)
 
+    def holds(self, value) -> bool:
+        """Whether it is one of the values."""
+        if self.choices:
+            return value in self.choices
+        on_grid = self.step is None or abs(
+            round((value - self.low) / self.step) * self.step + self.low - value
+        ) < 1e-9 * max(1.0, abs(value))
+        return self.low <= value <= self.high and on_grid
+
     def to_hp(self, value):
         """The value as Keras Tuner keeps it: a number or a string.
 
@@ -157,6 +166,18 @@ class Space:
             ConfigError: if they do not go together.
         """
         return dataclasses.replace(self.base, **self.active(values))
+
+    def base_values(self) -> dict | None:
+        """The base itself as Keras Tuner would keep it; None if it lies outside."""
+        values, active = {}, {}
+        for each in self.parameters:
+            if not self._exists(each, active):
+                continue
+            value = active[each.name] = getattr(self.base, each.name)
+            if not each.holds(value):
+                return None
+            values[each.name] = each.to_hp(value)
+        return values
 
     def declare(self, hp) -> None:
         """Makes all parameters known to Keras Tuner's `HyperParameters`."""
