@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import assert_refused, run
 from scipy import integrate, linalg
 from sklearn.metrics import mutual_info_score
 
@@ -689,6 +690,84 @@ class TestEstimateMi:
         for name, row in ESTIMATORS.items():
             assert row.formula, name
             assert row.source, name
+
+
+class TestCommand:
+    """`python -m tf_infomax.estimate` as a user types it."""
+
+    @pytest.fixture(scope="class")
+    def files(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("pairs")
+        draws = synthetic.draw("gaussian", 800, dim=2, mi=0.7)
+        np.save(folder / "x.npy", draws.x)
+        np.save(folder / "y.npy", draws.y)
+        np.savez(folder / "pairs.npz", x=draws.x, y=draws.y)
+        columns = np.concatenate([draws.x, draws.y], axis=1)
+        np.savetxt(
+            folder / "t.csv", columns, delimiter=",", header="a,b,c,d", comments=""
+        )
+        np.save(folder / "short.npy", draws.y[:-1])
+        np.save(folder / "objects.npy", np.array([{}] * 30), allow_pickle=True)
+        (folder / "words.csv").write_text("a,b\n1,2\n3,four\n")
+        (folder / "torn.csv").write_text("a,b\n1,2\n3\n")
+        (folder / "text.npy").write_text("no array at all")
+        return folder
+
+    def test_every_way_to_give_pairs_gives_the_same(self, files, tmp_path):
+        import json
+
+        ways = [
+            [f"--x={files / 'x.npy'}", f"--y={files / 'y.npy'}"],
+            [f"--data={files / 'pairs.npz'}"],
+            [f"--data={files / 't.csv'}", "--x=a,b", "--y=c,d"],
+        ]
+        values = []
+        for number, way in enumerate(ways):
+            output = tmp_path / str(number)
+            result = run(
+                "estimate", *way, "--method=ksg,gaussian", f"--output={output}"
+            )
+            assert result.returncode == 0, result.stderr[-2000:]
+            content = json.loads((output / "estimates.json").read_text())
+            values.append([each["value"] for each in content["estimates"]])
+            assert (output / "estimates.png").stat().st_size > 5000
+        assert values[0] == values[1]
+        np.testing.assert_allclose(values[2], values[0], rtol=1e-6)
+        np.testing.assert_allclose(values[0], 0.7, atol=0.15)
+
+    def test_a_task_shows_its_truth(self, tmp_path):
+        result = run(
+            "estimate", "--task=gaussian", "--task_options=dim=2,mi=1.25",
+            "--samples=600", "--method=info_nce", "--max_steps=200",
+            f"--output={tmp_path}",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert "truth 1.250" in result.stdout
+        assert "4.79" in result.stdout  # log of 120 reported pairs
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ([], ["--x and --y", "--data", "--task"]),
+            (["--x={}/x.npy"], ["--y is needed"]),
+            (["--x={}/x.npy", "--y={}/none.npy"], ["--y", "no such file"]),
+            (["--x={}/x.npy", "--y={}/short.npy"], ["800 and 799"]),
+            (["--x={}/x.npy", "--y={}/objects.npy"], ["never loaded"]),
+            (["--x={}/x.npy", "--y={}/text.npy"], ["--y", "no .npy"]),
+            (["--data={}/pairs.npz", "--x=z"], ["no array 'z'", "x, y"]),
+            (["--data={}/t.csv", "--x=a", "--y=z"], ["no column 'z'", "a, b, c, d"]),
+            (["--data={}/words.csv", "--x=a", "--y=b"], ["'b'", "four"]),
+            (["--data={}/torn.csv", "--x=a", "--y=b"], ["line 3"]),
+            (["--task=gaussian", "--task_options=dims=3"], ["dims", "dim, mi"]),
+            (["--task=gaussian", "--task_options=dim"], ["NAME=VALUE"]),
+            (["--task=gaussian", "--method=mimi"], ["mimi"]),
+            (["--task=gaussian", "--method=tnce"], ["log_conditional"]),
+            (["--task=gaussian", "--widths=wide"], ["--widths", "'wide'"]),
+        ],
+    )
+    def test_mistakes_get_one_line(self, arguments, words, files):
+        arguments = [each.replace("{}", str(files)) for each in arguments]
+        assert_refused(run("estimate", *arguments), *words)
 
 
 class TestChecks:

@@ -426,7 +426,7 @@ def _check_value(each: dataclasses.Field, value) -> None:
         raise ConfigError(f"{name} must be of type {expected}. Received: {value!r}.")
     items = value if isinstance(value, tuple) else (value,)
     for item in items:
-        if rules["choices"] and item not in rules["choices"]:
+        if rules["choices"] and item not in rules["choices"] and value != each.default:
             close = difflib.get_close_matches(str(item), rules["choices"], n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
             accepted = ", ".join(rules["choices"])

@@ -25,7 +25,7 @@ class EstimateOptions(Options):
     y: str = option("", _PAIRS, ".npy file; or with --data, array or columns by name.")
     data: str = option("", _PAIRS, ".npz or .csv file with both.")
     task: str = option(
-        "", _PAIRS, "Draw pairs of known information instead.", choices=("", *_TASKS)
+        "", _PAIRS, "Draw pairs of known information instead.", choices=_TASKS
     )
     task_options: tuple[str, ...] = option((), _PAIRS, "Of the task, e.g. dim=20,mi=6.")
     samples: int = option(10_000, _PAIRS, "Pairs to draw of a task.", low=20)

@@ -74,6 +74,6 @@ def _draw_curves(axes, trained: list[Estimate], truth: float | None) -> None:
             axes.axhline(each.ceiling, color=color, ls=":")
     if truth is not None:
         axes.axhline(truth, color="C3", ls="--")
-    axes.set(title="training: validation (thin: batches)", xlabel="step")
+    axes.set(title="objective on validation pairs (thin: batches)", xlabel="step")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
