@@ -350,14 +350,15 @@ def fit_until_signal(
     """
     if run.step >= run.until:
         return
-    previous = {}
+    # Known before a handler can run: a signal may come at any moment.
+    previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number, frame):
         run.stopped = signal.Signals(number).name
         signal.signal(number, previous[number])  # a second one ends the program
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, stop)
+    for number in previous:
+        signal.signal(number, stop)
     try:
         own = [Keeper(run), Monitor(run, shown.tell), Reporter(run, shown)]
         run.fit([*own, *callbacks])

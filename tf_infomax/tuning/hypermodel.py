@@ -286,10 +286,13 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         execution = config.steps_per_execution
         calls = math.ceil(share * run.steps / execution - 1e-9)
         run.until = max(1, calls) * execution
-        if not self.interrupted():
-            fit_until_signal(run, self.shown, [*callbacks])
-        if run.stopped or self.interrupted():
-            raise Stopped
+        try:
+            if not self.interrupted():
+                fit_until_signal(run, self.shown, [*callbacks])
+        finally:
+            # Whatever went wrong on the way out is no failure of the trial.
+            if run.stopped or self.interrupted():
+                raise Stopped
         row = next((row for row in run.rows if row["step"] == run.until), None)
         if row is None:
             raise TrainingError(f"{workdir.path} has no score at step {run.until}.")

@@ -268,14 +268,14 @@ def _noted_signals() -> Iterator[list[str]]:
     finalizer, of which garbage collection between two trials runs many.
     """
     noted: list[str] = []
-    previous = {}
+    previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number, frame):
         noted.append(signal.Signals(number).name)
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
+    for number in previous:
+        signal.signal(number, note)
     try:
         yield noted
     finally:
