@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -332,7 +333,9 @@ def run_search(options: TuneOptions, folder: SearchFolder) -> None:
         if chief:
             follower.start()
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # Keras Tuner prints
+            with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+                # Keras Tuner prints, and its Gaussian process complains of few points.
+                warnings.filterwarnings("ignore", module="sklearn")
                 tuner.search(verbose=0)
         finally:
             stop.set()
