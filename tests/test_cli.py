@@ -164,6 +164,7 @@ class TestRun:
         before = (trained[0] / "checkpoints" / "last.npz").read_bytes()
         result = run("train", *trained[1], "--noevaluate")
         assert result.returncode == 0
+        assert "all 20 steps are done" in result.stderr
         assert (trained[0] / "checkpoints" / "last.npz").read_bytes() == before
 
     def test_run_flags_is_a_flagfile(self, trained, tmp_path):
@@ -182,11 +183,14 @@ class TestRun:
 
     def test_evaluate_by_the_work_directory_alone(self, trained):
         flags = ["--probes=linear", "--probe_seeds=1", "--checkpoint=best"]
+        kept = (trained[0] / "results.json").read_bytes()
         result = run("evaluate", f"--workdir={trained[0]}", *flags)
         assert result.returncode == 0, result.stderr[-2000:]
         assert "best checkpoint" in result.stderr
         assert "linear" in result.stdout
         assert "mlp" not in result.stdout
+        assert (trained[0] / "results.json").read_bytes() == kept
+        assert (trained[0] / "results_best.json").exists()
         result = run("evaluate", f"--workdir={trained[0]}", "--batch_size=8")
         assert_refused(result, "--batch_size=8", "16")
 

@@ -38,16 +38,32 @@ def test_presets_are_the_papers():
 
 
 BAD = {
-    "bound": ("infonce", r"--bound takes .*info_nce.*Received: infonce.*mean info_nce"),
+    "bound": (
+        "infonce",
+        r"--bound takes .*info_nce.*Received: 'infonce'.*mean info_nce",
+    ),
     "batch_size": (1, r"--batch_size must be at least 2\. Received: 1"),
-    "learning_rate": (0.0, r"--learning_rate must be above 0\. Received: 0"),
+    "learning_rate": (0.0, r"--learning_rate must be above 0 and finite\. Received: 0"),
     "ema": (1.0, "--ema must be at least 0 and at most 0.999999"),
     "clip_norm": (float("nan"), "--clip_norm must be at least 0"),
-    "augment": (("crop", "rotate"), "--augment takes .*Received: rotate"),
+    "augment": (("crop", "rotate"), "--augment takes .*Received: 'rotate'"),
     "dataset": ("fashon_m", "--dataset takes .*Did you mean fashion_m"),
     "encoder": ("basic23x32", "--encoder takes .*Did you mean basic32x32"),
     "steps": ("ten", "steps must be of type int"),
 }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": float("inf")}, "--learning_rate .*finite.*inf"),
+        ({"bound": ""}, "--bound takes .*Received: ''"),
+        ({"augment": ("crop", "crop")}, "--augment names one twice"),
+    ],
+)
+def test_odd_values_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Config(**options)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -111,6 +127,13 @@ def test_differences_leave_out_drivers_and_the_folder():
 def test_help_has_every_option_in_its_group():
     text = flags.format_help("tf_infomax.train", "Trains.")
     for each in dataclasses.fields(Config):
-        assert f"--{each.name}" in text or f"--no{each.name}" in text
+        assert f"--{each.name}" in text or f"--[no]{each.name}" in text
         assert f"{each.metadata['group']}:" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_help_of_the_evaluation_lists_what_it_takes():
+    text = flags.format_help("tf_infomax.evaluate", "Probes.", drivers_only=True)
+    assert "--probe_seeds" in text
+    assert "--workdir" in text
+    assert "--batch_size" not in text

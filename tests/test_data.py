@@ -10,6 +10,7 @@ from PIL import Image
 
 from tf_infomax.data import batches, decoding, fashion, images, sources, views
 from tf_infomax.data.embedded import make_fashion, restore_fashion
+from tf_infomax.data.files import ImageFolder
 from tf_infomax.data.images import DataError, ImageSet, MappedImages, Splits
 
 
@@ -192,6 +193,24 @@ class TestFolder:
         assert "8 x 8" in skipped["dog/tiny.png"]
         assert "not supported" in skipped["dog/modern.webp"]
         assert data.names[0] == "cat/00.png"
+
+    def test_links_to_folders_are_followed_but_not_in_a_circle(self, folder, tmp_path):
+        (tmp_path / "linked").mkdir()
+        (tmp_path / "linked" / "pets").symlink_to(folder, target_is_directory=True)
+        (folder / "cat" / "back").symlink_to(folder, target_is_directory=True)
+        names = list(ImageFolder(tmp_path / "linked"))
+        (folder / "cat" / "back").unlink()
+        assert "pets/cat/00.png" in names
+        assert not [name for name in names if "back" in name]
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [("", "not named"), ("cat/00.png", "is a file"), ("bird", "no such folder")],
+    )
+    def test_what_is_no_folder_is_named(self, name, words, folder):
+        path = folder / name if name else ""
+        with pytest.raises(DataError, match=words):
+            self.read(path)
 
     def test_first_level_folders_are_the_classes(self, folder):
         data = self.read(folder)

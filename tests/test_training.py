@@ -33,7 +33,9 @@ def make_data(n=64, labels=True):
     )
     part = ImageSet(x, y if labels else None)
     probe = part if labels else None
-    return experiment.Data(part, part.select(np.arange(32)), probe, probe, part)
+    held_out = part.select(np.arange(32))
+    online = (probe, held_out if labels else None)
+    return experiment.Data(part, held_out, probe, probe, part, *online)
 
 
 def make_run(tmp_path, data=None, **options):

@@ -36,8 +36,8 @@ class Data:
     probe_train: ImageSet | None
     probe_test: ImageSet | None
     test: ImageSet
-    online_train: ImageSet | None = None
-    online_test: ImageSet | None = None
+    online_train: ImageSet | None
+    online_test: ImageSet | None
     labels: str = "labelled"
 
 
