@@ -129,18 +129,18 @@ def additive_uniform(n: int, rng, noise: float = 0.75) -> Pairs:
 
 
 def _uniformized(n: int, rng, mi: float):
-    """A Gaussian pair of this MI in one dimension, and its marginal ranks in (0, 1)."""
+    """The marginal ranks, in (0, 1), of a Gaussian pair of this MI, n x 1 each."""
     from scipy.special import ndtr
 
     pairs = gaussian(n, rng, dim=1, mi=mi)
-    return pairs, ndtr(pairs.x), ndtr(pairs.y)
+    return ndtr(pairs.x), ndtr(pairs.y)
 
 
 def bimodal(n: int, rng, mi: float = 0.4133) -> Pairs:
     """Both marginals are 0.3 N(0, 1) + 0.7 N(5, 1), coupled like a Gaussian pair."""
     from scipy.special import ndtr
 
-    _, u, v = _uniformized(n, rng, mi)
+    u, v = _uniformized(n, rng, mi)
     grid = np.linspace(-8.0, 13.0, 20_001)
     levels = 0.3 * ndtr(grid) + 0.7 * ndtr(grid - 5.0)
     quantile = lambda values: np.interp(values, levels, grid)
@@ -149,7 +149,7 @@ def bimodal(n: int, rng, mi: float = 0.4133) -> Pairs:
 
 def swiss_roll(n: int, rng, mi: float = 0.4133) -> Pairs:
     """x, made uniform, is rolled up in the plane: dx = 2, dy = 1."""
-    _, u, v = _uniformized(n, rng, mi)
+    u, v = _uniformized(n, rng, mi)
     angle = 1.5 * math.pi * (1.0 + 2.0 * u)
     x = np.concatenate([angle * np.cos(angle), angle * np.sin(angle)], axis=1) / 21.0
     return Pairs(x, v, mi)

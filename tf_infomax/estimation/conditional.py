@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax.estimation.neural import Training, TrainOptions, climb, flatten
-from tf_infomax.optimizers import FusedAdam
+from tf_infomax.estimation.neural import Training, build_mlp, climb, flatten
+from tf_infomax.estimation.options import TrainOptions
 
 _LOG_VARIANCE = 10.0  # |log variance| at most: e^-10 of a standardized y
 
@@ -16,8 +16,7 @@ class Conditional:
     """q(y|x) = N(mean(x), diag(variance(x))), both one network's outputs."""
 
     def __init__(self, widths, dy: int):
-        layers = [keras.layers.Dense(width, "relu") for width in widths]
-        self.net = keras.Sequential([*layers, keras.layers.Dense(2 * dy)])
+        self.net = build_mlp(widths, 2 * dy)
 
     def get_weights(self) -> list[np.ndarray]:
         return self.net.get_weights()
@@ -64,37 +63,20 @@ def fit(x, y, validation, options: TrainOptions):
     """
     keras.utils.set_random_seed(options.seed)
     model = Conditional(options.widths, y.shape[1])
-    n, k = len(x), min(options.batch_size, len(x))
     x, y = (flatten(tf.constant(side, tf.float32)) for side in (x, y))
+    vx, vy = (flatten(tf.constant(side, tf.float32)) for side in validation)
     model.net(x[:2])
-    variables = model.net.trainable_variables
-    optimizer = FusedAdam(options.learning_rate)
-    optimizer.build(variables)
 
-    vx, vy = (flatten(tf.constant(side, tf.float32)) for side in validation)
-
-    @tf.function
-    def run(first, count):
-        total = tf.constant(0.0)
-        for number in tf.range(first, first + count):
-            seed = tf.stack([options.seed, number])
-            order = tf.random.experimental.stateless_shuffle(tf.range(n), seed)[:k]
-            with tf.GradientTape() as tape:
-                density = log_density(
-                    *model.parameters(tf.gather(x, order)), tf.gather(y, order)
-                )
-                loss = -tf.reduce_mean(density)
-            optimizer.apply(tape.gradient(loss, variables), variables)
-            total -= loss
-        return total / tf.cast(count, tf.float32)
-
-    vx, vy = (flatten(tf.constant(side, tf.float32)) for side in validation)
+    def loss(x, y, key):
+        likelihood = tf.reduce_mean(log_density(*model.parameters(x), y))
+        return -likelihood, likelihood
 
     def criterion():
         return float(tf.reduce_mean(log_density(*model.parameters(vx), vy)))
 
     training = Training(model)
-    climb(training, run, criterion, options)
+    variables = model.net.trainable_variables
+    climb(training, variables, (x, y), loss, criterion, options)
     return training
 
 

@@ -16,55 +16,9 @@ from scipy.special import logsumexp
 from tf_infomax.estimation import gaussian, neighbors, values
 from tf_infomax.estimation.inputs import fit_marginal, read_pairs, split
 from tf_infomax.estimation.intervals import bootstrap, jackknife
+from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.values import Scores
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `estimate_mi` takes beside the pairs and the method.
-
-    Attributes:
-        critic: a key of `critics.VECTOR_CRITICS`.
-        widths: hidden widths of critic, baseline and conditional.
-        batch_size, learning_rate, max_steps, check_every, patience: of training.
-        x_encoder, y_encoder: Keras models in front of the critic, trained with it.
-        preprocess: a name of `inputs.MARGINALS`.
-        k: neighbours.
-        alpha: of I_alpha.
-        tau: of SMILE.
-        correct: whether the Gaussian estimate is corrected for its bias.
-        level: of the interval.
-        block: consecutive rows that depend on one another and stay together.
-        max_reported: most pairs to report on; their score matrix is n x n.
-        bracket: also a lower and an upper bound.
-        log_conditional: known log p(y_j | x_i) `[n, n]` of (x, y), for `ba`, `vub`,
-            `tnce` and `l1out_known`.
-        entropy_y: known differential entropy of y, for `ba`, nats.
-        seed: of split, weights, batches and bootstrap.
-    """
-
-    critic: str = "concatenated"
-    widths: tuple[int, ...] = (64, 64)
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    max_steps: int = 5000
-    check_every: int = 100
-    patience: int = 10
-    x_encoder: object | None = None
-    y_encoder: object | None = None
-    preprocess: str = "standardize"
-    k: int = 5
-    alpha: float = 0.01
-    tau: float = 5.0
-    correct: bool = True
-    level: float = 0.9
-    block: int = 1
-    max_reported: int = 2000
-    bracket: bool = False
-    log_conditional: Callable | None = None
-    entropy_y: float | None = None
-    seed: int = 0
 
 
 @dataclass
@@ -131,13 +85,6 @@ class Estimator:
     exponential: bool = False
 
 
-def _train_options(options: Options):
-    from tf_infomax.estimation.neural import TrainOptions
-
-    names = TrainOptions.__dataclass_fields__
-    return TrainOptions(**{name: getattr(options, name) for name in names})
-
-
 def _critic(
     objective: str, value: Callable[..., float], log_ratio: str = "scores"
 ) -> Callable[[Pairs, Options], Fitted]:
@@ -161,7 +108,7 @@ def _critic(
             *pairs.train,
             pairs.choose,
             chosen,
-            _train_options(options),
+            options,
             (options.x_encoder, options.y_encoder),
         )
         scores, baseline, u = neural.evaluate(training.model, *pairs.report)
@@ -197,7 +144,7 @@ def _conditional(value: Callable[[Scores], float]):
     def fit(pairs: Pairs, options: Options) -> Fitted:
         from tf_infomax.estimation import conditional
 
-        training = conditional.fit(*pairs.train, pairs.choose, _train_options(options))
+        training = conditional.fit(*pairs.train, pairs.choose, options)
         densities = lambda x, y: conditional.log_densities(training.model, x, y)
         reference = pairs.report[0]
         scores = Scores(densities(*pairs.report))
@@ -225,7 +172,7 @@ def _difference_of_entropies(pairs: Pairs, options: Options) -> Fitted:
 
     from tf_infomax.estimation import conditional
 
-    training = conditional.fit(*pairs.train, pairs.choose, _train_options(options))
+    training = conditional.fit(*pairs.train, pairs.choose, options)
     flat = lambda y: np.asarray(y).reshape(len(y), -1)
     fits = [
         GaussianMixture(components, random_state=options.seed, reg_covar=1e-5).fit(
@@ -526,10 +473,13 @@ def estimate_mi(x, y=None, method: str = "smile", **options) -> Estimate:
     result = _describe(method, row, fitted, pairs, chosen)
     if not chosen.bracket:
         return result
-    bounds = [
-        ESTIMATORS[name].fit(pairs, chosen).value for name in ("info_nce", "l1out")
-    ]
-    lower, upper = (value(np.ones(len(pairs.report[0]))) for value in bounds)
+    ones = np.ones(len(pairs.report[0]))
+    lower, upper = (
+        result.value
+        if name == method
+        else ESTIMATORS[name].fit(pairs, chosen).value(ones)
+        for name in ("info_nce", "l1out")
+    )
     return replace(result, bracket=(lower, result.value, upper))
 
 

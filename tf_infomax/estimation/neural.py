@@ -15,36 +15,12 @@ import tensorflow as tf
 
 from tf_infomax import bounds, critics
 from tf_infomax.estimation import values
+from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.estimation.values import Scores
 from tf_infomax.optimizers import FusedAdam
 
 _ROWS = 1024  # pairs that are embedded at a time
 _BLOCK = 1 << 24  # elements of the hidden layer of one block of scored pairs
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How a critic is trained.
-
-    Attributes:
-        critic: a key of `critics.VECTOR_CRITICS`.
-        widths: hidden widths (and, for a separable critic, of its embedding).
-        batch_size: pairs per step; all others of the batch are negatives.
-        learning_rate: of Adam.
-        max_steps: at most.
-        check_every: steps between looks at the validation pairs.
-        patience: looks without a better value after which training ends.
-        seed: of weights and batches.
-    """
-
-    critic: str = "concatenated"
-    widths: tuple[int, ...] = (64, 64)
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    max_steps: int = 5000
-    check_every: int = 100
-    patience: int = 10
-    seed: int = 0
 
 
 class Model:
@@ -114,9 +90,10 @@ def build_critic(options: TrainOptions) -> critics.Critic:
     return build(options.widths)
 
 
-def _build_mlp(widths) -> keras.Sequential:
-    layers = [keras.layers.Dense(width, "relu") for width in widths]
-    return keras.Sequential([*layers, keras.layers.Dense(1)])
+def build_mlp(widths, outputs: int = 1, activation: str = "relu") -> keras.Sequential:
+    """Hidden layers of these widths and a linear one of `outputs`."""
+    layers = [keras.layers.Dense(width, activation) for width in widths]
+    return keras.Sequential([*layers, keras.layers.Dense(outputs)])
 
 
 @dataclass(frozen=True)
@@ -217,56 +194,65 @@ def train(x, y, validation, objective: Objective, options: TrainOptions, encoder
         A `Training`.
     """
     keras.utils.set_random_seed(options.seed)
-    beside = {objective.needs: _build_mlp(options.widths)} if objective.needs else {}
+    beside = {objective.needs: build_mlp(options.widths)} if objective.needs else {}
     model = Model(build_critic(options), encoders, **beside)
-    n, k = len(x), min(options.batch_size, len(x))
     x, y = (tf.constant(side, tf.float32) for side in (x, y))
     model.outputs_of(x[:2], y[:2])
+    average = tf.Variable(-math.inf, trainable=False)
+
+    def loss(x, y, key):
+        outputs = model.outputs_of(x, y, training=True)
+        value, updated = objective.loss(*outputs, average.read_value())
+        average.assign(updated)
+        return -value, value
+
+    def criterion():
+        return objective.criterion(*evaluate(model, *validation))
+
+    training = Training(model)
     variables = model.trainable_variables
+    climb(training, variables, (x, y), loss, criterion, options)
+    return training
+
+
+def climb(
+    training: Training,
+    variables: list,
+    pairs: tuple[tf.Tensor, tf.Tensor],
+    loss: Callable,
+    criterion: Callable[[], float],
+    options: TrainOptions,
+) -> None:
+    """Trains until `criterion` has not risen for a while; keeps the best weights.
+
+    Args:
+        training: whose model has `get_weights` and `set_weights`; is filled in.
+        variables: to train.
+        pairs: x and y, on the device; batches are drawn from them without replacement.
+        loss: (x, y, key) of a batch -> (loss, value for the history); the key are two
+            integers for further draws.
+        criterion: the value on validation pairs, with the weights of the moment.
+        options: see `TrainOptions`.
+    """
+    n = len(pairs[0])
+    k = min(options.batch_size, n)
     optimizer = FusedAdam(options.learning_rate)
     optimizer.build(variables)
-    average = tf.Variable(-math.inf)
-
-    def step(number):
-        seed = tf.stack([options.seed, number])
-        order = tf.random.experimental.stateless_shuffle(tf.range(n), seed)[:k]
-        order = tf.ensure_shape(order, [k])
-        with tf.GradientTape() as tape:
-            outputs = model.outputs_of(
-                tf.gather(x, order), tf.gather(y, order), training=True
-            )
-            value, updated = objective.loss(*outputs, average.read_value())
-            loss = -value
-        average.assign(updated)
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return value
 
     @tf.function
     def run(first, count):
         total = tf.constant(0.0)
         for number in tf.range(first, first + count):
-            total += step(number)
+            key = tf.stack([options.seed, number])
+            order = tf.random.experimental.stateless_shuffle(tf.range(n), key)[:k]
+            order = tf.ensure_shape(order, [k])
+            batch = [tf.gather(side, order) for side in pairs]
+            with tf.GradientTape() as tape:
+                lost, value = loss(*batch, key)
+            optimizer.apply(tape.gradient(lost, variables), variables)
+            total += value
         return total / tf.cast(count, tf.float32)
 
-    training = Training(model)
-    climb(
-        training,
-        run,
-        lambda: objective.criterion(*evaluate(model, *validation)),
-        options,
-    )
-    return training
-
-
-def climb(training, run: Callable, criterion: Callable[[], float], options) -> None:
-    """Trains until `criterion` has not risen for a while; keeps the best weights.
-
-    Args:
-        training: whose model has `get_weights` and `set_weights`; is filled in.
-        run: (first step, count) -> mean value on the training batches.
-        criterion: the value on validation pairs, with the weights of the moment.
-        options: see `TrainOptions`.
-    """
     model = training.model
     best, kept, waited = -math.inf, model.get_weights(), 0
     while training.steps < options.max_steps:

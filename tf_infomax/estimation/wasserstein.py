@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from tf_infomax.estimation.inputs import fit_marginal, read_pairs, split
 from tf_infomax.estimation.intervals import bootstrap
-from tf_infomax.estimation.neural import Training, TrainOptions, climb
+from tf_infomax.estimation.neural import Training, build_mlp, climb
+from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.estimation.result import Estimate
-from tf_infomax.optimizers import FusedAdam
 
 
 class _PairCritic:
@@ -34,8 +34,7 @@ class _PairCritic:
     def __init__(self, widths, sizes: tuple[int, int]):
         self.sizes = sizes
         # Smooth, so that gradients say how steep the function is between points.
-        layers = [keras.layers.Dense(size, "softplus") for size in widths]
-        self.net = keras.Sequential([*layers, keras.layers.Dense(1)])
+        self.net = build_mlp(widths, activation="softplus")
         self.net.build((None, sum(sizes)))
 
     def get_weights(self) -> list[np.ndarray]:
@@ -107,26 +106,12 @@ def wasserstein_dependency(
     )
     keras.utils.set_random_seed(seed)
     critic = _PairCritic(widths, [side.shape[1] for side in sides])
-    variables = critic.net.trainable_variables
-    optimizer = FusedAdam(learning_rate)
-    optimizer.build(variables)
-    n, k = len(parts[0]), min(batch_size, len(parts[0]))
 
-    @tf.function
-    def run(first, count):
-        total = tf.constant(0.0)
-        for number in tf.range(first, first + count):
-            key = tf.stack([seed, number])
-            order = tf.random.experimental.stateless_shuffle(tf.range(n), key)[:k]
-            batch = [tf.gather(side, order) for side in train]
-            with tf.GradientTape() as tape:
-                joint, product, points = _between(*batch, key)
-                value = tf.reduce_mean(critic(joint)) - tf.reduce_mean(critic(product))
-                excess = tf.nn.relu(critic.gradient_norms(points) - 1.0)
-                loss = penalty * tf.reduce_mean(tf.square(excess)) - value
-            optimizer.apply(tape.gradient(loss, variables), variables)
-            total += value
-        return total / tf.cast(count, tf.float32)
+    def loss(x, y, key):
+        joint, product, points = _between(x, y, key)
+        value = tf.reduce_mean(critic(joint)) - tf.reduce_mean(critic(product))
+        excess = tf.nn.relu(critic.gradient_norms(points) - 1.0)
+        return penalty * tf.reduce_mean(tf.square(excess)) - value, value
 
     def assess(pair):
         joint, product, points = _between(*pair, tf.constant([seed, -1]))
@@ -140,7 +125,7 @@ def wasserstein_dependency(
         return float(positive.mean() - negative.mean()) / max(1.0, steepest)
 
     training = Training(critic)
-    climb(training, run, criterion, options)
+    climb(training, critic.net.trainable_variables, train, loss, criterion, options)
     positive, negative, steepest = assess(report)
     each = (positive - negative).astype(np.float64) / max(1.0, steepest)
     interval = bootstrap(

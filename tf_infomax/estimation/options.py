@@ -1,0 +1,67 @@
+"""How critics and conditionals are trained, and what `estimate_mi` takes beside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a critic is trained.
+
+    Attributes:
+        critic: a key of `critics.VECTOR_CRITICS`.
+        widths: hidden widths of critic (of a separable one its embedding too),
+            baseline and conditional.
+        batch_size: pairs per step; all others of the batch are negatives.
+        learning_rate: of Adam.
+        max_steps: at most.
+        check_every: steps between looks at the validation pairs.
+        patience: looks without a better value after which training ends.
+        seed: of weights and batches.
+    """
+
+    critic: str = "concatenated"
+    widths: tuple[int, ...] = (64, 64)
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    max_steps: int = 5000
+    check_every: int = 100
+    patience: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Options(TrainOptions):
+    """What `estimate_mi` takes beside the pairs and the method.
+
+    The seed is also that of the split and of the bootstrap.
+
+    Attributes:
+        x_encoder, y_encoder: Keras models in front of the critic, trained with it.
+        preprocess: a name of `inputs.MARGINALS`.
+        k: neighbours.
+        alpha: of I_alpha.
+        tau: of SMILE.
+        correct: whether the Gaussian estimate is corrected for its bias.
+        level: of the interval.
+        block: consecutive rows that depend on one another and stay together.
+        max_reported: most pairs to report on; their score matrix is n x n.
+        bracket: also a lower and an upper bound.
+        log_conditional: known log p(y_j | x_i) `[n, n]` of (x, y), for `ba`, `vub`,
+            `tnce` and `l1out_known`.
+        entropy_y: known differential entropy of y, for `ba`, nats.
+    """
+
+    x_encoder: object | None = None
+    y_encoder: object | None = None
+    preprocess: str = "standardize"
+    k: int = 5
+    alpha: float = 0.01
+    tau: float = 5.0
+    correct: bool = True
+    level: float = 0.9
+    block: int = 1
+    max_reported: int = 2000
+    bracket: bool = False
+    log_conditional: Callable | None = None
+    entropy_y: float | None = None
