@@ -9,26 +9,13 @@ repeated; an interrupted one continues.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
+
+from runs import train_once
 
 ROOT = Path("runs/compare")
 PARTS = ("conv", "fc", "code")
-
-
-def run(name: str, flagfile: str, seed: int, flags: list[str]) -> dict:
-    """Trains and evaluates unless that is done; the results."""
-    workdir = ROOT / f"{name}-{seed}"
-    if not (workdir / "results.json").exists():
-        command = [
-            *(sys.executable, "-m", "tf_infomax.train", f"--flagfile={flagfile}"),
-            *(f"--workdir={workdir}", f"--seed={seed}", "--probes=linear", *flags),
-        ]
-        subprocess.run(command, check=True)
-    return json.loads((workdir / "results.json").read_text())
 
 
 def show(values: list[float]) -> str:
@@ -43,7 +30,10 @@ def main() -> None:
     options, flags = parser.parse_known_args()
     files = dict(given.split("=", 1) for given in options.files)
     results = {
-        name: [run(name, file, seed, flags) for seed in range(options.seeds)]
+        name: [
+            train_once(file, ROOT / f"{name}-{seed}", f"--seed={seed}", *flags)
+            for seed in range(options.seeds)
+        ]
         for name, file in files.items()
     }
     print(f"| {options.seeds} training seeds | conv | fc | Y | Y of each seed |")

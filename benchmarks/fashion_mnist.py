@@ -8,10 +8,10 @@ images and scored on all 10,000 test images, as a Markdown table. Finished runs 
 repeated; an interrupted one continues.
 """
 
-import json
-import subprocess
 import sys
 from pathlib import Path
+
+from runs import train_once
 
 ROOT = Path("runs/fashion_mnist")
 DATA = {
@@ -30,15 +30,9 @@ def run(config: str, data: str, flags: list[str]) -> dict:
     """Trains unless that is done; the results."""
     dataset, encoder = DATA[data]
     workdir = ROOT / f"{data}-{config}"
-    if not (workdir / "results.json").exists():
-        command = [
-            *(sys.executable, "-m", "tf_infomax.train"),
-            *(f"--flagfile=configs/{config}.flags", f"--workdir={workdir}"),
-            *(f"--dataset={dataset}", f"--encoder={encoder}"),
-            *("--steps=0", "--epochs=1", "--probes=linear", *flags),
-        ]
-        subprocess.run(command, check=True)
-    return json.loads((workdir / "results.json").read_text())
+    length = ("--steps=0", "--epochs=1")
+    given = (f"--dataset={dataset}", f"--encoder={encoder}", *length, *flags)
+    return train_once(f"configs/{config}.flags", workdir, *given)
 
 
 def show(result: dict) -> str:

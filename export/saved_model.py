@@ -103,7 +103,7 @@ def main(options: ExportOptions) -> int:
     flags.load_tensorflow()
 
     from export.building import export_run
-    from tf_infomax.training import tell
+    from tf_infomax.progress import tell
 
     target = folder / f"{version}{options.suffix}"
     export_run(workdir, config, options, target, tell)

@@ -29,29 +29,31 @@ ALLOWED = {
     "workdir": {"config", "flags", "output"},
     "training": {
         "config", "data", "evaluation", "experiment", "objectives", "output",
-        "progress", "workdir",
+        "progress", "signals", "workdir",
     },
     "trained": {"config", "experiment", "objectives", "workdir"},
-    "report": {"output"},
+    "report": {"evaluation", "output"},
     "progress": set(),
+    "signals": set(),
     "embedding": {"config", "data", "evaluation", "output", "progress"},
     "assessment": {
         "data", "evaluation", "experiment", "objectives", "report", "training",
     },
     "train": {
-        "assessment", "config", "experiment", "flags", "output", "report", "training",
-        "workdir",
+        "assessment", "config", "experiment", "flags", "output", "progress", "report",
+        "training", "workdir",
     },
     "embed": {"config", "data", "embedding", "flags", "trained", "workdir"},
     "tuning": {
         "config", "data", "evaluation", "experiment", "flags", "output", "progress",
-        "training", "workdir",
+        "signals", "training", "workdir",
     },
-    "tune": {"config", "flags", "tuning"},
+    "tune": {"config", "flags", "progress", "tuning"},
     "estimation": {"bounds", "critics", "optimizers", "output"},
-    "estimate": {"config", "data", "estimation", "flags", "output"},
+    "estimate": {"config", "data", "estimation", "flags", "output", "progress"},
     "evaluate": {
-        "assessment", "config", "experiment", "flags", "report", "training", "workdir",
+        "assessment", "config", "experiment", "flags", "progress", "report", "training",
+        "workdir",
     },
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ import ast
 import dataclasses
 import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,23 @@ def table_names(module: str, table: str) -> tuple[str, ...]:
         if isinstance(target, ast.Name) and target.id == table:
             return tuple(key.value for key in node.value.keys)
     raise LookupError(f"no table {table} in {path.name}")
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """ " Did you mean ...?" if something known is close, else nothing."""
+    close = difflib.get_close_matches(given, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def format_value(value) -> str:
+    """The value of an option as a flag takes it (but for booleans)."""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def refuse_if(condition: bool, message: str) -> None:
+    """Raises ConfigError if the condition holds."""
+    if condition:
+        raise ConfigError(message)
 
 
 def option(
@@ -427,8 +445,7 @@ def _check_value(each: dataclasses.Field, value) -> None:
     items = value if isinstance(value, tuple) else (value,)
     for item in items:
         if rules["choices"] and item not in rules["choices"] and value != each.default:
-            close = difflib.get_close_matches(str(item), rules["choices"], n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            hint = suggest(str(item), rules["choices"])
             accepted = ", ".join(rules["choices"])
             raise ConfigError(f"--{name} takes {accepted}. Received: {item!r}.{hint}")
     if rules["choices"] and len(set(items)) < len(items):
@@ -455,17 +472,12 @@ def _check_value(each: dataclasses.Field, value) -> None:
 def _check_together(config: Config) -> None:
     """Options that make sense each by itself, but not together."""
 
-    def refuse_if(condition: bool, message: str) -> None:
-        if condition:
-            raise ConfigError(message)
-
     c, weights = config, config.weights
     kind = c.dataset.partition(":")[0]
     sources = table_names(_DATA, "SOURCES")
     for flag in ("dataset", "eval_dataset"):
         given = getattr(c, flag).partition(":")[0]
-        close = difflib.get_close_matches(given, sources, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        hint = suggest(given, sources)
         refuse_if(
             given not in sources and (bool(given) or flag == "dataset"),
             f"--{flag} takes {', '.join(sources)} (with :ARGUMENT). Received: "
@@ -473,8 +485,7 @@ def _check_together(config: Config) -> None:
         )
     encoders = table_names("encoders/__init__.py", "ENCODERS")
     adapted = c.encoder.startswith("keras:")
-    close = difflib.get_close_matches(c.encoder, encoders, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
+    hint = suggest(c.encoder, encoders)
     refuse_if(
         c.encoder not in encoders and not adapted,
         f"--encoder takes {', '.join(encoders)} or keras:FILE. Received: "

@@ -5,12 +5,12 @@ Or of one file, `--data=pairs.npz` (arrays x and y) or `--data=table.csv --x=hei
 `--task=gaussian --task_options=dim=20,mi=6`.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from tf_infomax import flags
 from tf_infomax.config import ConfigError, Options, option, shared_option, table_names
+from tf_infomax.progress import tell
 
 _ESTIMATORS = table_names("estimation/estimators.py", "ESTIMATORS")
 _TASKS = table_names("data/synthetic.py", "TASKS")
@@ -146,7 +146,6 @@ def main(options: EstimateOptions) -> int:
 
     from tf_infomax.estimation.report import print_table, run_all, write
 
-    tell = lambda line: print(line, file=sys.stderr, flush=True)
     estimates = run_all(x, y, options.method, options.shared, tell)
     print_table(estimates, truth)
     if options.output:

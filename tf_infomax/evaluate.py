@@ -20,8 +20,9 @@ def main(given: Config) -> int:
 
     from tf_infomax.assessment import evaluate_run
     from tf_infomax.experiment import load_data
+    from tf_infomax.progress import tell
     from tf_infomax.report import print_results
-    from tf_infomax.training import Run, tell
+    from tf_infomax.training import Run
 
     run = Run(config, workdir, load_data(config))
     if which == "best":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from tf_infomax.config import Config, ConfigError, Options
+from tf_infomax.config import Config, ConfigError, Options, format_value
 
 FLAGS = flags.FLAGS
 
@@ -87,7 +87,7 @@ def format_flags(options: Options) -> str:
 def _format_flag(name: str, value) -> str:
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
-    return f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
+    return f"--{name}={format_value(value)}"
 
 
 def read_flagfile(path: Path, options: type[Options] = Config) -> Options:

@@ -4,6 +4,18 @@ import sys
 import time
 
 
+def tell(message: str) -> None:
+    """A line for the user beside the results: on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def choose_style(style: str) -> str:
+    """The style itself; for "auto", a bar if a person is watching."""
+    if style != "auto":
+        return style
+    return "bar" if sys.stderr.isatty() else "lines"
+
+
 class Progress:
     """Shows what is done out of a total, the speed and the time left.
 
@@ -22,8 +34,7 @@ class Progress:
         unit: str = "images",
         line_seconds: float = 15.0,
     ):
-        if style == "auto":
-            style = "bar" if sys.stderr.isatty() else "lines"
+        style = choose_style(style)
         self.total, self.first, self.style, self.unit = total, done, style, unit
         self.wait = 0.5 if style == "bar" else line_seconds
         self.began = self.shown = time.monotonic()
@@ -54,7 +65,7 @@ class Progress:
         if self.bar:
             self.bar.console.print(message, markup=False, highlight=False)
         elif self.style != "none":
-            print(message, file=sys.stderr, flush=True)
+            tell(message)
 
     def due(self, done: int) -> bool:
         """Whether it is time to show something."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_infomax.evaluation import health
 from tf_infomax.output import replacing
 
 _ROWS = (("trained", ""), ("random encoder", "random/"))
@@ -19,12 +20,7 @@ def format_result(result: dict | None) -> str:
 
 def health_of(results: dict) -> dict[str, float]:
     """The figures of `measure_health` among the results."""
-    prefix = "health/"
-    return {
-        n.removeprefix(prefix): r["mean"]
-        for n, r in results.items()
-        if n.startswith(prefix)
-    }
+    return {name: each["mean"] for name, each in health.health_of(results).items()}
 
 
 def print_results(results: dict, title: str) -> None:
@@ -64,8 +60,8 @@ def print_results(results: dict, title: str) -> None:
                 f"{result['mean']:.3f}{spread}, {above}",
                 highlight=False,
             )
-    if health := health_of(results):
-        text = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in health.items())
+    if figures := health_of(results):
+        text = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in figures.items())
         console.print(f"health of the codes: {text}", highlight=False)
 
 

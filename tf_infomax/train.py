@@ -17,7 +17,8 @@ def main(config: Config) -> int:
 
     from tf_infomax.experiment import load_data
     from tf_infomax.output import write_skipped
-    from tf_infomax.training import Run, describe_data, tell, train
+    from tf_infomax.progress import tell
+    from tf_infomax.training import Run, describe_data, train
 
     data = load_data(config)
     tell(describe_data(data))

@@ -1,8 +1,6 @@
 """Training a run: Keras `fit`, resumable at any step, watched and reported."""
 
 import math
-import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from tf_infomax.evaluation.probes import score_online
 from tf_infomax.objectives import InfoMax
 from tf_infomax.output import replacing
 from tf_infomax.progress import Progress, format_left
+from tf_infomax.signals import first_signal
 from tf_infomax.workdir import WorkDirectory, load_checkpoint, save_checkpoint
 
 _HEALTH_IMAGES = 2000
@@ -30,11 +29,6 @@ class TrainingError(RuntimeError):
     """A run that failed: what happened, what was saved, how to go on."""
 
     exit_status = 1
-
-
-def tell(message: str) -> None:
-    """A line for the user beside the results: on standard error."""
-    print(message, file=sys.stderr, flush=True)
 
 
 def describe_data(data: experiment.Data) -> str:
@@ -350,21 +344,13 @@ def fit_until_signal(
     """
     if run.step >= run.until:
         return
-    # Known before a handler can run: a signal may come at any moment.
-    previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
 
-    def stop(number, frame):
-        run.stopped = signal.Signals(number).name
-        signal.signal(number, previous[number])  # a second one ends the program
+    def stop(name: str) -> None:
+        run.stopped = name
 
-    for number in previous:
-        signal.signal(number, stop)
-    try:
+    with first_signal(stop):
         own = [Keeper(run), Monitor(run, shown.tell), Reporter(run, shown)]
         run.fit([*own, *callbacks])
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _save_encoder(encoder: keras.Model, path: Path) -> None:

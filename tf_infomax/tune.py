@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tf_infomax import flags
 from tf_infomax.config import ConfigError
+from tf_infomax.progress import tell
 from tf_infomax.tuning.folder import SearchFolder
 from tf_infomax.tuning.options import TuneOptions
 
@@ -29,7 +30,12 @@ def __getattr__(name: str):
 
 def main(options: TuneOptions) -> int:
     """Searches, or continues the search, in `options.workdir`."""
-    from tf_infomax.tuning.workers import command_line, end_with_parent, run_workers
+    from tf_infomax.tuning.workers import (
+        command_line,
+        end_with_parent,
+        role,
+        run_workers,
+    )
 
     if not options.workdir:
         raise ConfigError("--workdir is needed: the folder of the search.")
@@ -37,19 +43,19 @@ def main(options: TuneOptions) -> int:
     folder.check(options)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.tuner_workers:
-        if "KERASTUNER_ORACLE_IP" in os.environ:
+        if role() != "solo":
             raise ConfigError(
                 "--tuner_workers starts a chief and workers here, but "
                 "KERASTUNER_ORACLE_IP says that this is one of them: use one way."
             )
         folder.claim(options)
         return run_workers(
-            command_line(), options.tuner_workers, folder.path / "logs", _tell
+            command_line(), options.tuner_workers, folder.path / "logs", tell
         )
     end_with_parent()
     flags.load_tensorflow()
 
-    from tf_infomax.tuning.search import role, run_search
+    from tf_infomax.tuning.search import run_search
 
     if role() == "worker":
         run_search(options, folder)
@@ -59,7 +65,7 @@ def main(options: TuneOptions) -> int:
         try:
             run_search(options, folder)
         except KeyboardInterrupt:
-            _tell(
+            tell(
                 f"tf_infomax: stopped; {folder.path} holds what is done, the same "
                 "command continues."
             )
@@ -83,10 +89,6 @@ def _finish(options: TuneOptions, folder: SearchFolder) -> None:
     score = SCORES[options.score].words
     best = write_results(folder, options.space, score, options.full_length)
     print(f"trial {best.id} is the best: {folder.best}")
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

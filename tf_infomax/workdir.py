@@ -24,7 +24,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from tf_infomax.config import Config, ConfigError
+from tf_infomax.config import Config, ConfigError, format_value
 from tf_infomax.flags import format_flags, read_flagfile
 from tf_infomax.output import check_writable, replacing
 
@@ -81,7 +81,7 @@ class WorkDirectory:
         difference = config.difference(self.read_config())
         if difference:
             parts = [
-                f"--{name} is {_show(now)}, there {_show(then)}"
+                f"--{name} is {format_value(now)}, there {format_value(then)}"
                 for name, (now, then) in difference.items()
             ]
             raise ConfigError(
@@ -135,10 +135,6 @@ class WorkDirectory:
         """Writes the results of a checkpoint."""
         with replacing(self.of_checkpoint("results.json", which)) as file:
             file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def _show(value) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def save_checkpoint(path: Path, variables: list, state: dict) -> None:

@@ -1,5 +1,7 @@
 """Has the representation collapsed? Figures of a batch of codes, and words for them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 
@@ -26,6 +28,16 @@ def measure_health(codes: np.ndarray) -> dict[str, float]:
         "std_min": float(std.min()),
         "effective_rank": float(np.exp(-np.sum(share * np.log(share)))),
         "mean_cosine": float(total / (n * (n - 1))),
+    }
+
+
+def health_of(row: Mapping[str, object]) -> dict[str, object]:
+    """The figures of `measure_health` among others, where they are "health/NAME"."""
+    prefix = "health/"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in row.items()
+        if name.startswith(prefix)
     }
 
 

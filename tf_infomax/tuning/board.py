@@ -1,10 +1,9 @@
 """The trials of a search for the eye: a live table, or a line for each."""
 
-import sys
 import threading
 import time
 
-from tf_infomax.progress import Progress, format_left
+from tf_infomax.progress import Progress, choose_style, format_left
 from tf_infomax.tuning.folder import SearchFolder, Trial, rank
 from tf_infomax.tuning.space import Space
 
@@ -80,7 +79,7 @@ def _build_table(trials, space: Space, title: str, limit: int, apart: bool):
             str(place),
             trial.id,
             format_score(trial),
-            _format_spread(trial),
+            "" if trial.sd is None else f"{100 * trial.sd:.1f}",
             f"{trial.share:.0%}" if trial.share else "",
             f"{trial.seconds:.0f}" if trial.seconds else "",
             *cells,
@@ -88,14 +87,6 @@ def _build_table(trials, space: Space, title: str, limit: int, apart: bool):
     if limit and len(shown) > limit:
         table.caption = f"and {len(shown) - limit} more"
     return table
-
-
-def _format_spread(trial: Trial) -> str:
-    if len(trial.scores) < 2:
-        return ""
-    mean = sum(trial.scores) / len(trial.scores)
-    variance = sum((s - mean) ** 2 for s in trial.scores) / (len(trial.scores) - 1)
-    return f"{100 * variance**0.5:.1f}"
 
 
 class Board(Progress):
@@ -119,8 +110,7 @@ class Board(Progress):
         most: int = 0,
         minutes: float = 0.0,
     ):
-        if style == "auto":
-            style = "bar" if sys.stderr.isatty() else "lines"
+        style = choose_style(style)
         super().__init__(1, style="none" if style == "bar" else style, unit="step")
         self.folder, self.space, self.title = folder, space, title
         self.most, self.minutes = most, minutes

@@ -11,12 +11,13 @@ best/            the final run, with --train_best
 
 import fcntl
 import json
+import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tf_infomax.config import ConfigError, Options
+from tf_infomax.config import ConfigError, Options, format_value
 from tf_infomax.flags import format_flags, read_flagfile
 from tf_infomax.output import check_writable, replacing
 
@@ -47,6 +48,11 @@ class Trial:
     run: str = ""
     reason: str = ""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def sd(self) -> float | None:
+        """Deviation of the scores over the seeds; None of a single one."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -188,7 +194,7 @@ def _read_json(path: Path) -> dict:
 
 def _describe(name: str, now, then) -> str:
     if name != "tune":
-        return f"--{name} is {now}, there {then}"
+        return f"--{name} is {format_value(now)}, there {format_value(then)}"
     added = [spec for spec in now if spec not in then]
     removed = [spec for spec in then if spec not in now]
     parts = [f"--tune={spec} is new" for spec in added]

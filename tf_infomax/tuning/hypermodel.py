@@ -17,7 +17,7 @@ import tensorflow as tf
 from tf_infomax import experiment
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.images import DataError
-from tf_infomax.evaluation.health import describe_collapse
+from tf_infomax.evaluation.health import describe_collapse, health_of
 from tf_infomax.progress import Progress
 from tf_infomax.training import Run, TrainingError, fit_until_signal
 from tf_infomax.tuning.space import Space
@@ -307,14 +307,8 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
                 everywhere.
         """
         code_size = run.objective.encoder.output["code"].shape[-1]
-        prefix = "health/"
-        health = {
-            name.removeprefix(prefix): value
-            for name, value in row.items()
-            if name.startswith(prefix)
-        }
         score = SCORES[self.score].value(row, code_size)
-        signs = describe_collapse(health, code_size)
+        signs = describe_collapse(health_of(row), code_size)
         trivial = math.inf
         if SCORES[self.score].online_probe != "none":
             labels = run.data.online_test.labelled_part().labels

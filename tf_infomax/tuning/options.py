@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
-from tf_infomax.config import Config, ConfigError, option, table_names
+from tf_infomax.config import Config, option, refuse_if, table_names
 from tf_infomax.tuning.space import Space
 
 _SEARCH = "Search"
@@ -104,10 +104,6 @@ class TuneOptions(Config):
         super().__post_init__()
         _ = self.space  # checked as a whole
         self.require_length()
-
-        def refuse_if(condition: bool, message: str) -> None:
-            if condition:
-                raise ConfigError(message)
 
         refuse_if(
             not self.max_trials and not self.max_minutes and self.tuner != "hyperband",

@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import json
 import shutil
-import statistics
 import textwrap
 from pathlib import Path
 
@@ -61,12 +60,11 @@ def write_results(
 
 def _row(trial: Trial, space: Space) -> dict:
     active = space.active(trial.values)
-    sd = statistics.stdev(trial.scores) if len(trial.scores) > 1 else None
     return {
         "trial": trial.id,
         "status": trial.status,
         "score": trial.score,
-        "sd": sd,
+        "sd": trial.sd,
         "seeds": len(trial.scores) or None,
         "share": trial.share or None,
         "seconds": round(trial.seconds, 1),
@@ -86,9 +84,7 @@ def _write_csv(path: Path, trials: list[Trial], space: Space) -> None:
         for row in rows:
             writer.writerow(
                 {
-                    name: "+".join(value) or "none"
-                    if isinstance(value, tuple)
-                    else value
+                    name: format_value(value) if isinstance(value, tuple) else value
                     for name, value in row.items()
                 }
             )
@@ -127,9 +123,7 @@ def _write_best(folder, best: Trial, trials, space: Space, score, full) -> None:
         workdir=str(folder.path / "best"),
         **(full and {"steps": 0, "epochs": 0} | full),
     )
-    spread = ""
-    if len(best.scores) > 1:
-        spread = f" ± {100 * statistics.stdev(best.scores):.1f}"
+    spread = "" if best.sd is None else f" ± {100 * best.sd:.1f}"
     compared = sum(trial.status == "completed" for trial in trials)
     seeds = f"{len(best.scores)} seed{'s' if len(best.scores) > 1 else ''}"
     text = (

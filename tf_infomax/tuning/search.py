@@ -2,14 +2,12 @@
 
 import contextlib
 import json
-import os
-import signal
 import sys
 import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import keras
 import keras_tuner
 
 from tf_infomax.output import replacing
+from tf_infomax.signals import first_signal
 from tf_infomax.tuning.board import Board
 from tf_infomax.tuning.folder import SearchFolder
 from tf_infomax.tuning.hypermodel import (
@@ -26,6 +25,7 @@ from tf_infomax.tuning.hypermodel import (
     Stopped,
 )
 from tf_infomax.tuning.options import TuneOptions
+from tf_infomax.tuning.workers import role
 
 _ATTEMPTS = 3  # after so many processes have died in a trial it counts as failed
 _NO_LIMIT = 10**9
@@ -253,37 +253,6 @@ class InfoMaxTuner(keras_tuner.Tuner):
         return count + change
 
 
-def role() -> str:
-    """ "chief" or "worker" in Keras Tuner's distributed protocol, else "solo"."""
-    if "KERASTUNER_ORACLE_IP" not in os.environ:
-        return "solo"
-    chief = "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
-    return "chief" if chief else "worker"
-
-
-@contextlib.contextmanager
-def _noted_signals() -> Iterator[list[str]]:
-    """Notes SIGINT and SIGTERM while the block runs; a second one ends the program.
-
-    Raised as an exception, a signal would be lost where Python drops exceptions: in a
-    finalizer, of which garbage collection between two trials runs many.
-    """
-    noted: list[str] = []
-    previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number, frame):
-        noted.append(signal.Signals(number).name)
-        signal.signal(number, previous[number])
-
-    for number in previous:
-        signal.signal(number, note)
-    try:
-        yield noted
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def run_search(options: TuneOptions, folder: SearchFolder) -> None:
     """Runs trials, or serves those who do, until the budget is spent.
 
@@ -302,9 +271,10 @@ def run_search(options: TuneOptions, folder: SearchFolder) -> None:
     style = "lines" if worker else options.progress
     title = f"{folder.path}: {SCORES[options.score].words}"
     most, minutes = options.max_trials, options.max_minutes
+    noted: list[str] = []
     with (
         # A chief waits in a loop that only an exception ends.
-        contextlib.nullcontext([]) if chief else _noted_signals() as noted,
+        contextlib.nullcontext() if chief else first_signal(noted.append),
         Board(folder, options.space, title, style, most, minutes) as board,
     ):
         hypermodel = InfoMaxHyperModel(

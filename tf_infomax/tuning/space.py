@@ -11,7 +11,6 @@ Imports the configuration only; Keras Tuner when a space is declared to it.
 """
 
 import dataclasses
-import difflib
 import itertools
 import random
 import re
@@ -19,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from tf_infomax.config import Config, ConfigError
+from tf_infomax.config import Config, ConfigError, format_value, suggest
 
 _GROUPS = ("Views", "Encoder", "Objective", "Training")
 _ALSO = ("image_size", "resize", "mixed_precision")
@@ -199,7 +198,7 @@ class Space:
             try:
                 dataclasses.replace(self.base, **values)
             except ConfigError as error:
-                shown = " ".join(f"--{n}={_show(v)}" for n, v in values.items())
+                shown = " ".join(f"--{n}={format_value(v)}" for n, v in values.items())
                 hint = ""
                 if len(values) > 1:
                     hint = " (--tune=NAME:VALUES@OTHER=VALUES gives a condition.)"
@@ -250,10 +249,6 @@ class Space:
         return values
 
 
-def _show(value) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
-
-
 def _order(parameters: list[Parameter]) -> tuple[Parameter, ...]:
     """Parents before their children, otherwise in the order given."""
     by_name = {each.name: each for each in parameters}
@@ -285,8 +280,8 @@ def _order(parameters: list[Parameter]) -> tuple[Parameter, ...]:
                 if value not in parent.choices:
                     raise ConfigError(
                         f"--tune={parameter.name}: {parent.name} never is "
-                        f"{_show(value)}; it is one of "
-                        f"{', '.join(map(_show, parent.choices))}."
+                        f"{format_value(value)}; it is one of "
+                        f"{', '.join(map(format_value, parent.choices))}."
                     )
             parameter = dataclasses.replace(parameter, parent_values=values)
         done.setdefault(parameter.name, parameter)
@@ -300,8 +295,7 @@ def _parse(spec: str) -> Parameter:
     """One value of `--tune`; the values of its condition stay text for now."""
     name, colon, body = spec.partition(":")
     if name not in FIELDS:
-        close = difflib.get_close_matches(name, FIELDS, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        hint = suggest(name, FIELDS)
         known = name in {each.name for each in dataclasses.fields(Config)}
         what = "cannot be searched" if known else "is no option"
         raise ConfigError(

@@ -20,6 +20,14 @@ _PARENT = "TF_INFOMAX_PARENT"  # the process without which a child has no purpos
 _PATIENCE = 90.0  # seconds for a stopped trial to be saved
 
 
+def role() -> str:
+    """ "chief" or "worker" in Keras Tuner's distributed protocol, else "solo"."""
+    if "KERASTUNER_ORACLE_IP" not in os.environ:
+        return "solo"
+    chief = "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
+    return "chief" if chief else "worker"
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
