@@ -62,10 +62,16 @@ class TestParsing:
             (["learning_rate:-1..1"], ["learning_rate", "above 0", "-1"]),
             (["learning_rate:1e-4..."], ["LOW..HIGH"]),
             (["learning_rate:log:1e-4"], ["LOW..HIGH"]),
-            (["batch_size:16..32/64"], ["step"]),
-            (["gamma:log:0.1..1/0.1"], ["step", "log"]),
+            (["learning_rate:log:1e-4..inf"], ["LOW..HIGH", "finite"]),
+            (["bound:log:info_nce,jsd"], ["bound is no number", "bound:A,B,C"]),
+            (["bound:dv..jsd"], ["bound is no number"]),
+            (["learning_rate:1e-3"], ["one value", "--learning_rate=1e-3"]),
+            (["bound:jsd,dvv"], ["Did you mean dv?"]),
+            (["batch_size:16..32/64"], ["step", "at most 16"]),
+            (["batch_size:16..32/0"], ["step", "above 0"]),
+            (["gamma:log:0.1..1/0.1"], ["log takes no step"]),
             (["augment:none,crop+blur"], ["blur"]),
-            (["augment:flip+flip"], ["twice"]),
+            (["augment:none,flip+flip"], ["twice"]),
             (["gamma:0.1,1@bound"], ["@OTHER=VALUE"]),
             (["gamma:0.1,1@bound=jsd"], ["bound", "not searched"]),
             (["gamma:0.1,1@bound=jsd", "bound:dv,nwj"], ["never is jsd", "dv, nwj"]),
@@ -80,7 +86,7 @@ class TestParsing:
     def test_mistakes_are_named(self, specs, words):
         with pytest.raises(ConfigError) as caught:
             parse(*specs)
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(caught.value) and "?." not in str(caught.value)
         for word in words:
             assert word in str(caught.value), str(caught.value)
 

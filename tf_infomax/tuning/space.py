@@ -203,7 +203,7 @@ class Space:
                 if len(values) > 1:
                     hint = " (--tune=NAME:VALUES@OTHER=VALUES gives a condition.)"
                 raise ConfigError(
-                    f"--tune allows {shown}, but {str(error).rstrip('.')}.{hint}"
+                    f"--tune allows {shown}, but {_sentence(str(error))}{hint}"
                 ) from error
 
     def _combinations(self) -> Iterator[dict]:
@@ -247,6 +247,11 @@ class Space:
             elif values[each.parent] not in each.parent_values:
                 return None
         return values
+
+
+def _sentence(text: str) -> str:
+    """The text with one mark at its end."""
+    return text if text.endswith(("?", "!")) else text.rstrip(".") + "."
 
 
 def _order(parameters: list[Parameter]) -> tuple[Parameter, ...]:
@@ -313,6 +318,11 @@ def _parse(spec: str) -> Parameter:
             f"{'@' + condition!r}."
         )
     parameter = _parse_body(spec, name, body)
+    if len(parameter.choices) == 1 and not at:
+        raise ConfigError(
+            f"--tune={spec}: one value is nothing to search; write "
+            f"--{name}={format_value(parameter.choices[0])} instead, or more values."
+        )
     if at:
         values = tuple(texts.split(","))
         parameter = dataclasses.replace(parameter, parent=parent, parent_values=values)
@@ -321,12 +331,17 @@ def _parse(spec: str) -> Parameter:
 
 def _parse_body(spec: str, name: str, body: str) -> Parameter:
     kind = type(FIELDS[name].default)
-    if (".." in body or body.startswith("log:")) and kind in (int, float):
+    if body.startswith("log:") or ".." in body:
+        if kind not in (int, float):
+            raise ConfigError(
+                f"--tune={spec}: {name} is no number, so that it has no range; write "
+                f"{name}:A,B,C."
+            )
         match = _RANGE.fullmatch(body)
         if not match:
             raise ConfigError(
-                f"--tune={spec}: a range is written [log:]LOW..HIGH[/STEP]. Received: "
-                f"{body!r}."
+                f"--tune={spec}: a range is written [log:]LOW..HIGH[/STEP], with finite "
+                f"numbers. Received: {body!r}."
             )
         low, high = (_parse_value(name, match[key]) for key in ("low", "high"))
         step = match["step"] and _parse_value(name, match["step"])
@@ -337,10 +352,12 @@ def _parse_body(spec: str, name: str, body: str) -> Parameter:
             raise ConfigError(
                 f"--tune={spec}: log needs a range above 0. Received: {low:g}."
             )
-        if step is not None and (log or not 0 < step <= high - low):
+        if step is not None and log:
+            raise ConfigError(f"--tune={spec}: a range with log takes no step.")
+        if step is not None and not 0 < step <= high - low:
             raise ConfigError(
-                f"--tune={spec}: a step must be above 0, within the range, and not "
-                f"with log. Received: {step:g}."
+                f"--tune={spec}: a step must be above 0 and at most {high - low:g}, "
+                f"the width of the range. Received: {step:g}."
             )
         return Parameter(name, low=low, high=high, step=step, log=log)
     choices = tuple(_parse_value(name, text) for text in body.split(","))
