@@ -65,7 +65,7 @@ class TestParsing:
             (["learning_rate:log:1e-4..inf"], ["LOW..HIGH", "finite"]),
             (["bound:log:info_nce,jsd"], ["bound is no number", "bound:A,B,C"]),
             (["bound:dv..jsd"], ["bound is no number"]),
-            (["learning_rate:1e-3"], ["one value", "--learning_rate=1e-3"]),
+            (["learning_rate:1e-3"], ["one value", "--learning_rate=0.001"]),
             (["bound:jsd,dvv"], ["Did you mean dv?"]),
             (["batch_size:16..32/64"], ["step", "at most 16"]),
             (["batch_size:16..32/0"], ["step", "above 0"]),
@@ -86,7 +86,8 @@ class TestParsing:
     def test_mistakes_are_named(self, specs, words):
         with pytest.raises(ConfigError) as caught:
             parse(*specs)
-        assert "\n" not in str(caught.value) and "?." not in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert "?." not in str(caught.value)
         for word in words:
             assert word in str(caught.value), str(caught.value)
 

@@ -340,8 +340,8 @@ def _parse_body(spec: str, name: str, body: str) -> Parameter:
         match = _RANGE.fullmatch(body)
         if not match:
             raise ConfigError(
-                f"--tune={spec}: a range is written [log:]LOW..HIGH[/STEP], with finite "
-                f"numbers. Received: {body!r}."
+                f"--tune={spec}: a range is written [log:]LOW..HIGH[/STEP], with "
+                f"finite numbers. Received: {body!r}."
             )
         low, high = (_parse_value(name, match[key]) for key in ("low", "high"))
         step = match["step"] and _parse_value(name, match["step"])
