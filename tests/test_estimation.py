@@ -508,7 +508,7 @@ class TestImax:
 
 class TestProtocol:
     def test_parts_are_disjoint_and_keep_blocks(self):
-        parts = split(1000, seed=0, block=7)
+        (parts,) = split(1000, seed=0, block=7)
         together = np.sort(np.concatenate(parts))
         np.testing.assert_array_equal(together, np.arange(1000))
         blocks = [set(part // 7) for part in parts]
@@ -537,20 +537,22 @@ class TestProtocol:
     def test_bootstrap_of_a_mean_has_its_standard_error(self, rng):
         draws = rng.normal(size=4000)
         low, high = intervals.bootstrap(
-            lambda w: float(w @ draws / w.sum()), 4000, 0.9, 0, 1
+            lambda w: float(w @ draws / w.sum()), draws.mean(), 4000, 0.9, 0, 1
         )
         assert high - low == pytest.approx(2 * 1.645 / math.sqrt(4000), rel=0.15)
 
     def test_blocks_widen_the_interval_of_dependent_rows(self, rng):
         draws = np.repeat(rng.normal(size=200), 20)
         mean = lambda w: float(w @ draws / w.sum())
-        narrow, wide = (intervals.bootstrap(mean, 4000, 0.9, 0, b) for b in (1, 20))
+        narrow, wide = (
+            intervals.bootstrap(mean, draws.mean(), 4000, 0.9, 0, b) for b in (1, 20)
+        )
         assert np.ptp(wide) == pytest.approx(np.ptp(narrow) * math.sqrt(20), rel=0.3)
 
     def test_jackknife_of_a_mean_has_its_standard_error(self, rng):
         draws = rng.normal(size=6000)
         low, high = intervals.jackknife(
-            lambda rows: float(draws[rows].mean()), 6000, 0.9, 0, 1
+            lambda rows: float(draws[rows].mean()), draws.mean(), 6000, 0.9, 0, 1
         )
         assert high - low == pytest.approx(2 * 1.796 / math.sqrt(6000), rel=0.6)
 

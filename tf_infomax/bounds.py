@@ -78,7 +78,7 @@ def _exp(exponent: tf.Tensor) -> tf.Tensor:
     return tf.exp(capped) * (1.0 + tf.nn.relu(exponent - _MAX_EXPONENT))
 
 
-def _log_mean_exp(values: tf.Tensor) -> tf.Tensor:
+def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
     """log of the mean of e^v over the last axis."""
     n = tf.cast(tf.shape(values)[-1], values.dtype)
     return tf.reduce_logsumexp(values, axis=-1) - tf.math.log(n)
@@ -180,7 +180,7 @@ def reverse_kl(scores: tf.Tensor) -> tf.Tensor:
     Optimum at u = log p/q. Source: Nowozin et al. 2016, table 1.
     """
     scores = _prepare(scores)
-    positive = _exp(_log_mean_exp(-_positives(scores)))
+    positive = _exp(log_mean_exp(-_positives(scores)))
     return 1.0 - positive - _mean_negatives(scores)
 
 
@@ -191,7 +191,7 @@ def squared_hellinger(scores: tf.Tensor) -> tf.Tensor:
     u = 1/2 log p/q. Source: Nowozin et al. 2016, table 1 (u reparametrized).
     """
     scores = _prepare(scores)
-    positive = _exp(_log_mean_exp(-_positives(scores)))
+    positive = _exp(log_mean_exp(-_positives(scores)))
     return 2.0 - positive - _exp(_log_mean_exp_negatives(scores))
 
 
@@ -203,6 +203,22 @@ def pearson_chi2(scores: tf.Tensor) -> tf.Tensor:
     scores = _prepare(scores)
     positive = tf.reduce_mean(_positives(scores), axis=-1)
     return positive - _mean_negatives(0.25 * tf.square(scores) + scores)
+
+
+def moving_average(
+    log_average: tf.Tensor, log_value: tf.Tensor, decay: float = 0.9
+) -> tf.Tensor:
+    """log of `decay m + (1 - decay) v`, a constant for the gradient.
+
+    Args:
+        log_average: log m; -inf before the first value.
+        log_value: log v.
+        decay: weight of the past.
+    """
+    past = tf.math.log(decay) + log_average
+    both = tf.reduce_logsumexp([past, tf.math.log1p(-decay) + log_value], axis=0)
+    first = tf.math.is_inf(log_average)
+    return tf.stop_gradient(tf.where(first, log_value, both))
 
 
 def mine(
@@ -224,10 +240,7 @@ def mine(
     """
     scores = _prepare(scores)
     batch = _log_mean_exp_negatives(scores)
-    past, now = tf.math.log(decay) + log_average, tf.math.log1p(-decay) + batch
-    first = tf.math.is_inf(log_average)
-    average = tf.where(first, batch, tf.reduce_logsumexp([past, now], axis=0))
-    average = tf.stop_gradient(average)
+    average = moving_average(log_average, batch, decay)
     positive = tf.reduce_mean(_positives(scores), axis=-1)
     return positive - _exp(batch - average), average
 

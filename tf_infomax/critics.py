@@ -85,6 +85,10 @@ class Critic(keras.layers.Layer):
         """Scores `[..., N, N]` of all pairs of embeddings."""
         return _dot_scores(hx, hy)
 
+    def score_pairs(self, hx, hy):
+        """Scores `[N]` of matching embeddings of vectors: the diagonal of `score`."""
+        return tf.reduce_sum(tf.cast(hx * hy, tf.float32), axis=-1)
+
     def call(self, inputs, training=False):
         return self.score(*self.embed(*inputs, training=training))
 
@@ -203,6 +207,9 @@ class Concatenated(Critic):
             )
             scores = tf.reshape(tf.transpose(scores, [1, 2, 0, 3]), [locations, n, m])
         return scores[0] if locations == 1 else scores
+
+    def score_pairs(self, hx, hy):
+        return tf.cast(self.head(tf.nn.relu(hx + hy))[:, 0], tf.float32)
 
     def _score_block(self, hx, hy, *weights):
         """[N, L, D], [M, D] -> [L, N, M], through all M N L hidden vectors."""

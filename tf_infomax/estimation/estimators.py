@@ -1,9 +1,6 @@
-"""The estimators: one row each, and the one call that runs them by the same protocol.
+"""The estimators: one row each.
 
-Critics are trained on one part of the pairs, the step is chosen on a second, and the
-value is reported on a third, so that no value was selected on the pairs it is computed
-on. There all n reported pairs are one another's negatives: K is n, whatever the batch
-in training was.
+See `protocol` for how they are run.
 """
 
 import math
@@ -13,55 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from tf_infomax.estimation import gaussian, neighbors, values
-from tf_infomax.estimation.inputs import fit_marginal, read_pairs, split
-from tf_infomax.estimation.intervals import bootstrap, jackknife
+from tf_infomax.estimation import auto, gaussian, neighbors, values
 from tf_infomax.estimation.options import Options
-from tf_infomax.estimation.result import Estimate
+from tf_infomax.estimation.samples import Fitted, Fold, Samples, per_fold
 from tf_infomax.estimation.values import Scores
-
-
-@dataclass
-class Pairs:
-    """Preprocessed pairs by use.
-
-    Attributes:
-        train, choose, report: the three parts, by the marginals of the first.
-        raw_train, raw_report: as they came, for known densities.
-        whole: all of them, by their own marginals, for estimators without training.
-    """
-
-    train: tuple[np.ndarray, np.ndarray]
-    choose: tuple[np.ndarray, np.ndarray]
-    report: tuple[np.ndarray, np.ndarray]
-    raw_train: tuple[np.ndarray, np.ndarray]
-    raw_report: tuple[np.ndarray, np.ndarray]
-    marginals: tuple[Callable, Callable]
-    whole: tuple[np.ndarray, np.ndarray]
-
-
-@dataclass
-class Fitted:
-    """What a row of `ESTIMATORS` gives.
-
-    Attributes:
-        value: weights `[n]` of the reported pairs (or, if `subsets`, positions) ->
-            estimate.
-        n: pairs reported on.
-        subsets: whether `value` takes positions.
-        scores: the score matrix, for diagnostics, or None.
-        training: a `neural.Training`, or None.
-        log_ratio: preprocessed (x, y) -> log density ratio of the pairs, or None.
-        diagnostics: further figures.
-    """
-
-    value: Callable
-    n: int
-    subsets: bool = False
-    scores: Scores | None = None
-    training: object | None = None
-    log_ratio: Callable | None = None
-    diagnostics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,82 +24,74 @@ class Estimator:
         formula: what it computes.
         direction: "lower" or "upper" bound in population, or "neither".
         source: where it is from.
-        fit: (Pairs, Options) -> Fitted.
+        fit: (Samples, Options) -> Fitted.
         ceiling: (pairs reported on, Options) -> largest value possible.
         exponential: whether the value hangs on a mean of e^f over negatives.
+        defaults: options that are other than those of `Options` unless given.
     """
 
     formula: str
     direction: str
     source: str
-    fit: Callable[[Pairs, Options], Fitted]
+    fit: Callable[[Samples, Options], Fitted]
     ceiling: Callable[[int, Options], float] = lambda n, options: math.inf
     exponential: bool = False
+    defaults: dict[str, object] = field(default_factory=dict)
 
 
 def _critic(
-    objective: str, value: Callable[..., float], log_ratio: str = "scores"
-) -> Callable[[Pairs, Options], Fitted]:
+    objective: str, value: Callable[..., float], normalizer: str = "constant"
+) -> Callable[[Samples, Options], Fitted]:
     """Trains a critic by an objective and reports a functional of its scores.
 
     Args:
         objective: a key of `neural.OBJECTIVES` ("interpolated" takes alpha).
         value: (Scores, log a, u, Options) -> estimate.
-        log_ratio: how scores become log p/q; a key of `_LOG_RATIOS`.
+        normalizer: how scores become log p/q; one of `pointwise.NORMALIZERS`, or
+            "one" or "log_mean" for these constants.
     """
 
-    def fit(pairs: Pairs, options: Options) -> Fitted:
+    def fit(fold: Fold, options: Options) -> Fitted:
         from tf_infomax.estimation import neural
+        from tf_infomax.estimation.pointwise import Member
 
-        chosen = (
-            neural.interpolated(options.alpha)
-            if objective == "interpolated"
-            else neural.OBJECTIVES[objective]
-        )
         training = neural.train(
-            *pairs.train,
-            pairs.choose,
-            chosen,
+            *fold.train,
+            fold.choose,
+            objective,
             options,
             (options.x_encoder, options.y_encoder),
         )
-        scores, baseline, u = neural.evaluate(training.model, *pairs.report)
-
-        def ratio(x, y):
-            given, a, inverse = neural.evaluate(training.model, x, y)
-            return _LOG_RATIOS[log_ratio](given.positive, a, inverse, scores)
-
+        scores, baseline, u = neural.evaluate(training.model, *fold.report)
+        constants = {"one": 1.0, "log_mean": scores.log_mean_exp_negative()}
+        member = Member(
+            training.model,
+            fold.marginals,
+            "constant" if normalizer in constants else normalizer,
+            constants.get(normalizer, 0.0),
+            fold.report if normalizer.startswith("candidates") else None,
+        )
         return Fitted(
             value=lambda w: value(scores.weighted(w), baseline, u, options),
             n=len(baseline),
-            scores=scores,
-            training=training,
-            log_ratio=ratio,
+            scores=(scores,),
+            trainings=(training,),
+            members=(member,),
         )
 
-    return fit
-
-
-# (f of the pairs, log a, u, Scores of the reported pairs) -> log p/q of the pairs.
-_LOG_RATIOS = {
-    "scores": lambda f, a, u, s: f,
-    "less_one": lambda f, a, u, s: f - 1.0,
-    "normalized": lambda f, a, u, s: f - s.log_mean_exp_negative(),
-    "less_baseline": lambda f, a, u, s: f - a,
-    "inverse": lambda f, a, u, s: -u,
-}
+    return per_fold(fit)
 
 
 def _conditional(value: Callable[[Scores], float]):
     """Fits a Gaussian q(y|x) and reports a functional of log q(y_j | x_i)."""
 
-    def fit(pairs: Pairs, options: Options) -> Fitted:
+    def fit(fold: Fold, options: Options) -> Fitted:
         from tf_infomax.estimation import conditional
 
-        training = conditional.fit(*pairs.train, pairs.choose, options)
+        training = conditional.fit(*fold.train, fold.choose, options)
         densities = lambda x, y: conditional.log_densities(training.model, x, y)
-        reference = pairs.report[0]
-        scores = Scores(densities(*pairs.report))
+        reference = fold.report[0]
+        scores = Scores(densities(*fold.report))
 
         def ratio(x, y):
             marginal = logsumexp(densities(reference, y), axis=0)
@@ -157,39 +101,42 @@ def _conditional(value: Callable[[Scores], float]):
         return Fitted(
             value=lambda w: value(scores.weighted(w)),
             n=len(scores.positive),
-            scores=scores,
-            training=training,
+            scores=(scores,),
+            trainings=(training,),
             log_ratio=ratio,
+            marginals=fold.marginals,
             diagnostics={"conditional_log_likelihood": scores.mean_positive()},
         )
 
-    return fit
+    return per_fold(fit)
 
 
-def _difference_of_entropies(pairs: Pairs, options: Options) -> Fitted:
+@per_fold
+def _difference_of_entropies(fold: Fold, options: Options) -> Fitted:
     """H(q_Y) - H(q_Y|X), cross-entropies of a Gaussian mixture and a conditional."""
     from sklearn.mixture import GaussianMixture
 
     from tf_infomax.estimation import conditional
 
-    training = conditional.fit(*pairs.train, pairs.choose, options)
+    training = conditional.fit(*fold.train, fold.choose, options)
     flat = lambda y: np.asarray(y).reshape(len(y), -1)
     fits = [
         GaussianMixture(components, random_state=options.seed, reg_covar=1e-5).fit(
-            flat(pairs.train[1])
+            flat(fold.train[1])
         )
         for components in (1, 4, 8)
     ]
-    mixture = max(fits, key=lambda each: each.score(flat(pairs.choose[1])))
-    marginal = mixture.score_samples(flat(pairs.report[1]))
+    mixture = max(fits, key=lambda each: each.score(flat(fold.choose[1])))
+    marginal = mixture.score_samples(flat(fold.report[1]))
     densities = lambda x, y: np.diagonal(
         conditional.log_densities(training.model, x, y)
     )
-    given = densities(*pairs.report)
+    given = densities(*fold.report)
     return Fitted(
         value=lambda w: float(w @ (given - marginal) / w.sum()),
         n=len(given),
-        training=training,
+        trainings=(training,),
+        marginals=fold.marginals,
         log_ratio=lambda x, y: densities(x, y) - mixture.score_samples(flat(y)),
         diagnostics={
             "conditional_log_likelihood": float(given.mean()),
@@ -201,17 +148,18 @@ def _difference_of_entropies(pairs: Pairs, options: Options) -> Fitted:
 def _known(value: Callable[[Scores, Options], float]):
     """A functional of the known log p(y_j | x_i)."""
 
-    def fit(pairs: Pairs, options: Options) -> Fitted:
-        if options.log_conditional is None:
-            raise ValueError("log_conditional is needed: (x, y) -> log p(y_j | x_i).")
-        scores = Scores(options.log_conditional(*pairs.raw_report))
-        return Fitted(
-            value=lambda w: value(scores.weighted(w), options),
-            n=len(scores.positive),
-            scores=scores,
-        )
+    return per_fold(lambda fold, options: _fit_known(fold, options, value))
 
-    return fit
+
+def _fit_known(fold: Fold, options: Options, value: Callable) -> Fitted:
+    if options.log_conditional is None:
+        raise ValueError("log_conditional is needed: (x, y) -> log p(y_j | x_i).")
+    scores = Scores(options.log_conditional(*fold.raw("report")))
+    return Fitted(
+        value=lambda w: value(scores.weighted(w), options),
+        n=len(scores.positive),
+        scores=(scores,),
+    )
 
 
 def _barber_agakov(s: Scores, options: Options) -> float:
@@ -220,24 +168,25 @@ def _barber_agakov(s: Scores, options: Options) -> float:
     return options.entropy_y + s.mean_positive()
 
 
-def _upper_with_marginal(pairs: Pairs, options: Options) -> Fitted:
+@per_fold
+def _upper_with_marginal(fold: Fold, options: Options) -> Fitted:
     """E log p(y|x) / r(y), r a Gaussian mixture fitted to the training part."""
     from sklearn.mixture import GaussianMixture
 
-    fitted = _known(lambda s, o: s.mean_positive())(pairs, options)
+    fitted = _fit_known(fold, options, lambda s, o: s.mean_positive())
     flat = lambda y: np.asarray(y).reshape(len(y), -1)
     mixture = GaussianMixture(4, random_state=options.seed)
-    mixture.fit(flat(pairs.raw_train[1]))
-    marginal = mixture.score_samples(flat(pairs.raw_report[1]))
-    positive = fitted.scores.positive - marginal
+    mixture.fit(flat(fold.raw("train")[1]))
+    marginal = mixture.score_samples(flat(fold.raw("report")[1]))
+    positive = fitted.scores[0].positive - marginal
     return replace(fitted, value=lambda w: float(w @ positive / w.sum()))
 
 
-def _points(function: Callable) -> Callable[[Pairs, Options], Fitted]:
+def _points(function: Callable) -> Callable[[Samples, Options], Fitted]:
     """The mean of the contributions of all points; nothing is trained."""
 
-    def fit(pairs: Pairs, options: Options) -> Fitted:
-        x, y = (side.reshape(len(side), -1) for side in pairs.whole)
+    def fit(samples: Samples, options: Options) -> Fitted:
+        x, y = samples.whole
         return Fitted(
             value=lambda rows: float(np.mean(function(x[rows], y[rows], options.k))),
             n=len(x),
@@ -247,8 +196,8 @@ def _points(function: Callable) -> Callable[[Pairs, Options], Fitted]:
     return fit
 
 
-def _gaussian(pairs: Pairs, options: Options) -> Fitted:
-    x, y = (side.reshape(len(side), -1) for side in pairs.whole)
+def _gaussian(samples: Samples, options: Options) -> Fitted:
+    x, y = samples.whole
     return Fitted(
         value=lambda rows: gaussian.gaussian_mi(x[rows], y[rows], options.correct),
         n=len(x),
@@ -262,33 +211,43 @@ def _log_n(n: int, options: Options) -> float:
 
 _POOLE, _KRASKOV = "Poole et al. 2019", "Kraskov et al. 2004"
 
+_TIES = {"preprocess": "none"}  # ties must stay ties
+
 ESTIMATORS: dict[str, Estimator] = {
+    "auto": Estimator(
+        "ksg, mixed, a Gaussian copula, or InfoNCE of critics that start at it",
+        "neither",
+        "this project",
+        auto.fit,
+        ceiling=_log_n,
+        defaults=auto.DEFAULTS,
+    ),
     "dv": Estimator(
         "E_p[f] - log E_q[e^f]",
         "lower",
         "Donsker & Varadhan 1983; Belghazi et al. 2018",
-        _critic("dv", lambda s, a, u, o: values.dv(s), "normalized"),
+        _critic("dv", lambda s, a, u, o: values.dv(s), "log_mean"),
         exponential=True,
     ),
     "mine": Estimator(
         "E_p[f] - log E_q[e^f], gradient with a moving average",
         "lower",
         "Belghazi et al. 2018",
-        _critic("mine", lambda s, a, u, o: values.dv(s), "normalized"),
+        _critic("mine", lambda s, a, u, o: values.dv(s), "log_mean"),
         exponential=True,
     ),
     "nwj": Estimator(
         "E_p[f] - E_q[e^(f - 1)]",
         "lower",
         "Nguyen et al. 2010",
-        _critic("nwj", lambda s, a, u, o: values.nwj(s), "less_one"),
+        _critic("nwj", lambda s, a, u, o: values.nwj(s), "one"),
         exponential=True,
     ),
     "tuba": Estimator(
         "1 + E_p[f - log a(y)] - E_q[e^f / a(y)]",
         "lower",
         _POOLE,
-        _critic("tuba", lambda s, a, u, o: values.tuba(s, a), "less_baseline"),
+        _critic("tuba", lambda s, a, u, o: values.tuba(s, a), "baseline"),
         exponential=True,
     ),
     "interpolated": Estimator(
@@ -298,7 +257,7 @@ ESTIMATORS: dict[str, Estimator] = {
         _critic(
             "interpolated",
             lambda s, a, u, o: values.interpolated(s, a, o.alpha),
-            "less_baseline",
+            "baseline",
         ),
         ceiling=lambda n, o: math.log((n - 1) / o.alpha) if o.alpha else math.inf,
         exponential=True,
@@ -307,7 +266,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "E[f_ii - log(1/K sum_j e^(f_ij))], mean of rows and columns",
         "lower",
         "van den Oord et al. 2018",
-        _critic("info_nce", lambda s, a, u, o: values.info_nce(s), "normalized"),
+        _critic("info_nce", lambda s, a, u, o: values.info_nce(s), "candidates"),
         ceiling=_log_n,
     ),
     "info_nce_rows": Estimator(
@@ -315,7 +274,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "lower",
         "van den Oord et al. 2018",
         _critic(
-            "info_nce_rows", lambda s, a, u, o: values.info_nce(s, "y"), "normalized"
+            "info_nce_rows", lambda s, a, u, o: values.info_nce(s, "y"), "candidates_y"
         ),
         ceiling=_log_n,
     ),
@@ -324,7 +283,9 @@ ESTIMATORS: dict[str, Estimator] = {
         "lower",
         "van den Oord et al. 2018",
         _critic(
-            "info_nce_columns", lambda s, a, u, o: values.info_nce(s, "x"), "normalized"
+            "info_nce_columns",
+            lambda s, a, u, o: values.info_nce(s, "x"),
+            "candidates_x",
         ),
         ceiling=_log_n,
     ),
@@ -420,12 +381,14 @@ ESTIMATORS: dict[str, Estimator] = {
         "neither",
         "Gao et al. 2017",
         _points(neighbors.mixed),
+        defaults=_TIES,
     ),
     "discrete_continuous": Estimator(
         "psi(n) + <psi(k) - psi(n_label) - psi(m)>, x discrete",
         "neither",
         "Ross 2014",
         _points(neighbors.discrete_continuous),
+        defaults=_TIES,
     ),
     "gaussian": Estimator(
         "-1/2 sum log(1 - rho_i^2), canonical correlations",
@@ -434,182 +397,3 @@ ESTIMATORS: dict[str, Estimator] = {
         _gaussian,
     ),
 }
-
-_RAW = ("mixed", "discrete_continuous")  # ties must stay ties
-
-
-def estimate_mi(x, y=None, method: str = "smile", **options) -> Estimate:
-    """Estimates the mutual information of x and y from pairs.
-
-    Args:
-        x, y: `[n, ...]` arrays or tensors of pairs, or x a `tf.data.Dataset` of pairs.
-        method: a key of `ESTIMATORS`.
-        **options: see `Options`.
-
-    Returns:
-        An `Estimate`: value, interval, ceiling, diagnostics, warnings.
-
-    Raises:
-        PairsError: for pairs that cannot be used.
-        ValueError: for an unknown method or option.
-    """
-    if method not in ESTIMATORS:
-        raise ValueError(
-            f"method must be one of {', '.join(ESTIMATORS)}. Received: {method!r}."
-        )
-    unknown = [name for name in options if name not in Options.__dataclass_fields__]
-    if unknown:
-        raise ValueError(
-            f"unknown options: {', '.join(unknown)}. Known: "
-            f"{', '.join(Options.__dataclass_fields__)}."
-        )
-    chosen = Options(**options)
-    x, y = read_pairs(x, y)
-    if method in _RAW:
-        chosen = replace(chosen, preprocess="none")
-    row = ESTIMATORS[method]
-    pairs = prepare(x, y, chosen)
-    fitted = row.fit(pairs, chosen)
-    result = _describe(method, row, fitted, pairs, chosen)
-    if not chosen.bracket:
-        return result
-    ones = np.ones(len(pairs.report[0]))
-    lower, upper = (
-        result.value
-        if name == method
-        else ESTIMATORS[name].fit(pairs, chosen).value(ones)
-        for name in ("info_nce", "l1out")
-    )
-    return replace(result, bracket=(lower, result.value, upper))
-
-
-def prepare(x: np.ndarray, y: np.ndarray, options: Options) -> Pairs:
-    """Splits pairs by use and takes scale and tails out of the way."""
-    parts = split(len(x), options.seed, options.block)
-    train, choose, report = parts
-    report = report[: options.max_reported]
-    marginals = tuple(fit_marginal(side[train], options.preprocess) for side in (x, y))
-
-    def part(rows):
-        return tuple(
-            marginal(side[rows]).astype(np.float32)
-            for marginal, side in zip(marginals, (x, y), strict=True)
-        )
-
-    whole = tuple(fit_marginal(side, options.preprocess)(side) for side in (x, y))
-    return Pairs(
-        part(train),
-        part(choose[: options.max_reported]),
-        part(report),
-        (x[train], y[train]),
-        (x[report], y[report]),
-        marginals,
-        whole,
-    )
-
-
-def _describe(
-    method: str, row: Estimator, fitted: Fitted, pairs: Pairs, options: Options
-) -> Estimate:
-    """The value with everything that goes with it."""
-    n = fitted.n
-    ceiling = row.ceiling(n, options)
-    if fitted.subsets:
-        value = fitted.value(np.arange(n))
-        interval = jackknife(
-            fitted.value, n, options.level, options.seed, options.block
-        )
-        counts = {"report": n}
-    else:
-        value = fitted.value(np.ones(n))
-        interval = bootstrap(
-            fitted.value, n, options.level, options.seed, options.block
-        )
-        counts = {
-            "train": len(pairs.train[0]),
-            "choose": len(pairs.choose[0]),
-            "report": n,
-        }
-    diagnostics = dict(fitted.diagnostics)
-    if fitted.scores is not None and row.exponential:
-        diagnostics["effective_negatives"] = values.effective_size(fitted.scores)
-    if method == "smile":
-        clipped = np.abs(fitted.scores.matrix) > options.tau
-        diagnostics["clipped_share"] = fitted.scores.mean_negative(clipped * 1.0)
-    training = fitted.training
-    if training is not None:
-        diagnostics |= {"steps": training.steps, "best_step": training.best_step}
-    log_ratio = None
-    if fitted.log_ratio is not None:
-
-        def log_ratio(x, y):
-            x, y = read_pairs(x, y)
-            sides = (
-                marginal(side).astype(np.float32)
-                for marginal, side in zip(pairs.marginals, (x, y), strict=True)
-            )
-            return fitted.log_ratio(*sides)
-
-    return Estimate(
-        method=method,
-        value=float(value),
-        interval=interval,
-        level=options.level,
-        direction=row.direction,
-        ceiling=ceiling,
-        pairs=counts,
-        diagnostics=diagnostics,
-        warnings=tuple(
-            _warn(
-                float(value), interval, row, n, ceiling, diagnostics, training, options
-            )
-        ),
-        history=tuple(training.history) if training is not None else (),
-        density_ratio=log_ratio,
-        critic=training,
-    )
-
-
-def _warn(value, interval, row, n, ceiling, diagnostics, training, options):
-    """Yields, in words, why a value should not be taken as it is."""
-    if not math.isfinite(value):
-        yield "the value is not finite: the exponential mean has overflowed"
-    if value > ceiling - 0.5:
-        yield (
-            f"within 0.5 nats of the ceiling {ceiling:.2f}: the truth may be anything "
-            "above; report on more pairs (max_reported)"
-        )
-    elif row.direction == "lower" and value > math.log(n) - 0.5:
-        yield (
-            f"near log n = {math.log(n):.2f} of the {n} reported pairs, beyond which "
-            "no lower bound that holds for every distribution can go"
-        )
-    effective = diagnostics.get("effective_negatives", math.inf)
-    if effective < 30:
-        yield (
-            f"the exponential mean rests on {effective:.1f} of {n * (n - 1)} "
-            "negatives: another draw may give another value; info_nce or smile are "
-            "steadier"
-        )
-    if diagnostics.get("clipped_share", 0.0) > 0.5:
-        yield (
-            f"{diagnostics['clipped_share']:.0%} of the negatives are clipped: the "
-            "value is that of tau, not of the data; raise tau"
-        )
-    if interval[0] < 0.0 < interval[1]:
-        yield "the interval contains 0: see permutation_test for a p-value"
-    elif value < 0.0:
-        yield "negative, which mutual information never is: the critic has over-fitted"
-    if training is None:
-        return
-    if training.stopped == "diverged":
-        yield f"training diverged at step {training.steps}; lower learning_rate"
-    elif training.stopped == "max_steps" and training.best_step == training.steps:
-        yield f"still rising at the last of {training.steps} steps: raise max_steps"
-    _, on_train, _ = training.history[-1]
-    chosen = max(row[2] for row in training.history)
-    if on_train - chosen > max(0.5, 0.5 * abs(chosen)):
-        yield (
-            f"over-fitted by the end ({on_train:.2f} in training, {chosen:.2f} on "
-            "validation pairs): the step before was kept; more pairs would help"
-        )

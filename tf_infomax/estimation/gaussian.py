@@ -3,9 +3,49 @@
 Imports NumPy only.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 _SHRINK = 1e-10  # keeps constant directions from counting as perfectly correlated
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Canonical coordinates: uncorrelated, of variance 1, and paired.
+
+    Attributes:
+        rho: `[k]` correlations of the first k coordinates of x and y, descending, in
+            [0, 1]; all other coordinates are uncorrelated.
+        x_mean, x_map: `[dx]`, `[dx, rank of x]`: u = (x - x_mean) @ x_map.
+        y_mean, y_map: the same of y.
+    """
+
+    rho: np.ndarray
+    x_mean: np.ndarray
+    x_map: np.ndarray
+    y_mean: np.ndarray
+    y_map: np.ndarray
+
+    def transform(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Canonical coordinates of x and y."""
+        return (x - self.x_mean) @ self.x_map, (y - self.y_mean) @ self.y_map
+
+
+def fit_canonical(x: np.ndarray, y: np.ndarray) -> Canonical:
+    """Canonical coordinates of pairs `[n, dx]`, `[n, dy]`, more rows than columns."""
+
+    def whiten(values: np.ndarray):
+        mean = values.mean(axis=0)
+        u, s, vt = np.linalg.svd(values - mean, full_matrices=False)
+        kept = s > _SHRINK * max(s[0], np.finfo(float).tiny)
+        scale = np.sqrt(len(values) - 1.0) / s[kept]
+        return mean, u[:, kept], vt[kept].T * scale
+
+    (x_mean, ux, x_map), (y_mean, uy, y_map) = whiten(x), whiten(y)
+    left, rho, right = np.linalg.svd(ux.T @ uy)
+    rho = np.clip(rho, 0.0, 1.0)
+    return Canonical(rho, x_mean, x_map @ left, y_mean, y_map @ right.T)
 
 
 def canonical_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -17,14 +57,7 @@ def canonical_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     Returns:
         `[min(dx, dy)]`, in [0, 1].
     """
-
-    def whiten(values: np.ndarray) -> np.ndarray:
-        centred = values - values.mean(axis=0)
-        u, s, _ = np.linalg.svd(centred, full_matrices=False)
-        return u[:, s > _SHRINK * max(s[0], np.finfo(float).tiny)]
-
-    correlations = np.linalg.svd(whiten(x).T @ whiten(y), compute_uv=False)
-    return np.clip(correlations, 0.0, 1.0)
+    return fit_canonical(x, y).rho
 
 
 def gaussian_mi(x: np.ndarray, y: np.ndarray, correct: bool = True) -> float:

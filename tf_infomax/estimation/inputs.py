@@ -6,6 +6,7 @@ import numpy as np
 
 _FEWEST = 20
 _SPLIT = (0.6, 0.2, 0.2)  # train, choose, report
+_CHOOSE = 8  # of a cross-fit, one of so many pairs that are not reported on
 
 
 class PairsError(ValueError):
@@ -14,8 +15,12 @@ class PairsError(ValueError):
     exit_status = 2
 
 
-def read_pairs(x, y) -> tuple[np.ndarray, np.ndarray]:
+def read_pairs(x, y, fewest: int = _FEWEST) -> tuple[np.ndarray, np.ndarray]:
     """Float arrays `[n, ...]` of arrays, tensors, or (y = None) a dataset of pairs.
+
+    Args:
+        x, y: see there.
+        fewest: pairs; below 20, columns may be constant.
 
     Raises:
         PairsError: if they do not pair, are not finite numbers, or vary in nothing.
@@ -27,17 +32,19 @@ def read_pairs(x, y) -> tuple[np.ndarray, np.ndarray]:
         if not rows or not isinstance(rows[0], tuple) or len(rows[0]) != 2:
             raise PairsError("the dataset must yield pairs (x, y).")
         x, y = (np.stack(side) for side in zip(*rows, strict=True))
-    x, y = (_as_array(side, name) for side, name in ((x, "x"), (y, "y")))
+    x, y = (
+        _as_array(side, name, fewest >= _FEWEST) for side, name in ((x, "x"), (y, "y"))
+    )
     if len(x) != len(y):
         raise PairsError(
             f"x and y must have as many rows. Received: {len(x)} and {len(y)}."
         )
-    if len(x) < _FEWEST:
-        raise PairsError(f"at least {_FEWEST} pairs are needed. Received: {len(x)}.")
+    if len(x) < fewest:
+        raise PairsError(f"at least {fewest} pairs are needed. Received: {len(x)}.")
     return x, y
 
 
-def _as_array(values, name: str) -> np.ndarray:
+def _as_array(values, name: str, must_vary: bool) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype.kind not in "fiub":
         raise PairsError(f"{name} must be numbers. Received: {values.dtype}.")
@@ -48,7 +55,7 @@ def _as_array(values, name: str) -> np.ndarray:
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
         raise PairsError(f"{name} has {bad} values that are NaN or infinite.")
-    if len(values) > 1 and values.ndim == 2:
+    if must_vary and len(values) > 1 and values.ndim == 2:
         constant = np.flatnonzero(values.max(axis=0) == values.min(axis=0))
         if len(constant):
             shown = ", ".join(map(str, constant[:5]))
@@ -122,17 +129,41 @@ def fit_marginal(values: np.ndarray, kind: str) -> Marginal:
     return Marginal(kind, center, scale, known)
 
 
-def split(n: int, seed: int, block: int = 1) -> tuple[np.ndarray, ...]:
+def split(
+    n: int, seed: int, block: int = 1, folds: int = 1
+) -> list[tuple[np.ndarray, ...]]:
     """Positions to train, to choose and to report on: disjoint, in whole blocks.
 
     Args:
         n: pairs.
         seed: of the permutation of the blocks.
         block: rows that depend on one another stay together.
+        folds: 1 reports on a fifth; k on each k-th part in turn, with an eighth of the
+            rest to choose on.
+
+    Returns:
+        Three arrays of positions for each fold.
+
+    Raises:
+        PairsError: for more folds than there are blocks.
     """
     blocks = -(-n // block)
     order = np.random.default_rng(seed).permutation(blocks)
-    cuts = np.round(np.cumsum(_SPLIT[:2]) * blocks).astype(int)
-    parts = np.split(order, cuts)
+    if folds == 1:
+        cuts = np.round(np.cumsum(_SPLIT[:2]) * blocks).astype(int)
+        parts = [np.split(order, cuts)]
+    else:
+        if blocks < 3 * folds:
+            raise PairsError(
+                f"{folds} folds need at least {3 * folds} blocks of dependent rows. "
+                f"Received: {blocks}."
+            )
+        groups, parts = np.array_split(order, folds), []
+        for k in range(folds):
+            rest = np.concatenate(groups[k + 1 :] + groups[:k])
+            choose = max(1, round(len(rest) / _CHOOSE))
+            parts.append((rest[choose:], rest[:choose], groups[k]))
     rows = np.arange(n)
-    return tuple(rows[np.isin(rows // block, part)] for part in parts)
+    return [
+        tuple(rows[np.isin(rows // block, part)] for part in triple) for triple in parts
+    ]

@@ -9,12 +9,18 @@ _GROUPS = 12
 
 
 def bootstrap(
-    value: Callable[[np.ndarray], float], n: int, level: float, seed: int, block: int
+    value: Callable[[np.ndarray], float],
+    estimate: float,
+    n: int,
+    level: float,
+    seed: int,
+    block: int,
 ) -> tuple[float, float]:
     """Basic bootstrap interval of a weighted value.
 
     Args:
         value: weights `[n]` -> value.
+        estimate: at weights of 1.
         n: pairs.
         level: of the interval.
         seed: of the draws.
@@ -29,7 +35,6 @@ def bootstrap(
     for _ in range(_DRAWS):
         counts = np.bincount(rng.integers(0, blocks, blocks), minlength=blocks)
         draws.append(value(np.repeat(counts, block)[:n].astype(float)))
-    estimate = value(np.ones(n))
     draws = np.array([draw for draw in draws if np.isfinite(draw)])
     if len(draws) < 0.9 * _DRAWS or not np.isfinite(estimate):
         return -np.inf, np.inf
@@ -39,7 +44,12 @@ def bootstrap(
 
 
 def jackknife(
-    value: Callable[[np.ndarray], float], n: int, level: float, seed: int, block: int
+    value: Callable[[np.ndarray], float],
+    estimate: float,
+    n: int,
+    level: float,
+    seed: int,
+    block: int,
 ) -> tuple[float, float]:
     """Student interval from leaving out one of 12 groups of blocks at a time.
 
@@ -48,7 +58,7 @@ def jackknife(
 
     Args:
         value: positions -> value.
-        n, level, seed, block: as for `bootstrap`.
+        estimate, n, level, seed, block: as for `bootstrap`.
     """
     from scipy.stats import t
 
@@ -59,5 +69,4 @@ def jackknife(
     left_out = np.array([value(np.flatnonzero(group != k)) for k in range(groups)])
     spread = np.sqrt((groups - 1) / groups * np.sum((left_out - left_out.mean()) ** 2))
     half = t.ppf(0.5 + 0.5 * level, groups - 1) * spread
-    estimate = value(np.arange(n))
     return float(estimate - half), float(estimate + half)

@@ -71,6 +71,16 @@ class Model:
             return baseline, zeros
         return baseline, self.log_inverse_ratio(tf.concat([x, y], axis=1))[:, 0]
 
+    def paired(self, x, y) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores `[K]` of the pairs, and of each x with the y of the next pair.
+
+        The order of a batch is random, so that the shift is a random derangement: no
+        pair ever is its own negative, as it may be after a mere permutation.
+        """
+        hx, hy = self.critic.embed(*self.encode(x, y, True), training=True)
+        shifted = tf.roll(hy, -1, axis=0)
+        return self.critic.score_pairs(hx, hy), self.critic.score_pairs(hx, shifted)
+
     def outputs_of(self, x, y, training=False):
         """(scores [K, K], log a of y [K], u of the pairs [K])."""
         x, y = self.encode(x, y, training)
@@ -82,7 +92,7 @@ def flatten(values: tf.Tensor) -> tf.Tensor:
     return tf.reshape(values, [-1, math.prod(values.shape[1:])])
 
 
-def build_critic(options: TrainOptions) -> critics.Critic:
+def critic_of(options: TrainOptions) -> critics.Critic:
     """The critic of these options."""
     build = critics.VECTOR_CRITICS[options.critic]
     if options.critic in ("inner_product", "bilinear"):
@@ -162,6 +172,28 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
+def _paired_mine(positive, negative, average):
+    batch = bounds.log_mean_exp(negative)
+    average = bounds.moving_average(average, batch)
+    return tf.reduce_mean(positive) - tf.exp(batch - average), average
+
+
+# Objectives of one negative per pair: (positive [K], negative [K], log average) ->
+# (value to maximize, new log average).
+_PAIRED: dict[str, Callable] = {
+    "dv": lambda p, n, m: (tf.reduce_mean(p) - bounds.log_mean_exp(n), m),
+    "mine": _paired_mine,
+    "nwj": lambda p, n, m: (
+        tf.reduce_mean(p) - tf.exp(bounds.log_mean_exp(n) - 1.0),
+        m,
+    ),
+    "jsd": lambda p, n, m: (
+        2.0 * math.log(2.0) - tf.reduce_mean(tf.nn.softplus(-p) + tf.nn.softplus(n)),
+        m,
+    ),
+}
+
+
 @dataclass
 class Training:
     """A trained model and how it came about.
@@ -180,30 +212,53 @@ class Training:
     history: list[tuple[int, float, float]] = field(default_factory=list)
 
 
-def train(x, y, validation, objective: Objective, options: TrainOptions, encoders):
+def choose_objective(name: str, options) -> Objective:
+    """A row of `OBJECTIVES`, or I_alpha.
+
+    Raises:
+        ValueError: if it cannot be trained with these negatives.
+    """
+    if options.negatives == "derangement" and name not in _PAIRED:
+        raise ValueError(
+            "negatives='derangement' goes with one negative per pair: "
+            f"{', '.join(_PAIRED)}. Received: {name}."
+        )
+    return interpolated(options.alpha) if name == "interpolated" else OBJECTIVES[name]
+
+
+def train(
+    x, y, validation, name: str, options, encoders=(None, None), build_critic=None
+):
     """Trains a critic on pairs.
 
     Args:
         x, y: training pairs, float32 `[n, ...]`.
         validation: (x, y) for choosing the step.
-        objective: what to maximize.
-        options: see there.
+        name: of the objective.
+        options: an `Options`.
         encoders: of x and y, or None each.
+        build_critic: () -> critic; default: that of the options.
 
     Returns:
         A `Training`.
     """
+    objective = choose_objective(name, options)
     keras.utils.set_random_seed(options.seed)
     beside = {objective.needs: build_mlp(options.widths)} if objective.needs else {}
-    model = Model(build_critic(options), encoders, **beside)
+    critic = build_critic() if build_critic else critic_of(options)
+    model = Model(critic, encoders, **beside)
     x, y = (tf.constant(side, tf.float32) for side in (x, y))
     model.outputs_of(x[:2], y[:2])
     average = tf.Variable(-math.inf, trainable=False)
 
     def loss(x, y, key):
-        outputs = model.outputs_of(x, y, training=True)
-        value, updated = objective.loss(*outputs, average.read_value())
-        average.assign(updated)
+        before = average.read_value()
+        if options.negatives == "derangement":
+            value, after = _PAIRED[name](*model.paired(x, y), before)
+        else:
+            outputs = model.outputs_of(x, y, training=True)
+            value, after = objective.loss(*outputs, before)
+        average.assign(after)
         return -value, value
 
     def criterion():
@@ -236,7 +291,9 @@ def climb(
     """
     n = len(pairs[0])
     k = min(options.batch_size, n)
-    optimizer = FusedAdam(options.learning_rate)
+    optimizer = FusedAdam(
+        options.learning_rate, weight_decay=options.weight_decay or None
+    )
     optimizer.build(variables)
 
     @tf.function
@@ -254,7 +311,8 @@ def climb(
         return total / tf.cast(count, tf.float32)
 
     model = training.model
-    best, kept, waited = -math.inf, model.get_weights(), 0
+    best, kept, waited = criterion(), model.get_weights(), 0
+    best = best if math.isfinite(best) else -math.inf
     while training.steps < options.max_steps:
         count = min(options.check_every, options.max_steps - training.steps)
         on_batches = float(run(tf.constant(training.steps), tf.constant(count)))

@@ -13,7 +13,8 @@ class TrainOptions:
         widths: hidden widths of critic (of a separable one its embedding too),
             baseline and conditional.
         batch_size: pairs per step; all others of the batch are negatives.
-        learning_rate: of Adam.
+        learning_rate, weight_decay: of Adam, the latter decoupled.
+        negatives: "all" others of the batch, or a "derangement": one per pair.
         max_steps: at most.
         check_every: steps between looks at the validation pairs.
         patience: looks without a better value after which training ends.
@@ -24,6 +25,8 @@ class TrainOptions:
     widths: tuple[int, ...] = (64, 64)
     batch_size: int = 128
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    negatives: str = "all"
     max_steps: int = 5000
     check_every: int = 100
     patience: int = 10
@@ -39,13 +42,15 @@ class Options(TrainOptions):
     Attributes:
         x_encoder, y_encoder: Keras models in front of the critic, trained with it.
         preprocess: a name of `inputs.MARGINALS`.
+        folds: 1 splits once and reports on a fifth; k reports on every pair, by a
+            critic that was trained without its fold.
         k: neighbours.
         alpha: of I_alpha.
         tau: of SMILE.
         correct: whether the Gaussian estimate is corrected for its bias.
         level: of the interval.
         block: consecutive rows that depend on one another and stay together.
-        max_reported: most pairs to report on; their score matrix is n x n.
+        max_reported: most pairs of a fold to report on; their score matrix is n x n.
         bracket: also a lower and an upper bound.
         log_conditional: known log p(y_j | x_i) `[n, n]` of (x, y), for `ba`, `vub`,
             `tnce` and `l1out_known`.
@@ -55,6 +60,7 @@ class Options(TrainOptions):
     x_encoder: object | None = None
     y_encoder: object | None = None
     preprocess: str = "standardize"
+    folds: int = 1
     k: int = 5
     alpha: float = 0.01
     tau: float = 5.0

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.estimation.estimators import ESTIMATORS, estimate_mi
+from tf_infomax.estimation.estimators import ESTIMATORS
 from tf_infomax.estimation.figure import draw
+from tf_infomax.estimation.protocol import estimate_mi
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.output import replacing
 

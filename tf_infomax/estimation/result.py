@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_infomax.estimation.inputs import read_pairs
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -26,8 +28,9 @@ class Estimate:
         diagnostics: figures by name.
         warnings: in words, why the value should not be taken as it is.
         history: (step, value on training batches, value on validation pairs).
+        chosen: what "auto" has chosen: "ksg", "mixed", "copula" or "critic".
         density_ratio: (x, y) -> log p(x, y) / p(x) p(y) per pair, or None.
-        critic: the trained `neural.Training`, or None.
+        trainings: the `neural.Training` of each fold, if there were any.
         bracket: (lower bound, estimate, upper bound), if it was asked for.
     """
 
@@ -43,7 +46,8 @@ class Estimate:
     warnings: tuple[str, ...] = ()
     history: tuple[tuple[int, float, float], ...] = ()
     density_ratio: Callable | None = field(default=None, repr=False, compare=False)
-    critic: object | None = field(default=None, repr=False, compare=False)
+    trainings: tuple = field(default=(), repr=False, compare=False)
+    chosen: str = ""
     bracket: tuple[float, float, float] | None = None
 
     @property
@@ -58,14 +62,32 @@ class Estimate:
             ValueError: if the method gives none.
         """
         if self.density_ratio is None:
-            raise ValueError(f"{self.method} gives no density ratio of single pairs.")
-        return self.density_ratio(x, y)
+            raise ValueError(f"{self._name} gives no density ratio of single pairs.")
+        return self.density_ratio(*read_pairs(x, y, fewest=1))
+
+    def export(self, path: str | Path) -> None:
+        """Writes the critic as a SavedModel: signature x, y -> log_ratio `[n]`, nats.
+
+        It takes float32 pairs as they come: scale and ranks are part of it.
+
+        Raises:
+            ValueError: if the method has no critic.
+            FileExistsError: if there is something at `path`.
+        """
+        if not hasattr(self.density_ratio, "export"):
+            raise ValueError(f"{self._name} has no critic to export.")
+        self.density_ratio.export(Path(path))
+
+    @property
+    def _name(self) -> str:
+        return f"{self.method} ({self.chosen})" if self.chosen else self.method
 
     def to_dict(self) -> dict:
         """Everything that JSON can hold; infinities become None."""
         finite = lambda v: v if v is not None and math.isfinite(v) else None
         return {
             "method": self.method,
+            "chosen": self.chosen,
             "value": finite(self.value),
             "unit": self.unit,
             "interval": [finite(end) for end in self.interval],
@@ -89,7 +111,7 @@ class Estimate:
         ceiling = f", at most {self.ceiling:.3f}" if math.isfinite(self.ceiling) else ""
         kind = "" if self.direction == "neither" else f", {self.direction} bound"
         text = (
-            f"{self.method}: {self.value:.3f} {self.unit} "
+            f"{self._name}: {self.value:.3f} {self.unit} "
             f"({100 * self.level:.0f} % [{low:.3f}, {high:.3f}]{kind}{ceiling})"
         )
         return "\n".join([text, *(f"  warning: {each}" for each in self.warnings)])

@@ -194,7 +194,7 @@ def v_information(
         labels = y.shape[1] == 1 and few and bool((y == np.round(y)).all())
     if labels and y.shape[1] != 1:
         raise PairsError(f"labels are one number each. Received: {y.shape[1]}.")
-    fit_rows, choose_rows, report_rows = split(len(x), seed, block)
+    fit_rows, choose_rows, report_rows = split(len(x), seed, block)[0]
     # Choosing, where there is any, is part of the fit.
     train_rows = np.concatenate([fit_rows, choose_rows])
     train_rows = np.random.default_rng(seed).permutation(train_rows)
@@ -214,10 +214,15 @@ def v_information(
         return loss(model, *parts)
 
     pointwise = losses(null(widths, seed), nothing) - losses(build(widths, seed), x)
-    interval = bootstrap(
-        lambda w: float(w @ pointwise / w.sum()), len(pointwise), level, seed, block
-    )
     value = float(pointwise.mean())
+    interval = bootstrap(
+        lambda w: float(w @ pointwise / w.sum()),
+        value,
+        len(pointwise),
+        level,
+        seed,
+        block,
+    )
     warnings = []
     if interval[0] < 0.0 < interval[1]:
         warnings.append("the interval contains 0: this family may use nothing of x")

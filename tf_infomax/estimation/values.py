@@ -138,15 +138,20 @@ def info_nce(s: Scores, candidates: str = "both") -> float:
         s: the scores.
         candidates: "x" ranks all x for each y, "y" all y for each x, "both" averages.
     """
+    return s.mean_positive(info_nce_terms(s, candidates))
+
+
+def info_nce_terms(s: Scores, candidates: str = "both") -> np.ndarray:
+    """What each pair contributes to `info_nce`: `[n]`, of which it is the mean."""
     if candidates == "both":
-        return 0.5 * (info_nce(s, "x") + info_nce(s, "y"))
+        return 0.5 * (info_nce_terms(s, "x") + info_nce_terms(s, "y"))
     top, terms = s.exponentials(0 if candidates == "x" else 1)
     sums = s.weights @ terms if candidates == "x" else terms @ s.weights
     count = s.total - s.weights
     with np.errstate(divide="ignore"):
         negative = np.ravel(top) + np.log(sums)
     log_mean = np.logaddexp(negative, s.positive) - np.log(count + 1.0)
-    return s.mean_positive(s.positive - log_mean)
+    return s.positive - log_mean
 
 
 def tuba(s: Scores, log_baseline: np.ndarray) -> float:

@@ -92,7 +92,7 @@ def wasserstein_dependency(
         of the trained critic before the division.
     """
     x, y = (side.reshape(len(side), -1) for side in read_pairs(x, y))
-    parts = split(len(x), seed, block)
+    parts = split(len(x), seed, block)[0]
     sides = [
         fit_marginal(side[parts[0]], preprocess)(side).astype(np.float32)
         for side in (x, y)
@@ -128,12 +128,18 @@ def wasserstein_dependency(
     climb(training, critic.net.trainable_variables, train, loss, criterion, options)
     positive, negative, steepest = assess(report)
     each = (positive - negative).astype(np.float64) / max(1.0, steepest)
+    value = float(each.mean())
     interval = bootstrap(
-        lambda w: float(w @ each / w.sum()), len(each), level, seed, max(block, 2)
+        lambda w: float(w @ each / w.sum()),
+        value,
+        len(each),
+        level,
+        seed,
+        max(block, 2),
     )
     return Estimate(
         method="wasserstein_dependency",
-        value=float(each.mean()),
+        value=value,
         interval=interval,
         level=level,
         direction="lower",
@@ -142,5 +148,5 @@ def wasserstein_dependency(
         pairs=dict(zip(("train", "choose", "report"), map(len, parts), strict=True)),
         diagnostics={"largest_gradient": steepest, "steps": training.steps},
         history=tuple(training.history),
-        critic=training,
+        trainings=(training,),
     )

@@ -1,0 +1,166 @@
+"""`method="auto"`: an estimator, chosen by what the pairs themselves look like.
+
+* Marginals are made normal by ranks; information does not change.
+* In up to three dimensions together, nearest neighbours (`ksg`; `mixed` if values
+  repeat): nothing learns as fast there.
+* In more, critics are cross-fitted that start at the Gaussian copula's log-ratio and
+  learn, by InfoNCE, what is not Gaussian. The value is InfoNCE over held-out pairs plus
+  what the copula loses by being fitted to a sample (its bias is known exactly). If the
+  critics do not beat the copula on pairs that neither has seen, the copula's own value,
+  corrected for its bias, is the estimate: it has no ceiling.
+* With encoders, or more columns than a covariance can be fitted for, the critics start
+  at 0.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from tf_infomax.estimation import gaussian, neighbors, values
+from tf_infomax.estimation.options import Options
+from tf_infomax.estimation.samples import Fitted, Fold, Samples, combine
+from tf_infomax.estimation.values import Scores
+
+DEFAULTS = {
+    "preprocess": "rank",
+    "folds": 5,
+    "widths": (128, 128),
+    "batch_size": 256,
+    "weight_decay": 0.3,
+    "max_steps": 3000,
+    "patience": 5,
+}
+
+_FEW = 3  # dimensions of x and y together
+_ROWS_PER_COLUMN = 5  # fewer, and no covariance is fitted
+_REPEATED = 0.1  # share of distinct values below which a column is discrete
+_LARGEST = 0.99999  # canonical correlation that a critic starts with
+_ERRORS = 2.0  # standard errors by which a critic must beat the copula
+
+
+def fit(samples: Samples, options: Options) -> Fitted:
+    """A row of `ESTIMATORS`."""
+    x, y = samples.x, samples.y
+    encoded = options.x_encoder is not None or options.y_encoder is not None
+    if encoded or x.ndim > 2 or y.ndim > 2:
+        if options.preprocess == "rank":  # pixels of one image belong together
+            samples.options = replace(samples.options, preprocess="standardize")
+        return _fit_critics(samples, options, start=False, continuous=False)
+    continuous = not (_is_discrete(x) or _is_discrete(y))
+    dimensions = x.shape[1] + y.shape[1]
+    if dimensions <= _FEW:
+        return _fit_neighbors(samples, options, continuous)
+    rows = len(samples.folds[0].train_rows)
+    start = rows >= _ROWS_PER_COLUMN * dimensions
+    return _fit_critics(samples, options, start, continuous and start)
+
+
+def _is_discrete(side: np.ndarray) -> bool:
+    distinct = [len(np.unique(column)) for column in side.T]
+    return min(distinct) < _REPEATED * len(side)
+
+
+def _fit_neighbors(samples: Samples, options: Options, continuous: bool) -> Fitted:
+    function = neighbors.ksg1 if continuous else neighbors.mixed
+    x, y = samples.whole
+    return Fitted(
+        value=lambda rows: float(np.mean(function(x[rows], y[rows], options.k))),
+        n=len(x),
+        subsets=True,
+        chosen="ksg" if continuous else "mixed",
+    )
+
+
+def _fit_critics(
+    samples: Samples, options: Options, start: bool, continuous: bool
+) -> Fitted:
+    """Cross-fitted critics, or the copula where they are no better."""
+    from tf_infomax.estimation import neural
+    from tf_infomax.estimation.copula import Copula, CopulaCritic
+    from tf_infomax.estimation.pointwise import Member
+
+    def fit_fold(fold: Fold):
+        copula = None
+        if start:
+            canonical = gaussian.fit_canonical(*fold.train)
+            rho = np.minimum(canonical.rho, _LARGEST)
+            copula = Copula(replace(canonical, rho=rho))
+        training = neural.train(
+            *fold.train,
+            fold.choose,
+            "info_nce",
+            options,
+            (options.x_encoder, options.y_encoder),
+            lambda: CopulaCritic(copula, options.widths),
+        )
+        scores, *_ = neural.evaluate(training.model, *fold.report)
+        member = Member(
+            training.model, fold.marginals, "candidates", reference=fold.report
+        )
+        fitted = Fitted(
+            value=lambda w: values.info_nce(scores.weighted(w)),
+            n=len(scores.positive),
+            scores=(scores,),
+            trainings=(training,),
+            members=(member,),
+        )
+        return fitted, copula
+
+    fits = [(fold, *fit_fold(fold)) for fold in samples.folds]
+    critics = replace(combine([each[1] for each in fits]), chosen="critic")
+    if not continuous:
+        return critics
+    return _compare(samples, fits, critics, options)
+
+
+def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitted:
+    """The critics' value, less the copula's error of fit; or the copula's own value."""
+    ratios, gains = [], []
+    for fold, fitted, copula in fits:
+        start = Scores(copula.scores(*fold.report))
+        ratios.append(start.positive)
+        gains.append(
+            values.info_nce_terms(fitted.scores[0]) - values.info_nce_terms(start)
+        )
+    ratios, gains = np.concatenate(ratios), np.concatenate(gains)
+    unbiased = gaussian.gaussian_mi(*samples.whole, correct=options.correct)
+    correction = unbiased - float(ratios.mean())
+    gain, error = float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
+    diagnostics = {
+        **critics.diagnostics,
+        "copula": unbiased,
+        "gain_over_copula": gain,
+        "gain_standard_error": error,
+    }
+    if gain > _ERRORS * error:
+        return replace(
+            critics,
+            value=lambda w: critics.value(w) + correction,
+            diagnostics={**diagnostics, "copula_correction": correction},
+        )
+    return replace(
+        critics,
+        value=lambda w: unbiased + float(w @ (ratios - ratios.mean()) / w.sum()),
+        scores=(),
+        trainings=(),
+        members=(_copula_member(samples),),
+        diagnostics=diagnostics,
+        chosen="copula",
+    )
+
+
+def _copula_member(samples: Samples):
+    """The copula of all pairs as a critic, for the ratio of single pairs."""
+    from tf_infomax.estimation import neural
+    from tf_infomax.estimation.copula import Copula, CopulaCritic
+    from tf_infomax.estimation.inputs import fit_marginal
+    from tf_infomax.estimation.pointwise import Member
+
+    sides = samples.x, samples.y
+    marginals = tuple(fit_marginal(side, samples.options.preprocess) for side in sides)
+    x, y = samples.whole
+    critic = CopulaCritic(Copula(gaussian.fit_canonical(x, y)), (1,), units=1)
+    model = neural.Model(critic, (None, None))
+    model.outputs_of(*(side[:2].astype(np.float32) for side in (x, y)))
+    return Member(model, marginals, "constant")

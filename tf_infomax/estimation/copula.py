@@ -1,0 +1,93 @@
+"""The Gaussian copula of pairs, and a critic that starts at its log-ratio.
+
+With marginals made normal, a Gaussian joint density has a log-ratio that canonical
+correlations give in closed form. A critic that starts there has to learn only what is
+not Gaussian about the pairs; what it learns is checked on pairs it has not seen.
+"""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax.critics import Critic
+from tf_infomax.estimation.gaussian import Canonical
+
+
+@dataclass(frozen=True)
+class Copula:
+    """`log p/q` of Gaussians with these canonical correlations.
+
+    `c - sum a_k (u_k^2 + v_k^2) + sum b_k u_k v_k` of canonical coordinates u, v, with
+    a = rho^2 / (2 (1 - rho^2)), b = rho / (1 - rho^2), c = -1/2 sum log(1 - rho^2).
+    """
+
+    canonical: Canonical
+
+    @property
+    def coefficients(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """(a, b, c)."""
+        rho = self.canonical.rho
+        rest = 1.0 - np.square(rho)
+        return 0.5 * np.square(rho) / rest, rho / rest, -0.5 * float(np.log(rest).sum())
+
+    def scores(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """log p/q of all x with all y, `[n, m]`."""
+        (a, b, c), k = self.coefficients, len(self.canonical.rho)
+        u, v = (side[:, :k] for side in self.canonical.transform(x, y))
+        return c - (u**2 @ a)[:, None] - (v**2 @ a)[None] + (u * b) @ v.T
+
+
+class CopulaCritic(Critic):
+    """A Gaussian copula's log-ratio plus `phi(x) . psi(y) + a(x) + b(y)`.
+
+    phi, psi, a and b see the canonical coordinates and their squares (of which radii
+    are sums) and start at 0, so that training starts at the copula.
+
+    Args:
+        copula: the start, or None to start at 0.
+        widths: hidden widths of phi and psi.
+        units: of phi and psi.
+    """
+
+    def __init__(self, copula: Copula | None, widths, units: int = 32, **kwargs):
+        super().__init__(**kwargs)
+        self.copula, self.units = copula, units
+        dense = keras.layers.Dense
+        self.x_net, self.y_net = (
+            keras.Sequential([dense(width, "silu") for width in widths]) for _ in "xy"
+        )
+        self.x_head = dense(units + 1, kernel_initializer="zeros")
+        self.y_head = dense(units)
+        self.y_offset = dense(1, kernel_initializer="zeros")
+
+    def _canonical(self, x, y):
+        """Canonical coordinates of both, and the copula's part of either embedding."""
+        if self.copula is None:
+            return (x, y), ([], []), 0.0
+        canonical = self.copula.canonical
+        constant = lambda value: tf.constant(value, tf.float32)
+        u = tf.matmul(x - constant(canonical.x_mean), constant(canonical.x_map))
+        v = tf.matmul(y - constant(canonical.y_mean), constant(canonical.y_map))
+        (a, b, c), k = self.copula.coefficients, len(canonical.rho)
+        squares = [
+            tf.linalg.matvec(tf.square(side[:, :k]), constant(a))[:, None]
+            for side in (u, v)
+        ]
+        return (u, v), ([u[:, :k] * constant(b)], [v[:, :k]]), (squares, c)
+
+    def embed(self, x, y, training=False):
+        (u, v), (left, right), gaussian = self._canonical(x, y)
+        features = [tf.concat([side, 0.7 * (side**2 - 1.0)], axis=1) for side in (u, v)]
+        hx = self.x_head(self.x_net(features[0]))
+        hidden = self.y_net(features[1])
+        a, b = hx[:, -1:], self.y_offset(hidden)
+        if gaussian:
+            (ux, vy), c = gaussian
+            a, b = a - ux + c, b - vy
+        one = tf.ones_like(a)
+        scale = self.units**-0.5
+        left = tf.concat([*left, hx[:, :-1] * scale, a, one], axis=1)
+        right = tf.concat([*right, self.y_head(hidden), one, b], axis=1)
+        return left, right

@@ -1,0 +1,198 @@
+"""The one call that runs every estimator by the same protocol.
+
+Critics are trained on one part of the pairs, the step is chosen on a second, and the
+value is reported on a third, so that no value was selected on the pairs it is computed
+on. There all n reported pairs are one another's negatives: K is n, whatever the batch
+in training was. With `folds`, each pair is reported on once, by a critic trained
+without it.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from tf_infomax.estimation import values
+from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
+from tf_infomax.estimation.inputs import read_pairs
+from tf_infomax.estimation.intervals import bootstrap, jackknife
+from tf_infomax.estimation.options import Options
+from tf_infomax.estimation.result import Estimate
+from tf_infomax.estimation.samples import Fitted, Samples
+
+
+def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
+    """Estimates the mutual information of x and y from pairs.
+
+    Args:
+        x, y: `[n, ...]` arrays or tensors of pairs, or x a `tf.data.Dataset` of pairs.
+        method: a key of `ESTIMATORS`; "auto" chooses by the pairs (see `auto`).
+        **options: see `Options`; some methods have defaults of their own.
+
+    Returns:
+        An `Estimate`: value, interval, ceiling, diagnostics, warnings.
+
+    Raises:
+        PairsError: for pairs that cannot be used.
+        ValueError: for an unknown method or option.
+    """
+    if method not in ESTIMATORS:
+        raise ValueError(
+            f"method must be one of {', '.join(ESTIMATORS)}. Received: {method!r}."
+        )
+    unknown = [name for name in options if name not in Options.__dataclass_fields__]
+    if unknown:
+        raise ValueError(
+            f"unknown options: {', '.join(unknown)}. Known: "
+            f"{', '.join(Options.__dataclass_fields__)}."
+        )
+    row = ESTIMATORS[method]
+    chosen = Options(**{**row.defaults, **options})
+    samples = Samples(*read_pairs(x, y), chosen)
+    fitted = row.fit(samples, chosen)
+    result = _describe(method, row, fitted, samples, chosen)
+    if not chosen.bracket:
+        return result
+    lower, upper = (
+        result.value if name == method else _value(name, samples, chosen)
+        for name in ("info_nce", "l1out")
+    )
+    return replace(result, bracket=(lower, result.value, upper))
+
+
+def _value(method: str, samples: Samples, options: Options) -> float:
+    fitted = ESTIMATORS[method].fit(samples, options)
+    return float(fitted.value(np.ones(fitted.n)))
+
+
+def _describe(
+    method: str, row: Estimator, fitted: Fitted, samples: Samples, options: Options
+) -> Estimate:
+    """The value with everything that goes with it."""
+    n = fitted.n
+    units = np.arange(n) if fitted.subsets else np.ones(n)
+    value = float(fitted.value(units))
+    spread = jackknife if fitted.subsets else bootstrap
+    interval = spread(
+        fitted.value, value, n, options.level, options.seed, options.block
+    )
+    counts = {"report": n}
+    if not fitted.subsets:
+        fold = samples.folds[0]
+        counts = {
+            "train": len(fold.train_rows),
+            "choose": len(fold.choose_rows),
+            "report": n,
+        }
+    diagnostics = _diagnose(method, row, fitted, options)
+    ceiling = math.inf
+    if fitted.scores:
+        ceiling = row.ceiling(fitted.candidates, options)
+    warnings = _warn(value, interval, row, fitted, ceiling, diagnostics)
+    return Estimate(
+        method=method,
+        chosen=fitted.chosen,
+        value=value,
+        interval=interval,
+        level=options.level,
+        direction=row.direction,
+        ceiling=ceiling,
+        pairs=counts,
+        diagnostics=diagnostics,
+        warnings=tuple(warnings),
+        history=tuple(fitted.trainings[0].history) if fitted.trainings else (),
+        density_ratio=_pointwise(fitted, samples),
+        trainings=fitted.trainings,
+    )
+
+
+def _diagnose(
+    method: str, row: Estimator, fitted: Fitted, options: Options
+) -> dict[str, float]:
+    diagnostics = dict(fitted.diagnostics)
+    if fitted.scores and row.exponential:
+        diagnostics["effective_negatives"] = min(
+            values.effective_size(scores) for scores in fitted.scores
+        )
+    if method == "smile":
+        shares = [
+            scores.mean_negative(1.0 * (np.abs(scores.matrix) > options.tau))
+            for scores in fitted.scores
+        ]
+        diagnostics["clipped_share"] = float(np.mean(shares))
+    if trainings := fitted.trainings:
+        for name in ("steps", "best_step"):
+            figures = [getattr(each, name) for each in trainings]
+            diagnostics[name] = float(np.mean(figures))
+    return diagnostics
+
+
+def _pointwise(fitted: Fitted, samples: Samples):
+    """(x, y) -> log p/q of pairs as they come, or None."""
+    if fitted.members:
+        from tf_infomax.estimation.pointwise import PointwiseRatio
+
+        return PointwiseRatio(fitted.members, samples.x.shape[1:], samples.y.shape[1:])
+    if fitted.log_ratio is None:
+        return None
+
+    def log_ratio(x, y):
+        sides = (
+            marginal(side).astype(np.float32)
+            for marginal, side in zip(fitted.marginals, (x, y), strict=True)
+        )
+        return fitted.log_ratio(*sides)
+
+    return log_ratio
+
+
+def _warn(
+    value: float, interval, row: Estimator, fitted: Fitted, ceiling: float, diagnostics
+):
+    """Yields, in words, why a value should not be taken as it is."""
+    n = fitted.candidates
+    yield from fitted.warnings
+    if not math.isfinite(value):
+        yield "the value is not finite: the exponential mean has overflowed"
+    if value > ceiling - 0.5:
+        yield (
+            f"within 0.5 nats of the ceiling {ceiling:.2f}: the truth may be anything "
+            "above; report on more pairs (max_reported)"
+        )
+    elif row.direction == "lower" and value > math.log(n) - 0.5:
+        yield (
+            f"near log n = {math.log(n):.2f} of the {n} reported pairs, beyond which "
+            "no lower bound that holds for every distribution can go"
+        )
+    effective = diagnostics.get("effective_negatives", math.inf)
+    if effective < 30:
+        yield (
+            f"the exponential mean rests on {effective:.1f} of {n * (n - 1)} "
+            "negatives: another draw may give another value; info_nce or smile are "
+            "steadier"
+        )
+    if diagnostics.get("clipped_share", 0.0) > 0.5:
+        yield (
+            f"{diagnostics['clipped_share']:.0%} of the negatives are clipped: the "
+            "value is that of tau, not of the data; raise tau"
+        )
+    if interval[0] < 0.0 < interval[1]:
+        yield "the interval contains 0: see permutation_test for a p-value"
+    elif value < 0.0:
+        yield "negative, which mutual information never is: the critic has over-fitted"
+    yield from dict.fromkeys(each for t in fitted.trainings for each in _warn_of(t))
+
+
+def _warn_of(training):
+    """Yields what went wrong in one training."""
+    if training.stopped == "diverged":
+        yield f"training diverged at step {training.steps}; lower learning_rate"
+    elif training.stopped == "max_steps" and training.best_step == training.steps:
+        yield f"still rising at the last of {training.steps} steps: raise max_steps"
+    _, on_train, _ = training.history[-1]
+    chosen = max(row[2] for row in training.history)
+    if on_train - chosen > max(0.5, 0.5 * abs(chosen)):
+        yield (
+            f"over-fitted by the end ({on_train:.2f} in training, {chosen:.2f} on "
+            "validation pairs): the step before was kept; more pairs would help"
+        )
