@@ -2,18 +2,30 @@
 
 Or of one file, `--data=pairs.npz` (arrays x and y) or `--data=table.csv --x=height
 --y=weight,age` (columns by name); or of a distribution whose truth is known,
-`--task=gaussian --task_options=dim=20,mi=6`.
+`--task=gaussian --task_options=dim=20,mi=6`. `--benchmark=tasks` runs estimators on
+many of these, `--benchmark=staircase` trains critics while the information rises.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from tf_infomax import flags
-from tf_infomax.config import ConfigError, Options, option, shared_option, table_names
+from tf_infomax.config import (
+    ConfigError,
+    Options,
+    option,
+    refuse_if,
+    shared_option,
+    table_names,
+)
+from tf_infomax.output import check_writable
 from tf_infomax.progress import tell
 
 _ESTIMATORS = table_names("estimation/estimators.py", "ESTIMATORS")
+_RELATED = table_names("estimation/related.py", "RELATED")
+_STAIRS = table_names("estimation/staircase.py", "READINGS")
 _TASKS = table_names("data/synthetic.py", "TASKS")
+_HELD_OUT = 512  # pairs of a held-out reading of the staircase
 _PAIRS, _HOW, _TRAIN, _OUTPUT = "Pairs", "Estimators", "Training", "Output"
 
 
@@ -32,54 +44,127 @@ class EstimateOptions(Options):
     block: int = option(
         1, _PAIRS, "Consecutive rows that depend on one another.", low=1
     )
+    benchmark: str = option(
+        "",
+        _PAIRS,
+        "Run estimators on pairs whose truth is known; tables and figures.",
+        choices=("tasks", "staircase"),
+    )
+    seeds: int = option(3, _PAIRS, "Draws of each task of --benchmark=tasks.", low=1)
     method: tuple[str, ...] = option(
-        ("ksg", "info_nce", "smile"),
-        _HOW,
-        "Estimators, comma-separated.",
-        choices=_ESTIMATORS,
+        ("auto",), _HOW, "Estimators, comma-separated.", choices=_ESTIMATORS + _RELATED
     )
     preprocess: str = option(
-        "standardize",
+        "",
         _HOW,
-        "Of each column; information does not change, estimators do.",
+        "Of each column; information does not change, estimators do. Empty: the "
+        "method's own.",
         choices=("standardize", "rank", "asinh", "none"),
+    )
+    folds: int = option(
+        0,
+        _HOW,
+        "1: report on a fifth; more: on all pairs, by critics trained without them. "
+        "0: the method's own.",
+        low=0,
     )
     k: int = option(5, _HOW, "Neighbours.", low=1)
     alpha: float = option(0.01, _HOW, "Of interpolated.", low=0.0, high=1.0)
     tau: float = option(5.0, _HOW, "Of smile.", above=0.0)
+    family: str = option(
+        "linear",
+        _HOW,
+        "Predictors of v_information.",
+        choices=table_names("estimation/v_information.py", "FAMILIES"),
+    )
+    bracket: bool = option(False, _HOW, "Also a lower and an upper bound.")
     level: float = option(0.9, _HOW, "Of the intervals.", above=0.0, high=0.999)
     max_reported: int = option(2000, _HOW, "Most pairs to report on.", low=20)
     critic: str = option(
-        "concatenated",
+        "",
         _TRAIN,
-        "Critic of the pairs.",
+        "Critic of the pairs; empty: concatenated, or auto's own.",
         choices=table_names("critics.py", "VECTOR_CRITICS"),
     )
-    widths: tuple[str, ...] = option(("64", "64"), _TRAIN, "Hidden widths.")
-    batch_size: int = option(128, _TRAIN, "Pairs per step.", low=2)
-    learning_rate: float = option(1e-3, _TRAIN, "Adam's step size.", above=0.0)
-    max_steps: int = option(5000, _TRAIN, "At most.", low=1)
+    negatives: str = option(
+        "all",
+        _TRAIN,
+        "All others of the batch, or one per pair (dv, mine, nwj, jsd).",
+        choices=("all", "derangement"),
+    )
+    widths: tuple[str, ...] = option(
+        (), _TRAIN, "Hidden widths, e.g. 64,64. Empty: the method's own."
+    )
+    batch_size: int = option(0, _TRAIN, "Pairs per step; 0: the method's own.", low=0)
+    learning_rate: float = option(
+        0.0, _TRAIN, "Adam's step size; 0: the method's own.", low=0.0
+    )
+    weight_decay: float = option(
+        -1.0, _TRAIN, "Decoupled; -1: the method's own.", low=-1.0
+    )
+    max_steps: int = option(
+        0, _TRAIN, "At most (per level of the staircase); 0: the method's own.", low=0
+    )
     patience: int = option(
-        10, _TRAIN, "Looks at validation pairs without a better value.", low=1
+        0,
+        _TRAIN,
+        "Looks at validation pairs without a better value; 0: the method's own.",
+        low=0,
     )
     seed: int = option(0, _TRAIN, "Of everything.", low=0, high=2**31 - 1)
     output: str = option(
         "", _OUTPUT, "Folder for estimates.json and estimates.png; empty: none."
     )
+    export: str = option(
+        "", _OUTPUT, "Folder for the critic as a SavedModel, which gives log p/q."
+    )
     debug: bool = shared_option("debug")
 
     def __post_init__(self):
         super().__post_init__()
-        given = [bool(self.task), bool(self.data), bool(self.x and not self.data)]
-        if sum(given) != 1:
+        x_alone = bool(self.x and not self.data)
+        if sum(map(bool, (self.task, self.data, x_alone, self.benchmark))) != 1:
             raise ConfigError(
-                "give pairs one way: --x and --y, --data, or --task. Received: "
-                f"--x={self.x} --y={self.y} --data={self.data} --task={self.task}."
+                "give pairs one way: --x and --y, --data, --task, or --benchmark. "
+                f"Received: --x={self.x} --y={self.y} --data={self.data} "
+                f"--task={self.task} --benchmark={self.benchmark}."
             )
-        if given[2] and not self.y:
+        if x_alone and not self.y:
             raise ConfigError("--y is needed beside --x.")
         if not self.method:
             raise ConfigError("--method is needed.")
+        refuse_if(self.batch_size == 1, "--batch_size must be at least 2. Received: 1.")
+        refuse_if(
+            bool(self.export) and (len(self.method) > 1 or bool(self.benchmark)),
+            "--export takes one --method, and no --benchmark. Received: "
+            f"--method={','.join(self.method)}.",
+        )
+        refuse_if(
+            self.bracket and bool(set(self.method) & set(_RELATED)),
+            f"--bracket does not go with {', '.join(_RELATED)}.",
+        )
+        if self.benchmark == "staircase" and self.method != ("auto",):
+            wrong = [name for name in self.method if name not in _STAIRS]
+            refuse_if(
+                bool(wrong),
+                f"--benchmark=staircase takes --method={','.join(_STAIRS)}. Received: "
+                f"{','.join(wrong)}.",
+            )
+        refuse_if(
+            bool(self.critic) and self.method == ("auto",) and not self.benchmark,
+            f"--method=auto has its own critic. Received: --critic={self.critic}.",
+        )
+        if self.negatives == "derangement":
+            wrong = [
+                name
+                for name in self.method
+                if name not in ("dv", "mine", "nwj", "jsd", "smile", "density_ratio")
+            ]
+            refuse_if(
+                bool(wrong),
+                "--negatives=derangement goes with dv, mine, nwj, jsd, smile and "
+                f"density_ratio. Received: --method={','.join(wrong)}.",
+            )
         for name in ("ba", "vub", "tnce", "l1out_known"):
             if name in self.method:
                 raise ConfigError(
@@ -111,12 +196,23 @@ class EstimateOptions(Options):
     @property
     def shared(self) -> dict[str, object]:
         """What `estimate_mi` takes."""
-        names = (
-            "preprocess", "k", "alpha", "tau", "level", "max_reported", "critic",
-            "batch_size", "learning_rate", "max_steps", "patience", "seed", "block",
-        )  # fmt: skip
-        shared = {name: getattr(self, name) for name in names}
-        return shared | {"widths": tuple(map(int, self.widths))}
+        shared = {name: getattr(self, name) for name in _SHARED}
+        own = {name: getattr(self, name) for name in _OWN if getattr(self, name)}
+        if self.widths:
+            own["widths"] = tuple(map(int, self.widths))
+        if self.weight_decay >= 0.0:
+            own["weight_decay"] = self.weight_decay
+        return shared | own
+
+
+_SHARED = (
+    "k", "alpha", "tau", "level", "max_reported", "negatives", "block", "seed",
+)  # fmt: skip
+# Where empty, the method has a default of its own.
+_OWN = (
+    "preprocess", "folds", "batch_size", "learning_rate", "max_steps", "patience",
+    "critic",
+)  # fmt: skip
 
 
 def _parse(text: str):
@@ -130,13 +226,20 @@ def _parse(text: str):
 
 def main(options: EstimateOptions) -> int:
     """Runs every estimator and prints the table."""
+    if options.benchmark:
+        return _run_benchmark(options)
     from tf_infomax.data.synthetic import draw
     from tf_infomax.estimation.files import read_given
-    from tf_infomax.output import check_writable
 
     output, truth = Path(options.output), None
     if options.output:
         check_writable(output, f"--output={output}")
+    if options.export:
+        check_writable(Path(options.export).parent, f"--export={options.export}")
+        refuse_if(
+            Path(options.export).exists(),
+            f"--export={options.export} exists already; choose another name.",
+        )
     if options.task:
         pairs = draw(options.task, options.samples, options.seed, **options.given)
         x, y, truth = pairs.x, pairs.y, pairs.mi
@@ -146,11 +249,71 @@ def main(options: EstimateOptions) -> int:
 
     from tf_infomax.estimation.report import print_table, run_all, write
 
-    estimates = run_all(x, y, options.method, options.shared, tell)
+    shared = options.shared
+    if set(options.method) & set(_RELATED):
+        shared["family"] = options.family
+    if options.bracket:
+        shared["bracket"] = True
+    estimates = run_all(x, y, options.method, shared, tell)
     print_table(estimates, truth)
     if options.output:
         write(output, estimates, x, y, truth)
         print(f"{output / 'estimates.json'}, {output / 'estimates.png'}")
+    if options.export:
+        try:
+            estimates[0].export(options.export)
+        except ValueError as error:
+            raise ConfigError(f"--export={options.export}: {error}") from error
+        print(options.export)
+    return 0
+
+
+def _run_benchmark(options: EstimateOptions) -> int:
+    output = Path(options.output) if options.output else None
+    if output:
+        check_writable(output, f"--output={output}")
+        output.mkdir(parents=True, exist_ok=True)
+    flags.load_tensorflow()
+    if options.benchmark == "staircase":
+        return _run_staircase(options, output)
+    from tf_infomax.estimation import benchmark
+
+    shared = {k: v for k, v in options.shared.items() if k != "seed"}
+    records = benchmark.run(
+        benchmark.tasks(options.samples),
+        options.method,
+        range(options.seed, options.seed + options.seeds),
+        shared,
+        output and output / "tasks.json",
+        tell,
+        {"samples": options.samples},
+    )
+    benchmark.print_table(records)
+    if output:
+        benchmark.draw_figure(records, output / "tasks.png")
+        print(f"{output / 'tasks.json'}, {output / 'tasks.png'}")
+    return 0
+
+
+def _run_staircase(options: EstimateOptions, output: Path | None) -> int:
+    from tf_infomax.estimation import staircase
+    from tf_infomax.estimation.options import TrainOptions
+
+    methods = _STAIRS if options.method == ("auto",) else options.method
+    training = TrainOptions(
+        critic=options.critic or "concatenated",
+        widths=tuple(map(int, options.widths)) or (256, 256),
+        batch_size=options.batch_size or 64,
+        learning_rate=options.learning_rate or 5e-4,
+        max_steps=options.max_steps or 4000,
+        seed=options.seed,
+    )
+    readings, curves = staircase.run(methods, training, _HELD_OUT, output, tell)
+    staircase.print_table(readings, training.critic)
+    if output:
+        path = output / f"staircase-{training.critic}.png"
+        staircase.draw_figure(readings, curves, _HELD_OUT, training.batch_size, path)
+        print(path)
     return 0
 
 

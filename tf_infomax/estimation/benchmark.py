@@ -90,6 +90,7 @@ def run(
     options: dict,
     path: Path | None,
     tell: Callable[[str], None],
+    settings: dict | None = None,
 ) -> list[Record]:
     """Estimates every case; what stands in `path` already is not repeated.
 
@@ -98,12 +99,12 @@ def run(
         options: of `estimate_mi`.
         path: JSON, written after every estimate; None: nothing is kept.
         tell: hears of each as it is done.
+        settings: what else must be the same for `path` to be continued.
 
     Raises:
         ConfigError: if `path` holds results of other options.
     """
-    settings = {name: value for name, value in sorted(options.items())}
-    settings = json.loads(json.dumps(settings))
+    settings = json.loads(json.dumps({**options, **(settings or {})}))
     records = _read(path, settings)
     done = {(each.case, each.method, each.seed) for each in records}
     wanted = [(c, m, s) for c in cases for s in seeds for m in methods]

@@ -283,7 +283,8 @@ def climb(
     Args:
         training: whose model has `get_weights` and `set_weights`; is filled in.
         variables: to train.
-        pairs: x and y, on the device; batches are drawn from them without replacement.
+        pairs: x and y, on the device; each batch is a part of a random order of them,
+            drawn anew after each round.
         loss: (x, y, key) of a batch -> (loss, value for the history); the key are two
             integers for further draws.
         criterion: the value on validation pairs, with the weights of the moment.
@@ -296,20 +297,29 @@ def climb(
     )
     optimizer.build(variables)
 
-    @tf.function
-    def run(first, count):
-        total = tf.constant(0.0)
+    per_round = n // k
+
+    def draw_order(number):
+        key = tf.stack([options.seed, number // per_round])
+        return tf.random.experimental.stateless_shuffle(tf.range(n), key)
+
+    def run_steps(first, count):
+        total, order = tf.constant(0.0), draw_order(first)
         for number in tf.range(first, first + count):
-            key = tf.stack([options.seed, number])
-            order = tf.random.experimental.stateless_shuffle(tf.range(n), key)[:k]
-            order = tf.ensure_shape(order, [k])
-            batch = [tf.gather(side, order) for side in pairs]
+            key, place = tf.stack([options.seed, number]), number % per_round
+            if place == 0:
+                order = draw_order(number)
+            rows = tf.ensure_shape(order[place * k : (place + 1) * k], [k])
+            batch = [tf.gather(side, rows) for side in pairs]
             with tf.GradientTape() as tape:
                 lost, value = loss(*batch, key)
             optimizer.apply(tape.gradient(lost, variables), variables)
             total += value
         return total / tf.cast(count, tf.float32)
 
+    # Concrete: TensorFlow would warn of a function that is traced once per training.
+    number = tf.TensorSpec([], tf.int32)
+    run = tf.function(run_steps).get_concrete_function(number, number)
     model = training.model
     best, kept, waited = criterion(), model.get_weights(), 0
     best = best if math.isfinite(best) else -math.inf

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tf_infomax.estimation.inputs import Marginal
 from tf_infomax.estimation.neural import Model
@@ -74,6 +75,7 @@ class PointwiseRatio(tf.Module):
 
     def export(self, path: Path) -> None:
         """Writes a SavedModel with the signature x, y -> log_ratio."""
+        logging.set_verbosity(logging.WARNING)  # else a line for every renamed input
         with replacing_folder(path) as folder:
             tf.saved_model.save(
                 self, str(folder), signatures={"serving_default": self.pointwise}

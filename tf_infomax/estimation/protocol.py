@@ -46,6 +46,8 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
             f"unknown options: {', '.join(unknown)}. Known: "
             f"{', '.join(Options.__dataclass_fields__)}."
         )
+    if method == "auto" and "critic" in options:
+        raise ValueError(f"auto has its own critic. Received: {options['critic']!r}.")
     row = ESTIMATORS[method]
     chosen = Options(**{**row.defaults, **options})
     samples = Samples(*read_pairs(x, y), chosen)

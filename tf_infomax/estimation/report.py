@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.estimation.estimators import ESTIMATORS
+from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.figure import draw
 from tf_infomax.estimation.protocol import estimate_mi
+from tf_infomax.estimation.related import RELATED, Related
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.output import replacing
 
@@ -22,9 +23,24 @@ def run_all(
     estimates = []
     for method in methods:
         began = time.monotonic()
-        estimates.append(estimate_mi(x, y, method, **options))
+        estimates.append(_estimate(x, y, method, options))
         tell(f"{estimates[-1]}  {time.monotonic() - began:.0f} s")
     return estimates
+
+
+def _estimate(x, y, method: str, options: dict) -> Estimate:
+    if method in RELATED:
+        return RELATED[method].estimate(x, y, options)
+    own = {"family"} | ({"critic"} if method == "auto" else set())
+    return estimate_mi(
+        x, y, method, **{k: v for k, v in options.items() if k not in own}
+    )
+
+
+def _row_of(method: str) -> Estimator | Related:
+    """Of either table; `v_information/linear` is a row's name and a family."""
+    name = method.partition("/")[0]
+    return ESTIMATORS.get(name) or RELATED[name]
 
 
 def print_table(estimates: list[Estimate], truth: float | None) -> None:
@@ -32,8 +48,8 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    unit, level = estimates[0].unit, 100 * estimates[0].level
-    title = f"mutual information, {unit}"
+    level = 100 * estimates[0].level
+    title = "mutual information, nats"
     if truth is not None:
         title += f" (truth {truth:.3f})"
     table = Table(title=title, title_justify="left")
@@ -41,15 +57,25 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for each in estimates:
         low, high = each.interval
+        kind = each.direction if each.direction != "neither" else ""
+        if each.unit != "nats":
+            kind = f"not nats, but {each.unit}"
         table.add_row(
-            each.method,
+            f"{each.method} ({each.chosen})" if each.chosen else each.method,
             f"{each.value:.3f}",
             f"{low:.3f} .. {high:.3f}",
-            each.direction if each.direction != "neither" else "",
+            kind,
             f"{each.ceiling:.2f}" if math.isfinite(each.ceiling) else "",
         )
     console = Console()
     console.print(table)
+    for each in estimates:
+        if each.bracket:
+            lower, value, upper = (f"{v:.3f}" for v in each.bracket)
+            console.print(
+                f"{each.method}: lower bound {lower}, estimate {value}, upper {upper}",
+                highlight=False,
+            )
     for each in estimates:
         for warning in each.warnings:
             console.print(
@@ -74,8 +100,8 @@ def write(
         "estimates": [
             {
                 **each.to_dict(),
-                "formula": ESTIMATORS[each.method].formula,
-                "source": ESTIMATORS[each.method].source,
+                "formula": _row_of(each.method).formula,
+                "source": _row_of(each.method).source,
             }
             for each in estimates
         ],

@@ -138,7 +138,7 @@ def wasserstein_dependency(
         max(block, 2),
     )
     return Estimate(
-        method="wasserstein_dependency",
+        method="wasserstein",
         value=value,
         interval=interval,
         level=level,
