@@ -16,6 +16,16 @@ def choose_style(style: str) -> str:
     return "bar" if sys.stderr.isatty() else "lines"
 
 
+def print_wide(table) -> None:
+    """Prints a table of rich with all its columns, however narrow a file or pipe is."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, Console(width=1000).measure(table).maximum)
+    console.print(table)
+
+
 class Progress:
     """Shows what is done out of a total, the speed and the time left.
 

@@ -8,8 +8,8 @@
   what the copula loses by being fitted to a sample (its bias is known exactly). If the
   critics do not beat the copula on pairs that neither has seen, the copula's own value,
   corrected for its bias, is the estimate: it has no ceiling.
-* With encoders, or more columns than a covariance can be fitted for, the critics start
-  at 0.
+* Of more columns than a covariance can be fitted for, leading principal components are
+  kept. Behind encoders, the critics start at 0.
 """
 
 import math
@@ -33,7 +33,7 @@ DEFAULTS = {
 }
 
 _FEW = 3  # dimensions of x and y together
-_ROWS_PER_COLUMN = 5  # fewer, and no covariance is fitted
+_ROWS_PER_COMPONENT = 5  # of x and y together
 _REPEATED = 0.1  # share of distinct values below which a column is discrete
 _LARGEST = 0.99999  # canonical correlation that a critic starts with
 _ERRORS = 2.0  # standard errors by which a critic must beat the copula
@@ -41,19 +41,17 @@ _ERRORS = 2.0  # standard errors by which a critic must beat the copula
 
 def fit(samples: Samples, options: Options) -> Fitted:
     """A row of `ESTIMATORS`."""
-    x, y = samples.x, samples.y
-    encoded = options.x_encoder is not None or options.y_encoder is not None
-    if encoded or x.ndim > 2 or y.ndim > 2:
-        if options.preprocess == "rank":  # pixels of one image belong together
+    x, y = (side.reshape(len(side), -1) for side in (samples.x, samples.y))
+    if options.x_encoder is not None or options.y_encoder is not None:
+        if options.preprocess == "rank":  # would change what an encoder was made for
             samples.options = replace(samples.options, preprocess="standardize")
-        return _fit_critics(samples, options, start=False, continuous=False)
+        return _fit_critics(samples, options, most=0, continuous=False)
     continuous = not (_is_discrete(x) or _is_discrete(y))
-    dimensions = x.shape[1] + y.shape[1]
-    if dimensions <= _FEW:
+    if x.shape[1] + y.shape[1] <= _FEW:
         return _fit_neighbors(samples, options, continuous)
     rows = len(samples.folds[0].train_rows)
-    start = rows >= _ROWS_PER_COLUMN * dimensions
-    return _fit_critics(samples, options, start, continuous and start)
+    most = max(1, rows // (2 * _ROWS_PER_COMPONENT))
+    return _fit_critics(samples, options, most, continuous)
 
 
 def _is_discrete(side: np.ndarray) -> bool:
@@ -73,17 +71,24 @@ def _fit_neighbors(samples: Samples, options: Options, continuous: bool) -> Fitt
 
 
 def _fit_critics(
-    samples: Samples, options: Options, start: bool, continuous: bool
+    samples: Samples, options: Options, most: int, continuous: bool
 ) -> Fitted:
-    """Cross-fitted critics, or the copula where they are no better."""
+    """Cross-fitted critics, or the copula where they are no better.
+
+    Args:
+        samples, options: see `fit`.
+        most: principal components of either side; 0 for critics that start at 0.
+        continuous: whether the copula's own value means anything.
+    """
     from tf_infomax.estimation import neural
     from tf_infomax.estimation.copula import Copula, CopulaCritic
     from tf_infomax.estimation.pointwise import Member
 
     def fit_fold(fold: Fold):
         copula = None
-        if start:
-            canonical = gaussian.fit_canonical(*fold.train)
+        if most:
+            flat = (side.reshape(len(side), -1) for side in fold.train)
+            canonical = gaussian.fit_canonical(*flat, most)
             rho = np.minimum(canonical.rho, _LARGEST)
             copula = Copula(replace(canonical, rho=rho))
         training = neural.train(
@@ -111,20 +116,23 @@ def _fit_critics(
     critics = replace(combine([each[1] for each in fits]), chosen="critic")
     if not continuous:
         return critics
-    return _compare(samples, fits, critics, options)
+    return _compare(samples, fits, critics, options, most)
 
 
-def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitted:
+def _compare(
+    samples: Samples, fits, critics: Fitted, options: Options, most: int
+) -> Fitted:
     """The critics' value, less the copula's error of fit; or the copula's own value."""
     ratios, gains = [], []
     for fold, fitted, copula in fits:
-        start = Scores(copula.scores(*fold.report))
+        flat = (side.reshape(len(side), -1) for side in fold.report)
+        start = Scores(copula.scores(*flat))
         ratios.append(start.positive)
         gains.append(
             values.info_nce_terms(fitted.scores[0]) - values.info_nce_terms(start)
         )
     ratios, gains = np.concatenate(ratios), np.concatenate(gains)
-    unbiased = gaussian.gaussian_mi(*samples.whole, correct=options.correct)
+    unbiased = gaussian.gaussian_mi(*samples.whole, options.correct, most)
     correction = unbiased - float(ratios.mean())
     gain, error = float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
     diagnostics = {
@@ -144,13 +152,13 @@ def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitte
         value=lambda w: unbiased + float(w @ (ratios - ratios.mean()) / w.sum()),
         scores=(),
         trainings=(),
-        members=(_copula_member(samples),),
+        members=(_copula_member(samples, most),),
         diagnostics=diagnostics,
         chosen="copula",
     )
 
 
-def _copula_member(samples: Samples):
+def _copula_member(samples: Samples, most: int):
     """The copula of all pairs as a critic, for the ratio of single pairs."""
     from tf_infomax.estimation import neural
     from tf_infomax.estimation.copula import Copula, CopulaCritic
@@ -160,7 +168,8 @@ def _copula_member(samples: Samples):
     sides = samples.x, samples.y
     marginals = tuple(fit_marginal(side, samples.options.preprocess) for side in sides)
     x, y = samples.whole
-    critic = CopulaCritic(Copula(gaussian.fit_canonical(x, y)), (1,), units=1)
+    copula = Copula(gaussian.fit_canonical(x, y, most))
+    critic = CopulaCritic(copula, (1,), units=1)
     model = neural.Model(critic, (None, None))
     model.outputs_of(*(side[:2].astype(np.float32) for side in (x, y)))
     return Member(model, marginals, "constant")

@@ -13,6 +13,7 @@ from tf_infomax.config import ConfigError
 from tf_infomax.data.synthetic import Pairs, draw
 from tf_infomax.estimation.protocol import estimate_mi
 from tf_infomax.output import replacing
+from tf_infomax.progress import print_wide
 
 SOLVED = math.log(1.5)  # |log(estimate / truth)| below it, as Czyz et al. 2023 count
 
@@ -180,7 +181,6 @@ def _by_case(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 def print_table(records: Sequence[Record]) -> None:
     """A row per case with mean +- sd of each method; the summary below."""
-    from rich.console import Console
     from rich.table import Table
 
     summary = summarize(records)
@@ -205,7 +205,7 @@ def print_table(records: Sequence[Record]) -> None:
     ):
         cells = [form.format(figures[key]) for figures in summary.values()]
         table.add_row(label, "", *cells)
-    Console(soft_wrap=True).print(table)
+    print_wide(table)
 
 
 def draw_figure(records: Sequence[Record], path: Path) -> None:

@@ -32,13 +32,20 @@ class Canonical:
         return (x - self.x_mean) @ self.x_map, (y - self.y_mean) @ self.y_map
 
 
-def fit_canonical(x: np.ndarray, y: np.ndarray) -> Canonical:
-    """Canonical coordinates of pairs `[n, dx]`, `[n, dy]`, more rows than columns."""
+def fit_canonical(x: np.ndarray, y: np.ndarray, most: int | None = None) -> Canonical:
+    """Canonical coordinates of pairs `[n, dx]`, `[n, dy]`.
+
+    Args:
+        x, y: more rows than columns, or than `most`.
+        most: principal components of either side to keep; default: all that vary.
+    """
 
     def whiten(values: np.ndarray):
         mean = values.mean(axis=0)
         u, s, vt = np.linalg.svd(values - mean, full_matrices=False)
         kept = s > _SHRINK * max(s[0], np.finfo(float).tiny)
+        if most is not None:
+            kept[most:] = False
         scale = np.sqrt(len(values) - 1.0) / s[kept]
         return mean, u[:, kept], vt[kept].T * scale
 
@@ -60,7 +67,9 @@ def canonical_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return fit_canonical(x, y).rho
 
 
-def gaussian_mi(x: np.ndarray, y: np.ndarray, correct: bool = True) -> float:
+def gaussian_mi(
+    x: np.ndarray, y: np.ndarray, correct: bool = True, most: int | None = None
+) -> float:
     """`-1/2 sum log(1 - rho_i^2)` over the canonical correlations, nats.
 
     The mutual information if (x, y) is Gaussian, a lower bound on it if only the
@@ -70,11 +79,14 @@ def gaussian_mi(x: np.ndarray, y: np.ndarray, correct: bool = True) -> float:
         x, y: `[n, dx]`, `[n, dy]`.
         correct: whether to subtract the bias of a finite sample, about dx dy / (2 n)
             and known exactly for Gaussians.
+        most: principal components of either side to keep; default: all.
     """
-    rho = canonical_correlations(x, y)
+    canonical = fit_canonical(x, y, most)
+    rho = canonical.rho
     with np.errstate(divide="ignore"):
         value = float(-0.5 * np.log1p(-np.square(rho)).sum())
-    return value - _bias(len(x), x.shape[1], y.shape[1]) if correct else value
+    sizes = canonical.x_map.shape[1], canonical.y_map.shape[1]
+    return value - _bias(len(x), *sizes) if correct else value
 
 
 def _bias(n: int, dx: int, dy: int) -> float:

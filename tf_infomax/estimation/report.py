@@ -14,6 +14,7 @@ from tf_infomax.estimation.protocol import estimate_mi
 from tf_infomax.estimation.related import RELATED, Related
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.output import replacing
+from tf_infomax.progress import print_wide
 
 
 def run_all(
@@ -67,8 +68,8 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
             kind,
             f"{each.ceiling:.2f}" if math.isfinite(each.ceiling) else "",
         )
+    print_wide(table)
     console = Console()
-    console.print(table)
     for each in estimates:
         if each.bracket:
             lower, value, upper = (f"{v:.3f}" for v in each.bracket)

@@ -27,6 +27,7 @@ from tf_infomax.estimation.neural import critic_of
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.optimizers import FusedAdam
 from tf_infomax.output import replacing
+from tf_infomax.progress import print_wide
 
 LEVELS = tuple(bits * math.log(2.0) for bits in (2, 4, 6, 8, 10))
 _DIM = 20
@@ -254,7 +255,6 @@ def run(
 
 def print_table(readings: list[Reading], critic: str) -> None:
     """RMSE per level: published, on batches, held out."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"staircase, {critic} critic: RMSE, nats", title_justify="left")
@@ -274,7 +274,7 @@ def print_table(readings: list[Reading], critic: str) -> None:
             ]
             table.add_row(name, label, *cells)
         table.add_section()
-    Console(soft_wrap=True).print(table)
+    print_wide(table)
 
 
 def draw_figure(

@@ -1,0 +1,109 @@
+"""How often a 90 % interval holds what it is an interval of.
+
+Usage: python benchmarks/coverage.py [--repetitions=100] [--output=runs/coverage]
+           [--methods=ksg,auto,smile,info_nce]
+
+Three Gaussian settings; every repetition draws new pairs. The interval of `ksg`, `auto`
+and other estimates of the information is asked to hold the truth; that of a lower bound
+to hold the value that the same critics have on many fresh pairs, since no interval
+tells how far a bound lies below the truth. Results are kept after every repetition and
+not repeated.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from tf_infomax import flags
+from tf_infomax.output import replacing
+from tf_infomax.progress import tell
+
+SETTINGS = {  # dim, information, pairs
+    "1 + 1, 0.5 nats": (1, 0.5, 1500),
+    "1 + 1, 1.5 nats": (1, 1.5, 1500),
+    "2 + 2, 1.0 nats": (2, 1.0, 3000),
+}
+OPTIONS = {  # enough for two columns
+    "smile": {"widths": (32, 32), "max_steps": 1500, "patience": 6},
+    "info_nce": {"widths": (32, 32), "max_steps": 1500, "patience": 6},
+    "nwj": {"widths": (32, 32), "max_steps": 1500, "patience": 6},
+    "auto": {"widths": (32, 32), "max_steps": 600, "folds": 3},
+}
+FRESH = 40  # batches of fresh pairs for the value of a bound
+
+
+def value_of_bound(estimate, method: str, dim: int, mi: float, seed: int) -> float:
+    """The mean of the bound over fresh batches of as many pairs as were reported on."""
+    import numpy as np
+
+    from tf_infomax.data.synthetic import draw
+    from tf_infomax.estimation import neural, values
+    from tf_infomax.estimation.values import Scores
+
+    function = {"info_nce": values.info_nce, "nwj": values.nwj}[method]
+    n, found = estimate.pairs["report"], []
+    (member,) = estimate.density_ratio.members
+    for number in range(FRESH):
+        pairs = draw("gaussian", n, 10**6 + FRESH * seed + number, dim=dim, mi=mi)
+        sides = [
+            marginal(side).astype(np.float32)
+            for marginal, side in zip(member.marginals, (pairs.x, pairs.y), strict=True)
+        ]
+        scores, *_ = neural.evaluate(member.model, *sides)
+        found.append(function(Scores(scores.matrix)))
+    return float(np.mean(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=100)
+    parser.add_argument("--methods", default="ksg,auto,smile,info_nce")
+    parser.add_argument("--output", type=Path, default=Path("runs/coverage"))
+    options = parser.parse_args()
+    flags.load_tensorflow()
+    from tf_infomax import estimate_mi
+    from tf_infomax.data.synthetic import draw
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    print("| interval (90 %) | " + " | ".join(SETTINGS) + " |")
+    print("|---|" + "---|" * len(SETTINGS))
+    for method in options.methods.split(","):
+        path = options.output / f"{method}.json"
+        rows = json.loads(path.read_text()) if path.exists() else []
+        done = {(row["setting"], row["seed"]) for row in rows}
+        for setting, (dim, mi, n) in SETTINGS.items():
+            for seed in range(options.repetitions):
+                if (setting, seed) in done:
+                    continue
+                pairs = draw("gaussian", n, seed, dim=dim, mi=mi)
+                given = OPTIONS.get(method, {})
+                estimate = estimate_mi(pairs.x, pairs.y, method, seed=seed, **given)
+                target = mi
+                if estimate.direction == "lower":
+                    target = value_of_bound(estimate, method, dim, mi, seed)
+                low, high = estimate.interval
+                rows.append(
+                    {
+                        "setting": setting,
+                        "seed": seed,
+                        "target": target,
+                        "value": estimate.value,
+                        "low": low,
+                        "high": high,
+                    }
+                )
+                with replacing(path) as file:
+                    file.write_text(json.dumps(rows, indent=1) + "\n")
+                if seed % 20 == 19:
+                    tell(f"{method}, {setting}: {seed + 1} of {options.repetitions}")
+        cells = []
+        for setting in SETTINGS:
+            here = [row for row in rows if row["setting"] == setting]
+            held = sum(row["low"] <= row["target"] <= row["high"] for row in here)
+            error = sum(row["value"] - row["target"] for row in here) / len(here)
+            cells.append(f"{held} of {len(here)} ({error:+.3f})")
+        print(f"| {method} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

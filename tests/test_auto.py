@@ -1,0 +1,332 @@
+"""The automatic estimator, cross-fitting, exported ratios, and the benchmarks."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from commands import assert_refused, run
+from scipy.stats import multivariate_normal
+
+from tf_infomax import bounds, critics
+from tf_infomax.config import ConfigError
+from tf_infomax.data import synthetic
+from tf_infomax.estimation import auto, benchmark, gaussian, neural, staircase
+from tf_infomax.estimation.copula import Copula, CopulaCritic
+from tf_infomax.estimation.inputs import PairsError, fit_marginal, split
+from tf_infomax.estimation.options import Options, TrainOptions
+from tf_infomax.estimation.pointwise import apply_marginal
+from tf_infomax.estimation.protocol import estimate_mi
+
+QUICK = {"max_steps": 400, "folds": 2, "widths": (64, 64)}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+class TestFolds:
+    def test_every_pair_is_reported_on_once(self):
+        folds = split(103, seed=1, block=1, folds=5)
+        reported = np.concatenate([report for *_, report in folds])
+        np.testing.assert_array_equal(np.sort(reported), np.arange(103))
+        for train, choose, report in folds:
+            assert len(set(train) | set(choose) | set(report)) == 103
+            assert len(train) + len(choose) + len(report) == 103
+
+    def test_too_many_folds_are_refused(self):
+        with pytest.raises(PairsError, match="30 blocks"):
+            split(100, seed=0, block=4, folds=10)
+
+    def test_a_cross_fit_reports_on_all_and_ranks_within_a_fold(self):
+        data = synthetic.draw("gaussian", 900, dim=2, mi=1.0)
+        estimate = estimate_mi(data.x, data.y, "info_nce", folds=3, max_steps=300)
+        assert estimate.pairs["report"] == 900
+        assert estimate.ceiling == pytest.approx(math.log(300))
+        assert len(estimate.trainings) == 3
+        assert estimate.value == pytest.approx(1.0, abs=0.25)
+
+
+class TestCopula:
+    @pytest.fixture
+    def pairs(self, rng):
+        mixing = rng.normal(size=(5, 5))
+        both = rng.normal(size=(400, 5)) @ mixing.T + rng.normal(size=5)
+        return both[:, :3], both[:, 3:]
+
+    def test_is_the_log_ratio_of_the_fitted_gaussian(self, pairs):
+        x, y = pairs
+        log_density = lambda v: multivariate_normal(v.mean(0), np.cov(v.T)).logpdf(v)
+        expected = log_density(np.concatenate(pairs, axis=1))
+        expected -= log_density(x) + log_density(y)
+        scores = Copula(gaussian.fit_canonical(x, y)).scores(x, y)
+        np.testing.assert_allclose(np.diagonal(scores), expected, atol=1e-8)
+        # The mean over the sample it was fitted to is the plug-in estimate.
+        plug_in = gaussian.gaussian_mi(x, y, correct=False)
+        shrunk = np.diagonal(scores).mean()
+        assert shrunk == pytest.approx(plug_in, abs=0.02)
+
+    def test_a_critic_starts_at_it_and_can_leave_it(self, pairs):
+        x, y = (side.astype(np.float32) for side in pairs)
+        copula = Copula(gaussian.fit_canonical(*pairs))
+        critic = CopulaCritic(copula, (8,))
+        scores = critic((x, y)).numpy()
+        np.testing.assert_allclose(scores, copula.scores(x, y), atol=2e-3)
+        assert np.abs(CopulaCritic(None, (8,))((x, y)).numpy()).max() == 0.0
+        with tf.GradientTape() as tape:
+            value = bounds.info_nce(critic((x, y)))
+        gradients = tape.gradient(value, critic.trainable_variables)
+        assert sum(float(tf.norm(g)) for g in gradients if g is not None) > 1e-3
+
+
+class TestChoice:
+    def test_few_dimensions_go_to_neighbours(self):
+        data = synthetic.draw("swiss_roll", 1500)
+        estimate = estimate_mi(data.x, data.y)
+        assert estimate.chosen == "ksg"
+        assert estimate.value == pytest.approx(data.mi, abs=0.08)
+
+    def test_values_that_repeat_go_to_the_mixed_estimator(self):
+        data = synthetic.draw("xor", 800)
+        estimate = estimate_mi(data.x, data.y)
+        assert estimate.chosen == "mixed"
+        assert estimate.value == pytest.approx(math.log(2.0), abs=0.02)
+
+    def test_gaussians_keep_the_copula_which_has_no_ceiling(self):
+        data = synthetic.draw("gaussian", 2000, dim=4, mi=9.0, transform="cubic")
+        estimate = estimate_mi(data.x, data.y, **QUICK)
+        assert estimate.chosen == "copula"
+        assert estimate.value == pytest.approx(9.0, abs=0.15)
+        assert math.isinf(estimate.ceiling)
+        low, high = estimate.interval
+        assert low < 9.0 < high
+        # Pointwise, in the units the pairs came in.
+        ratios = estimate.pointwise(data.x[:100], data.y[:100])
+        assert ratios.mean() == pytest.approx(9.0, abs=1.0)
+
+    def test_what_is_not_gaussian_is_learned(self):
+        data = synthetic.draw("student", 4000, dim=2, dof=1.0)
+        estimate = estimate_mi(data.x, data.y, **QUICK)
+        assert estimate.chosen == "critic"
+        assert estimate.diagnostics["copula"] < 0.05
+        assert estimate.value == pytest.approx(data.mi, abs=0.1)
+        assert estimate.pointwise(data.x, data.y).mean() == pytest.approx(
+            data.mi, abs=0.15
+        )
+
+    def test_independence_is_recognized(self, rng):
+        x, y = rng.normal(size=(2, 1500, 3))
+        estimate = estimate_mi(x, y, **QUICK)
+        low, high = estimate.interval
+        assert low < 0.0 < high
+        assert abs(estimate.value) < 0.02
+
+    def test_labels_are_not_taken_for_gaussians(self, rng):
+        labels = rng.integers(0, 3, size=1500)
+        x = rng.normal(size=(1500, 4)) + 3.0 * np.eye(3, 4)[labels]
+        estimate = estimate_mi(x, labels, **QUICK)
+        assert estimate.chosen == "critic"
+        assert "copula" not in estimate.diagnostics
+        assert 0.8 < estimate.value < math.log(3.0)
+
+    def test_of_very_many_columns_the_components_that_vary_count(self, rng):
+        shared = rng.normal(size=(300, 1))
+        x, y = (shared + 0.5 * rng.normal(size=(300, 180)) for _ in "xy")
+        # The mean of 180 noisy copies has all that they know of their source.
+        rho = 1.0 / (1.0 + 0.25 / 180)
+        truth = -0.5 * math.log(1.0 - rho**2)
+        estimate = estimate_mi(x.reshape(300, 9, 20), y, **QUICK)
+        assert estimate.value == pytest.approx(truth, abs=0.4)
+        assert estimate.pointwise(x.reshape(300, 9, 20), y).shape == (300,)
+
+    def test_its_critic_is_its_own(self, rng):
+        with pytest.raises(ValueError, match="own critic"):
+            estimate_mi(*rng.normal(size=(2, 50, 1)), critic="bilinear")
+
+    def test_defaults_are_options(self):
+        assert set(auto.DEFAULTS) <= set(Options.__dataclass_fields__)
+
+
+class TestPointwise:
+    @pytest.mark.parametrize("kind", ["standardize", "rank", "asinh", "none"])
+    def test_marginals_are_the_same_in_tensorflow(self, kind, rng):
+        known, values = rng.standard_t(3, size=(2, 60, 3)).astype(np.float32)
+        values[0] = known[5]  # a tie with what was fitted
+        marginal = fit_marginal(known.astype(float), kind)
+        np.testing.assert_allclose(
+            apply_marginal(marginal, tf.constant(values)), marginal(values), atol=1e-4
+        )
+
+    @pytest.mark.parametrize("method", ["info_nce", "flo", "auto"])
+    def test_an_exported_critic_says_the_same(self, method, tmp_path):
+        data = synthetic.draw("student", 600, dim=2, dof=1.0)
+        estimate = estimate_mi(data.x, data.y, method, max_steps=200, folds=2)
+        estimate.export(tmp_path / "critic")
+        x, y = (tf.constant(side[:7], tf.float32) for side in (data.x, data.y))
+        loaded = tf.saved_model.load(str(tmp_path / "critic"))
+        served = loaded.signatures["serving_default"](x=x, y=y)["log_ratio"]
+        np.testing.assert_allclose(
+            served, estimate.pointwise(data.x[:7], data.y[:7]), atol=1e-5
+        )
+        with pytest.raises(FileExistsError):
+            estimate.export(tmp_path / "critic")
+
+    def test_neighbours_have_nothing_to_export(self, rng, tmp_path):
+        estimate = estimate_mi(*rng.normal(size=(2, 60, 1)))
+        with pytest.raises(ValueError, match="no critic"):
+            estimate.export(tmp_path / "critic")
+
+
+class TestDerangement:
+    def test_no_pair_is_its_own_negative(self, rng):
+        model = neural.Model(critics.InnerProduct(), (None, None))
+        x, y = rng.normal(size=(2, 6, 3)).astype(np.float32)
+        positive, negative = model.paired(tf.constant(x), tf.constant(y))
+        scores = x @ y.T
+        np.testing.assert_allclose(positive, np.diagonal(scores), rtol=1e-5)
+        expected = [scores[i, (i + 1) % 6] for i in range(6)]
+        np.testing.assert_allclose(negative, expected, rtol=1e-5)
+
+    def test_one_score_per_pair_is_the_diagonal(self, rng):
+        x, y = rng.normal(size=(2, 5, 4)).astype(np.float32)
+        for build in critics.VECTOR_CRITICS.values():
+            critic = build()
+            scores = critic((x, y))
+            pairs = critic.score_pairs(*critic.embed(tf.constant(x), tf.constant(y)))
+            np.testing.assert_allclose(
+                pairs, tf.linalg.diag_part(scores), rtol=1e-4, atol=1e-5
+            )
+
+    @pytest.mark.parametrize("method", ["mine", "nwj"])
+    def test_trains_as_well(self, method):
+        data = synthetic.draw("gaussian", 3000, dim=1, mi=0.8)
+        estimate = estimate_mi(
+            data.x, data.y, method, negatives="derangement", max_steps=800
+        )
+        assert estimate.value == pytest.approx(0.8, abs=0.15)
+
+    def test_needs_an_objective_of_single_negatives(self, rng):
+        with pytest.raises(ValueError, match="one negative per pair"):
+            estimate_mi(
+                *rng.normal(size=(2, 60, 1)), "info_nce", negatives="derangement"
+            )
+
+
+class TestTasks:
+    @pytest.fixture
+    def cases(self):
+        return [case for case in benchmark.tasks(400) if "dim=1" in case.name]
+
+    def test_what_is_done_is_not_repeated(self, cases, tmp_path):
+        told = []
+        path = tmp_path / "tasks.json"
+        first = benchmark.run(cases, ["gaussian"], [0], {}, path, told.append)
+        assert len(told) == len(cases)
+        again = benchmark.run(cases, ["gaussian"], [0, 1], {}, path, told.append)
+        assert len(told) == 2 * len(cases)
+        assert again[: len(first)] == first
+        with pytest.raises(ConfigError, match="other options"):
+            benchmark.run(cases, ["gaussian"], [0], {"k": 3}, path, told.append)
+
+    def test_errors_are_against_the_truth(self):
+        def record(case, seed, value):
+            return benchmark.Record(case, "m", seed, 1.0, value, 0.0, 2.0, "", 1.0)
+
+        records = [record("a", 0, 1.2), record("a", 1, 0.6), record("b", 0, 1.0)]
+        summary = benchmark.summarize(records)["m"]
+        assert summary["mae"] == pytest.approx((0.3 + 0.0) / 2)
+        assert summary["bias"] == pytest.approx(-0.2 / 3)
+        assert summary["solved"] == 1.5  # 0.6 is not within a factor of 1.5
+        assert not record("a", 0, -0.2).solved
+
+
+class TestStaircase:
+    def test_published_errors(self):
+        rmse = staircase.published_rmse("concatenated", "smile_5")
+        np.testing.assert_allclose(rmse, [0.22, 0.30, 0.36, 0.46, 0.65], atol=0.01)
+        assert staircase.published_rmse("bilinear", "dv") is None
+
+    def test_readings_of_the_best_critic_are_the_information(self, rng):
+        """jsd is not 1/e too low, SMILE clips negatives alone."""
+        x = rng.normal(size=(2000, 1))
+        y = 0.8 * x + 0.6 * rng.normal(size=(2000, 1))
+        squares = (x - 0.8 * y.T) ** 2 / 0.36 - x**2
+        scores = tf.constant(-0.5 * squares - math.log(0.6), tf.float32)
+        truth = -math.log(0.6)
+        for readings in staircase.READINGS.values():
+            for name, function in readings.items():
+                given = scores + 1.0 if name == "nwj" else scores
+                if name == "smile_1":
+                    continue
+                assert float(function(given)) == pytest.approx(truth, abs=0.1), name
+        far = tf.constant([[20.0, -20.0], [-20.0, 20.0]])
+        assert float(staircase.READINGS["jsd"]["smile_1"](far)) == pytest.approx(21.0)
+
+    def test_climbs_and_is_read_both_ways(self, tmp_path):
+        options = TrainOptions(
+            critic="separable", widths=(32, 32), batch_size=32, max_steps=100
+        )
+        told = []
+        readings, curves = staircase.run(["nwj"], options, 64, tmp_path, told.append)
+        assert len(told) == len(staircase.LEVELS)
+        assert [r.held_out for r in readings] == [False, True] * 5
+        assert curves["nwj"].shape == (500,)
+        last = readings[-1]
+        assert last.truth + last.bias > 1.0
+        again, _ = staircase.run(["nwj"], options, 64, tmp_path, told.append)
+        assert again == readings
+        assert len(told) == len(staircase.LEVELS)
+
+
+class TestCommand:
+    def test_tasks(self, tmp_path):
+        result = run(
+            "estimate", "--benchmark=tasks", "--method=gaussian", "--samples=300",
+            "--seeds=2", f"--output={tmp_path}",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert "mean absolute error" in result.stdout
+        content = json.loads((tmp_path / "tasks.json").read_text())
+        assert len(content["records"]) == 2 * len(benchmark.tasks(300))
+        assert (tmp_path / "tasks.png").stat().st_size > 5000
+
+    def test_staircase(self, tmp_path):
+        result = run(
+            "estimate", "--benchmark=staircase", "--method=info_nce", "--max_steps=50",
+            "--widths=8", "--critic=separable", f"--output={tmp_path}",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert "published" in result.stdout
+        assert (tmp_path / "staircase-separable.png").stat().st_size > 5000
+
+    def test_related_quantities_and_an_export(self, tmp_path):
+        result = run(
+            "estimate", "--task=xor", "--samples=500", "--max_steps=100",
+            "--method=v_information,wasserstein", "--family=mlp",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert "not nats" in result.stdout
+        result = run(
+            "estimate", "--task=two_pair", "--samples=300", "--max_steps=50",
+            "--method=nwj", f"--export={tmp_path / 'critic'}",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert (tmp_path / "critic" / "saved_model.pb").exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--benchmark=stairs"], ["tasks, staircase"]),
+            (["--benchmark=tasks", "--task=xor"], ["one way"]),
+            (["--benchmark=staircase", "--method=ksg"], ["ksg", "info_nce"]),
+            (["--task=xor", "--critic=bilinear"], ["own critic"]),
+            (["--task=xor", "--negatives=derangement"], ["auto", "mine"]),
+            (["--task=xor", "--method=ksg,nwj", "--export=e"], ["one --method"]),
+            (["--task=xor", "--bracket", "--method=wasserstein"], ["--bracket"]),
+            (["--task=xor", "--batch_size=1"], ["at least 2"]),
+        ],
+    )
+    def test_mistakes_get_one_line(self, arguments, words):
+        assert_refused(run("estimate", *arguments), *words)
