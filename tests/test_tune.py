@@ -227,6 +227,12 @@ class TestFailures:
         assert not (tmp_path / "s" / "best.flags").exists()
         assert (tmp_path / "s" / "trials.csv").exists()
 
+    def test_what_no_trial_could_be_spared_is_said_at_once(self, tmp_path, data):
+        arguments = ["--max_trials=1", "--encoder=basic64x64"]
+        result = search(data, tmp_path / "s", *arguments)
+        assert_refused(result, "basic64x64", "image_size=64")
+        assert not (tmp_path / "s" / "trials.csv").exists()
+
     def test_images_without_labels_need_the_proxy(self, tmp_path, rng):
         np.save(tmp_path / "x.npy", rng.integers(0, 255, (120, 32, 32, 3), np.uint8))
         arguments = ["--max_trials=1", "--score=linear"]

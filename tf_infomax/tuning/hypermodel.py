@@ -173,6 +173,20 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
             self._data[key] = data
         return self._data[key]
 
+    def check(self) -> None:
+        """Reads the data and complains of what would fail in every trial alike.
+
+        Raises:
+            ConfigError: with the complaint.
+        """
+        config = self.configure({})
+        images = self.load_data(config).train
+        searched = {each.name for each in self.space.parameters}
+        if not searched & {"encoder", "image_size", "resize", "code_size"}:
+            experiment.build_encoder(config, images.image_shape)
+        if "batch_size" not in searched:
+            experiment.count_steps(config, len(images))
+
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The compiled objective with fresh weights of the first seed.
 

@@ -46,7 +46,7 @@ def write_results(
     _write_json(folder.path / "results.json", trials, ranked, space, score)
     _print_table(trials, space, f"{folder.path}: {score}")
     if not ranked:
-        reasons = {trial.reason for trial in trials if trial.reason}
+        reasons = {trial.reason.rstrip(".") for trial in trials if trial.reason}
         raise SearchError(
             f"none of the {len(trials)} trials has a score"
             + (f"; {' | '.join(sorted(reasons)[:3])}" if reasons else "")

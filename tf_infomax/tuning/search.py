@@ -287,7 +287,7 @@ def run_search(options: TuneOptions, folder: SearchFolder) -> None:
             interrupted=lambda: bool(noted),
         )
         if not chief:
-            hypermodel.load_data(hypermodel.configure({}))  # a complaint comes at once
+            hypermodel.check()
         units = options.hyperband_factor ** (options.hyperband_rungs - 1)
         hyperband = options.tuner == "hyperband"
         tuner = InfoMaxTuner(
