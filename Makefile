@@ -9,7 +9,7 @@ dim: install
 	$(RUN) -m tf_infomax.train --flagfile=configs/dim.flags
 
 test: install lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist=loadfile
 
 lint: install
 	$(VENV)/bin/ruff check .

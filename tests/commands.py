@@ -1,5 +1,6 @@
 """Commands as a user types them, for the tests."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,12 @@ TINY = [
 
 
 def run(module, *arguments, timeout=300, **kwargs):
-    return subprocess.run(
+    """The finished process, with the CPU seconds it took as `cpu_seconds`.
+
+    A limit on these means the same on a busy machine.
+    """
+    before = _cpu_of_children()
+    result = subprocess.run(
         [
             sys.executable,
             "-m",
@@ -28,6 +34,13 @@ def run(module, *arguments, timeout=300, **kwargs):
         cwd=ROOT,
         **kwargs,
     )
+    result.cpu_seconds = _cpu_of_children() - before
+    return result
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def assert_refused(result, *words, status=2):

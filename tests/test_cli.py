@@ -20,9 +20,8 @@ class TestFlags:
     """Answered before TensorFlow is loaded."""
 
     def test_help_is_quick_grouped_and_no_error(self):
-        started = time.monotonic()
         result = run("train", "--help")
-        assert time.monotonic() - started < 1.0
+        assert result.cpu_seconds < 1.0
         assert result.returncode == 0
         for heading in ("Run:", "Data:", "Objective:", "Training:", "Evaluation:"):
             assert heading in result.stdout
@@ -44,9 +43,9 @@ class TestFlags:
         ],
     )
     def test_bad_flags_get_one_line_at_once(self, arguments, words):
-        started = time.monotonic()
-        assert_refused(run("train", *arguments), *words)
-        assert time.monotonic() - started < 1.5
+        result = run("train", *arguments)
+        assert_refused(result, *words)
+        assert result.cpu_seconds < 1.5
 
 
 class TestBadData:

@@ -40,9 +40,8 @@ class TestFlags:
     """Answered before TensorFlow is loaded."""
 
     def test_help_is_quick_and_says_what_is_maximized(self):
-        began = time.monotonic()
         result = run("tune", "--help")
-        assert time.monotonic() - began < 1.2
+        assert result.cpu_seconds < 1.2
         assert result.returncode == 0
         for word in ("Search:", "--tune=", "log K", "bayesian", "--tuner_workers"):
             assert word in result.stdout
@@ -69,9 +68,9 @@ class TestFlags:
         ],
     )
     def test_mistakes_get_one_line_at_once(self, arguments, words):
-        began = time.monotonic()
-        assert_refused(run("tune", *TINY, "--steps=4", *arguments), *words)
-        assert time.monotonic() - began < 1.5
+        result = run("tune", *TINY, "--steps=4", *arguments)
+        assert_refused(result, *words)
+        assert result.cpu_seconds < 1.5
 
 
 @pytest.fixture(scope="module")
