@@ -12,15 +12,21 @@ Scaling to [-1, 1] happens inside, so that training and serving cannot differ.
 
 from tf_infomax.encoders.adapted import FEATURES, adapt_keras_model
 from tf_infomax.encoders.convnet import CONVNETS, build_convnet, build_trunk
+from tf_infomax.encoders.half_images import build_half_convnet, build_skip_mlp
 from tf_infomax.encoders.mlp import build_mlp
+from tf_infomax.encoders.real_nvp import RealNVP, build_real_nvp
 
 __all__ = [
     "CONVNETS",
     "ENCODERS",
     "FEATURES",
+    "RealNVP",
     "adapt_keras_model",
     "build_convnet",
+    "build_half_convnet",
     "build_mlp",
+    "build_real_nvp",
+    "build_skip_mlp",
     "build_trunk",
 ]
 
@@ -28,5 +34,6 @@ ENCODERS = {
     "basic28x28": lambda shape, code: build_convnet("basic28x28", shape, code),
     "basic32x32": lambda shape, code: build_convnet("basic32x32", shape, code),
     "basic64x64": lambda shape, code: build_convnet("basic64x64", shape, code),
+    "half_convnet": build_half_convnet,
     "mlp": lambda shape, code: build_mlp((300, 300), shape, code),
 }

@@ -22,6 +22,8 @@ class Term:
         bound: a key of `bounds.BOUNDS`.
         weight: its weight in the objective.
         options: keyword arguments of the bound (`pooled`, `candidates`).
+        target: the value to reach instead of the largest, by minimizing
+            weight |value - target| (Tschannen et al. 2020, section 3.2), or None.
         negatives: how the off-diagonal pairs come about; only "iid" draws make the
             value a bound, everything else is reported as a score.
     """
@@ -34,6 +36,13 @@ class Term:
     weight: float = 1.0
     options: tuple[tuple[str, object], ...] = ()
     negatives: str = "iid"
+    target: float | None = None
+
+    def loss(self, value: tf.Tensor) -> tf.Tensor:
+        """What this term adds to the loss."""
+        if self.target is None:
+            return -self.weight * value
+        return self.weight * tf.abs(value - self.target)
 
     def value(self, scores: tf.Tensor) -> tf.Tensor:
         """Mean of the bound over the leading axes of the scores."""
@@ -70,6 +79,8 @@ class InfoMax(keras.Model):
 
     Args:
         encoder: a model from uint8 images to a dict of features.
+        view_encoders: encoders of single views, by name; all other views have
+            `encoder`. An average (`ema`) is that of `encoder` alone.
         terms: the table.
         prior: matches `code` of view "x" to a prior, or None.
         gamma: weight of the prior term.
@@ -86,10 +97,12 @@ class InfoMax(keras.Model):
         gamma: float = 0.0,
         seed: int = 0,
         ema: float = 0.0,
+        view_encoders: dict[str, keras.Model] | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.online_encoder = encoder
+        self.view_encoders = dict(view_encoders or {})
         self.terms = tuple(terms)
         self.critics = list({id(t.critic): t.critic for t in self.terms}.values())
         self.prior, self.gamma, self.seed, self.ema = prior, gamma, seed, ema
@@ -118,6 +131,10 @@ class InfoMax(keras.Model):
         """The encoder to evaluate, embed with and export."""
         return self.averaged_encoder or self.online_encoder
 
+    def _encoder_of(self, view: str) -> keras.Model:
+        """The encoder that is trained on this view."""
+        return self.view_encoders.get(view, self.online_encoder)
+
     @property
     def value_names(self) -> list[str]:
         """What a step reports: the loss, each term, the two losses of the prior."""
@@ -140,21 +157,27 @@ class InfoMax(keras.Model):
         An outer model that is not really built loses optimizer state on reload,
         without an error.
         """
-        shapes = {
-            name: output.shape for name, output in self.online_encoder.output.items()
-        }
+        unknown = set(self.view_encoders) - set(self.views)
+        if unknown:
+            raise ValueError(
+                f"view_encoders names {', '.join(sorted(unknown))}, but the terms have "
+                f"only the views {', '.join(self.views)}."
+            )
         for term in self.terms:
+            shapes = []
             for side in (term.x, term.y):
-                if side.split(".")[-1] not in shapes:
+                view, name = side.split(".")
+                outputs = self._encoder_of(view).output
+                if name not in outputs:
                     raise ValueError(
                         f"term {term.name!r} names {side!r}, but the encoder gives "
-                        f"only: {', '.join(sorted(shapes))}."
+                        f"only: {', '.join(sorted(outputs))}."
                     )
-            x, y = (shapes[side.split(".")[-1]] for side in (term.x, term.y))
+                shapes.append(outputs[name].shape)
             if not term.critic.built:
-                term.critic.build((x, y))
+                term.critic.build(tuple(shapes))
         if self.prior is not None and not self.prior.built:
-            self.prior.build(shapes["code"])
+            self.prior.build(self._encoder_of("x").output["code"].shape)
         self.built = True
 
     def build(self, input_shape=None):
@@ -183,7 +206,7 @@ class InfoMax(keras.Model):
 
     @property
     def encoder_and_critic_variables(self) -> list:
-        parts = [self.online_encoder, *self.critics]
+        parts = [self.online_encoder, *self.view_encoders.values(), *self.critics]
         return [v for part in parts for v in part.trainable_variables]
 
     def call(self, images, training=False):
@@ -203,7 +226,7 @@ class InfoMax(keras.Model):
             discriminator's (0 without a prior), and the value of every metric.
         """
         features = {
-            name: self.online_encoder(views[name], training=training)
+            name: self._encoder_of(name)(views[name], training=training)
             for name in self.views
         }
 
@@ -218,7 +241,7 @@ class InfoMax(keras.Model):
             )
             value = term.value(term.critic.score(gather(hx), gather(hy)))
             values[term.name] = value
-            loss -= term.weight * value
+            loss += term.loss(value)
         discriminator_loss = tf.constant(0.0)
         if self.prior is not None:
             encoder_loss, discriminator_loss = self.prior(
@@ -284,6 +307,9 @@ class InfoMax(keras.Model):
             "gamma": self.gamma,
             "seed": self.seed,
             "ema": self.ema,
+            "view_encoders": {
+                view: serialize(encoder) for view, encoder in self.view_encoders.items()
+            },
         }
 
     @classmethod
@@ -300,6 +326,10 @@ class InfoMax(keras.Model):
                 "encoder": deserialize(config["encoder"]),
                 "terms": terms,
                 "prior": config["prior"] and deserialize(config["prior"]),
+                "view_encoders": {
+                    view: deserialize(encoder)
+                    for view, encoder in config["view_encoders"].items()
+                },
             }
         )
 

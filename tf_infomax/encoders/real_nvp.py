@@ -1,0 +1,195 @@
+"""RealNVP: invertible encoders, for which mutual information cannot change.
+
+Couplings of TensorFlow Probability around Keras networks. Every bijector is made anew
+at each call, around weights that Keras owns: TFP caches results by the identity of a
+tensor, so that a bijector kept alive would give the output of older weights, no
+gradients, and an inverse that merely looks up its argument.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+SCALES = ("none", "exp", "softplus")
+MASKS = ("random", "checkerboard", "channel")
+_LOG_SCALE = 3.0  # |log scale| of "exp" at most: products of couplings stay finite
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class RealNVP(keras.layers.Layer):
+    """An invertible map of vectors `[N, D]` or images `[N, H, W, C]`, of equal shape.
+
+    Each coupling leaves half of the dimensions as they are and shifts (and scales) the
+    others by a network of the first half. Which half: a fixed random permutation goes
+    before each coupling, or for images a checkerboard or halves of the channels, in
+    turns. At the start couplings are the identity up to kernels of `kernel_sd`.
+
+    Args:
+        couplings: how many.
+        widths: hidden widths of each network, ReLU.
+        scale: "none" (additive, volume-preserving), "exp" (of a softly limited log
+            scale) or "softplus" (1e-7 + softplus, 0.69 at the start).
+        masks: "random", "checkerboard" or "channel".
+        kernel_sd: of the truncated normal kernels; biases start at 0.
+        seed: of permutations and kernels.
+
+    Source: Dinh et al. 2017; Tschannen et al. 2020, section 3.1 (30 couplings, widths
+    512, 512, none; softplus for the adversarial encoder).
+    """
+
+    def __init__(
+        self,
+        couplings: int = 30,
+        widths: Sequence[int] = (512, 512),
+        scale: str = "none",
+        masks: str = "random",
+        kernel_sd: float = 1e-4,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        for name, value, accepted in (
+            ("scale", scale, SCALES),
+            ("masks", masks, MASKS),
+        ):
+            if value not in accepted:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(accepted)}. Received: {value!r}."
+                )
+        if couplings < 1:
+            raise ValueError(f"couplings must be at least 1. Received: {couplings}.")
+        self.couplings, self.widths = couplings, tuple(widths)
+        self.scale, self.masks, self.kernel_sd = scale, masks, kernel_sd
+        self.seed = seed
+
+    def build(self, input_shape):
+        shape = tuple(input_shape[1:])
+        size = int(np.prod(shape))
+        if size < 2:
+            raise ValueError(f"RealNVP needs 2 dimensions. Received: {shape}.")
+        if self.masks != "random" and len(shape) != 3:
+            raise ValueError(
+                f"masks={self.masks!r} need images [N, H, W, C]. Received: {shape}."
+            )
+        self._shape, self._size = shape, size
+        self._orders = self._make_orders()
+        self._kept = size // 2
+        outputs = (size - self._kept) * (1 if self.scale == "none" else 2)
+        for index in range(self.couplings):
+            # As attributes: Keras tracks the layers of a list, tf.train does not.
+            setattr(self, f"net_{index}", self._make_net(index, outputs))
+        super().build(input_shape)
+
+    def _make_net(self, index: int, outputs: int) -> keras.Sequential:
+        layers = []
+        for place, width in enumerate((*self.widths, outputs)):
+            kernel = keras.initializers.TruncatedNormal(
+                stddev=self.kernel_sd, seed=self.seed * 100_003 + index * 101 + place
+            )
+            activation = "relu" if place < len(self.widths) else None
+            layers.append(
+                keras.layers.Dense(
+                    width,
+                    activation,
+                    kernel_initializer=kernel,
+                    dtype=self.dtype_policy,
+                )
+            )
+        net = keras.Sequential(layers, name=f"net_{index}")
+        net.build((None, self._kept))
+        return net
+
+    def _make_orders(self) -> list[np.ndarray]:
+        """For each coupling, the order of the dimensions; the first half is kept."""
+        if self.masks == "random":
+            rng = np.random.default_rng(self.seed)
+            return [rng.permutation(self._size) for _ in range(self.couplings)]
+        rows, columns, channels = np.indices(self._shape)
+        if self.masks == "checkerboard":
+            colour = ((rows + columns) % 2).ravel()
+        else:
+            colour = (channels >= -(-self._shape[2] // 2)).ravel()
+        first = np.argsort(colour, kind="stable")
+        second = np.argsort(1 - colour, kind="stable")
+        return [(first, second)[index % 2] for index in range(self.couplings)]
+
+    def _make_bijector(self):
+        """The chain of couplings, anew."""
+        from tensorflow_probability import bijectors as tfb
+
+        steps = []
+        for index, order in enumerate(self._orders):
+            coupling = tfb.RealNVP(
+                num_masked=self._kept, bijector_fn=self._coupling_of(index)
+            )
+            there = tfb.Permute(tf.constant(order, tf.int32))
+            if self.masks == "random":
+                steps += [there, coupling]
+            else:  # places of an image mean something: back where they were
+                back = tfb.Permute(tf.constant(np.argsort(order), tf.int32))
+                steps += [there, coupling, back]
+        return tfb.Chain(steps[::-1])  # a chain applies its last part first
+
+    def _coupling_of(self, index: int):
+        from tensorflow_probability import bijectors as tfb
+
+        net = getattr(self, f"net_{index}")
+
+        def bijector_of(kept, size, **conditions):
+            shift = net(kept)
+            if self.scale == "none":
+                return tfb.Shift(shift)
+            shift, raw = tf.split(shift, 2, axis=-1)
+            if self.scale == "softplus":
+                factor = tfb.Scale(1e-7 + tf.nn.softplus(raw))
+            else:
+                factor = tfb.Scale(log_scale=_LOG_SCALE * tf.tanh(raw / _LOG_SCALE))
+            return tfb.Chain([tfb.Shift(shift), factor])
+
+        return bijector_of
+
+    def _flat(self, values) -> tf.Tensor:
+        values = tf.cast(tf.convert_to_tensor(values), self.compute_dtype)
+        return tf.reshape(values, [-1, self._size])
+
+    def call(self, x):
+        """y of x, of the same shape."""
+        flat = self._make_bijector().forward(self._flat(x))
+        return tf.reshape(flat, [-1, *self._shape])
+
+    def inverse(self, y):
+        """x of y, computed backwards through the couplings."""
+        flat = self._make_bijector().inverse(self._flat(y))
+        return tf.reshape(flat, [-1, *self._shape])
+
+    def log_det_jacobian(self, x) -> tf.Tensor:
+        """log |det dy/dx| at each x, `[N]`; 0 where scale is "none"."""
+        flat = self._flat(x)
+        value = self._make_bijector().forward_log_det_jacobian(flat, event_ndims=1)
+        return tf.broadcast_to(value, [tf.shape(flat)[0]])
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        names = ("couplings", "widths", "scale", "masks", "kernel_sd", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def build_real_nvp(image_shape: tuple[int, int, int], **options) -> keras.Model:
+    """RealNVP on pixels in [0, 1]; the code has as many numbers as the image.
+
+    Args:
+        image_shape: `[H, W, C]`, uint8.
+        **options: of `RealNVP`.
+    """
+    images = keras.Input(image_shape, dtype="uint8", name="images")
+    pixels = keras.layers.Rescaling(1 / 255.0, name="rescale")(images)
+    if options.get("masks", "random") == "random":
+        pixels = keras.layers.Flatten(name="flatten")(pixels)
+    code = RealNVP(**options, name="real_nvp")(pixels)
+    if len(code.shape) > 2:
+        code = keras.layers.Flatten(name="code")(code)
+    return keras.Model(images, {"code": code}, name="real_nvp")
