@@ -20,7 +20,7 @@ from tf_infomax.progress import tell
 
 
 def find_cases(folder: Path, numbers: range):
-    from tf_infomax.estimation.benchmark import Case
+    from tf_infomax.studies.known_pairs import Case
 
     def case(number: int) -> Case:
         def draw(seed: int) -> Pairs:
@@ -46,10 +46,10 @@ def main() -> None:
     if not any(options.data.glob("*_*.npz")):
         parser.error(f"--data={options.data} has no NUMBER_SEED.npz; see bmi_draw.py.")
     flags.load_tensorflow()
-    from tf_infomax.estimation import benchmark
+    from tf_infomax.studies import known_pairs
 
     first, _, last = options.tasks.partition("-")
-    records = benchmark.run(
+    records = known_pairs.run(
         find_cases(options.data, range(int(first), int(last or first) + 1)),
         options.methods.split(","),
         [int(seed) for seed in options.seeds.split(",")],
@@ -61,11 +61,11 @@ def main() -> None:
     if theirs.exists():
         empty = {"low": np.nan, "high": np.nan, "chosen": ""}
         records += [
-            benchmark.Record(**{**each, **empty, "method": f"bmi {each['method']}"})
+            known_pairs.Record(**{**each, **empty, "method": f"bmi {each['method']}"})
             for each in json.loads(theirs.read_text())
         ]
-    benchmark.print_table(records)
-    benchmark.draw_figure(records, options.data / "errors.png")
+    known_pairs.print_table(records)
+    known_pairs.draw_figure(records, options.data / "errors.png")
 
 
 if __name__ == "__main__":

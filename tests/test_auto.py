@@ -12,12 +12,13 @@ from scipy.stats import multivariate_normal
 from tf_infomax import bounds, critics
 from tf_infomax.config import ConfigError
 from tf_infomax.data import synthetic
-from tf_infomax.estimation import auto, benchmark, gaussian, neural, staircase
+from tf_infomax.estimation import auto, gaussian, neural
 from tf_infomax.estimation.copula import Copula, CopulaCritic
 from tf_infomax.estimation.inputs import PairsError, fit_marginal, split
 from tf_infomax.estimation.options import Options, TrainOptions
 from tf_infomax.estimation.pointwise import apply_marginal
 from tf_infomax.estimation.protocol import estimate_mi
+from tf_infomax.studies import known_pairs, staircase
 
 QUICK = {"max_steps": 400, "folds": 2, "widths": (64, 64)}
 
@@ -217,25 +218,25 @@ class TestDerangement:
 class TestTasks:
     @pytest.fixture
     def cases(self):
-        return [case for case in benchmark.tasks(400) if "dim=1" in case.name]
+        return [case for case in known_pairs.tasks(400) if "dim=1" in case.name]
 
     def test_what_is_done_is_not_repeated(self, cases, tmp_path):
         told = []
         path = tmp_path / "tasks.json"
-        first = benchmark.run(cases, ["gaussian"], [0], {}, path, told.append)
+        first = known_pairs.run(cases, ["gaussian"], [0], {}, path, told.append)
         assert len(told) == len(cases)
-        again = benchmark.run(cases, ["gaussian"], [0, 1], {}, path, told.append)
+        again = known_pairs.run(cases, ["gaussian"], [0, 1], {}, path, told.append)
         assert len(told) == 2 * len(cases)
         assert again[: len(first)] == first
         with pytest.raises(ConfigError, match="other options"):
-            benchmark.run(cases, ["gaussian"], [0], {"k": 3}, path, told.append)
+            known_pairs.run(cases, ["gaussian"], [0], {"k": 3}, path, told.append)
 
     def test_errors_are_against_the_truth(self):
         def record(case, seed, value):
-            return benchmark.Record(case, "m", seed, 1.0, value, 0.0, 2.0, "", 1.0)
+            return known_pairs.Record(case, "m", seed, 1.0, value, 0.0, 2.0, "", 1.0)
 
         records = [record("a", 0, 1.2), record("a", 1, 0.6), record("b", 0, 1.0)]
-        summary = benchmark.summarize(records)["m"]
+        summary = known_pairs.summarize(records)["m"]
         assert summary["mae"] == pytest.approx((0.3 + 0.0) / 2)
         assert summary["bias"] == pytest.approx(-0.2 / 3)
         assert summary["solved"] == 1.5  # 0.6 is not within a factor of 1.5
@@ -289,7 +290,7 @@ class TestCommand:
         assert result.returncode == 0, result.stderr[-2000:]
         assert "mean absolute error" in result.stdout
         content = json.loads((tmp_path / "tasks.json").read_text())
-        assert len(content["records"]) == 2 * len(benchmark.tasks(300))
+        assert len(content["records"]) == 2 * len(known_pairs.tasks(300))
         assert (tmp_path / "tasks.png").stat().st_size > 5000
 
     def test_staircase(self, tmp_path):

@@ -49,8 +49,15 @@ ALLOWED = {
         "signals", "training", "workdir",
     },
     "tune": {"config", "flags", "progress", "tuning"},
-    "estimation": {"bounds", "critics", "optimizers", "output"},
-    "estimate": {"config", "data", "estimation", "flags", "output", "progress"},
+    "estimation": {"bounds", "critics", "optimizers", "output", "progress"},
+    "studies": {
+        "bounds", "config", "critics", "data", "encoders", "estimation", "evaluation",
+        "objectives", "optimizers", "output", "progress",
+    },
+    "estimate": {
+        "config", "data", "estimation", "flags", "output", "progress", "studies",
+    },
+    "reproduce": {"config", "flags", "output", "progress", "studies"},
     "evaluate": {
         "assessment", "config", "experiment", "flags", "progress", "report", "training",
         "workdir",

@@ -23,7 +23,7 @@ from tf_infomax.progress import tell
 
 _ESTIMATORS = table_names("estimation/estimators.py", "ESTIMATORS")
 _RELATED = table_names("estimation/related.py", "RELATED")
-_STAIRS = table_names("estimation/staircase.py", "READINGS")
+_STAIRS = table_names("studies/staircase.py", "READINGS")
 _TASKS = table_names("data/synthetic.py", "TASKS")
 _HELD_OUT = 512  # pairs of a held-out reading of the staircase
 _PAIRS, _HOW, _TRAIN, _OUTPUT = "Pairs", "Estimators", "Training", "Output"
@@ -276,11 +276,11 @@ def _run_benchmark(options: EstimateOptions) -> int:
     flags.load_tensorflow()
     if options.benchmark == "staircase":
         return _run_staircase(options, output)
-    from tf_infomax.estimation import benchmark
+    from tf_infomax.studies import known_pairs
 
     shared = {k: v for k, v in options.shared.items() if k != "seed"}
-    records = benchmark.run(
-        benchmark.tasks(options.samples),
+    records = known_pairs.run(
+        known_pairs.tasks(options.samples),
         options.method,
         range(options.seed, options.seed + options.seeds),
         shared,
@@ -288,16 +288,16 @@ def _run_benchmark(options: EstimateOptions) -> int:
         tell,
         {"samples": options.samples},
     )
-    benchmark.print_table(records)
+    known_pairs.print_table(records)
     if output:
-        benchmark.draw_figure(records, output / "tasks.png")
+        known_pairs.draw_figure(records, output / "tasks.png")
         print(f"{output / 'tasks.json'}, {output / 'tasks.png'}")
     return 0
 
 
 def _run_staircase(options: EstimateOptions, output: Path | None) -> int:
-    from tf_infomax.estimation import staircase
     from tf_infomax.estimation.options import TrainOptions
+    from tf_infomax.studies import staircase
 
     methods = _STAIRS if options.method == ("auto",) else options.method
     training = TrainOptions(

@@ -1,0 +1,124 @@
+"""Reproduces claims: `python -m tf_infomax.reproduce --study=critics --workdir=DIR`.
+
+Trains all arms of a study with several seeds, and prints a verdict with its effects and
+their intervals over seeds; results.json and figure.png are in the work directory.
+Finished runs are not repeated. `--study=all` runs every study in turn and writes
+report.html and report.md.
+"""
+
+import base64
+import html
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tf_infomax import flags
+from tf_infomax.config import ConfigError, Options, option, shared_option, table_names
+from tf_infomax.output import check_writable, replacing
+from tf_infomax.progress import tell
+
+_STUDIES = table_names("studies/claims.py", "STUDIES")
+_RUN, _DATA = "Run", "Data"
+
+
+@dataclass(frozen=True)
+class ReproduceOptions(Options):
+    """Which study, at which scale, on which data."""
+
+    study: str = option("", _RUN, "Of the critique.", choices=(*_STUDIES, "all"))
+    scale: str = option(
+        "cpu",
+        _RUN,
+        "smoke: seconds, shows nothing; cpu: at most 45 minutes on two cores; paper: "
+        "its own setting.",
+        choices=("smoke", "cpu", "paper"),
+    )
+    seeds: int = option(3, _RUN, "Runs of each arm.", low=1)
+    workdir: str = option("", _RUN, "Folder of the runs and results.")
+    dataset: str = option(
+        "fashion", _DATA, "Labelled images: fashion, tfds:mnist, arrays:FILE, ..."
+    )
+    data_dir: str = shared_option("data_dir")
+    debug: bool = shared_option("debug")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.study:
+            raise ConfigError(f"--study is needed: {', '.join(_STUDIES)} or all.")
+        if not self.workdir:
+            raise ConfigError("--workdir is needed: a folder for runs and results.")
+
+
+def read_images(options: ReproduceOptions):
+    """The labelled training and test images."""
+    import numpy as np
+
+    from tf_infomax.data import sources
+    from tf_infomax.studies.halves import Images
+
+    read = sources.ReadOptions(data_dir=options.data_dir or None)
+    splits = sources.read(options.dataset, read)
+    if splits.test is None or splits.train.labels is None:
+        raise ConfigError(
+            f"--dataset={options.dataset} must have labels and a test part."
+        )
+    train, test = splits.train, splits.test
+    return Images(
+        options.dataset,
+        np.asarray(train.images[:]),
+        train.labels,
+        np.asarray(test.images[:]),
+        test.labels,
+    )
+
+
+def main(options: ReproduceOptions) -> int:
+    """Runs the study, or all, and prints the verdicts."""
+    root = Path(options.workdir)
+    check_writable(root, f"--workdir={root}")
+    flags.load_tensorflow()
+    from tf_infomax.studies.claims import STUDIES
+
+    names = _STUDIES if options.study == "all" else (options.study,)
+    images = None
+    if any(STUDIES[name].needs_images for name in names):
+        images = read_images(options)
+    for name in names:
+        folder = root / name if options.study == "all" else root
+        folder.mkdir(parents=True, exist_ok=True)
+        seeds = range(options.seeds)
+        verdict = STUDIES[name].run(options.scale, seeds, images, folder, tell)
+        if options.scale == "smoke":
+            print(f"{name}: smoke scale, too short to show anything.")
+        print(f"{name}: {verdict}")
+        print(f"{folder / 'results.json'}, {folder / 'figure.png'}")
+    if options.study == "all":
+        write_report(root, names)
+    return 0
+
+
+def write_report(root: Path, names: tuple[str, ...]) -> None:
+    """report.html, figures inside, and report.md, a table of verdicts."""
+    rows, parts = ["| study | verdict | |", "|---|---|---|"], []
+    for name in names:
+        content = json.loads((root / name / "results.json").read_text())
+        picture = base64.b64encode((root / name / "figure.png").read_bytes()).decode()
+        rows.append(f"| {name} | {content['verdict']} | {content['sentence']} |")
+        parts.append(
+            f"<h2>{name}: {content['verdict']}</h2>\n"
+            f"<p>{html.escape(content['sentence'])}</p>\n"
+            f'<img alt="{name}" src="data:image/png;base64,{picture}">\n'
+        )
+    page = (
+        "<!doctype html>\n<meta charset=utf-8>\n<title>tf_infomax: the critique</title>"
+        "\n<style>body{font-family:sans-serif;max-width:60em;margin:2em auto}"
+        "img{max-width:100%}</style>\n" + "".join(parts)
+    )
+    for file, text in (("report.html", page), ("report.md", "\n".join(rows) + "\n")):
+        with replacing(root / file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(root / file)
+
+
+if __name__ == "__main__":
+    flags.run(main, "tf_infomax.reproduce", __doc__, ReproduceOptions)

@@ -1,0 +1,1 @@
+"""What the papers claim, and what estimators do where the truth is known."""

@@ -1,0 +1,206 @@
+"""Multi-view InfoMax on image halves, as Tschannen et al. 2020 train and evaluate it.
+
+x is the upper half of an image, y the lower; g1 and g2 are separate encoders of one
+architecture; Adam 1e-4, batches of 128. The representation that is evaluated is g1(x).
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax import critics, encoders
+from tf_infomax.data.batches import batch_indices
+from tf_infomax.evaluation.probes import fit_and_score, run_probe
+from tf_infomax.objectives import InfoMax, Term
+from tf_infomax.optimizers import FusedAdam
+
+BATCH = 128
+_BATCHES = 15  # of a reading of the bound
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images of a data set: uint8 `[n, H, W, C]`, int `[n]`."""
+
+    name: str
+    train: np.ndarray
+    labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        encoder: a key of `ENCODERS`.
+        critic: a key of `CRITICS`.
+        bound: "nwj" or "info_nce".
+        target: of |I_EST - target|, or None.
+    """
+
+    encoder: str
+    critic: str
+    bound: str
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long and how large.
+
+    Attributes:
+        steps: of training.
+        readings: of the curves, the first before training.
+        couplings, width: of RealNVP.
+        images: to train the linear classifier on.
+    """
+
+    steps: int
+    readings: int
+    couplings: int = 30
+    width: int = 512
+    images: int = 10_000
+
+
+ENCODERS: dict[str, Callable] = {
+    "real_nvp": lambda shape, size, seed: encoders.build_real_nvp(
+        shape, couplings=size.couplings, widths=(size.width,) * 2, seed=seed
+    ),
+    "mlp": lambda shape, size, seed: encoders.build_mlp((300, 300), shape, 100),
+    "convnet": lambda shape, size, seed: encoders.build_half_convnet(shape, 100),
+}
+# Widths of the published program.
+CRITICS: dict[str, Callable] = {
+    "bilinear": critics.Bilinear,
+    "separable": lambda: critics.Separable((100, 100)),
+    "concatenated": lambda: critics.Concatenated((200,)),
+}
+
+
+def split_halves(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Upper and lower half; the middle row of an odd height is in neither."""
+    half = images.shape[1] // 2
+    return images[:, :half], images[:, images.shape[1] - half :]
+
+
+def build(arm: Arm, size: Size, shape: tuple[int, int, int], seed: int) -> InfoMax:
+    """The compiled objective of an arm."""
+    keras.utils.set_random_seed(seed)
+    g1, g2 = (ENCODERS[arm.encoder](shape, size, 2 * seed + k) for k in range(2))
+    term = Term(
+        "views",
+        "x.code",
+        "y.code",
+        CRITICS[arm.critic](),
+        arm.bound,
+        target=arm.target,
+    )
+    objective = InfoMax(g1, [term], view_encoders={"y": g2}, seed=seed)
+    objective.compile(FusedAdam(1e-4), steps_per_execution=1)
+    return objective
+
+
+def make_batches(images: np.ndarray, first: int, last: int, seed: int):
+    """Batches of halves for the steps first <= k < last, a function of seed and k."""
+    upper, lower = (tf.constant(half) for half in split_halves(images))
+
+    def batch(step):
+        rows = batch_indices(step, len(images), BATCH, seed)
+        return {"x": tf.gather(upper, rows), "y": tf.gather(lower, rows)}
+
+    dataset = tf.data.Dataset.range(first, last).map(
+        batch, num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return dataset.prefetch(2)
+
+
+def encode(encoder: keras.Model, images: np.ndarray) -> np.ndarray:
+    """g1 of upper halves, float32 `[n, D]`."""
+    upper, _ = split_halves(images)
+    run = tf.function(lambda part: encoder(part, training=False)["code"])
+    parts = [run(upper[k : k + 500]).numpy() for k in range(0, len(upper), 500)]
+    return np.concatenate(parts)
+
+
+def linear_accuracy(codes, labels, test_codes, test_labels, seed: int) -> float:
+    """The paper's linear evaluation: SAGA, stopped early, on features in [0, 1].
+
+    scikit-learn's logistic regression with C = 10 and tol = 0.1 after min-max scaling:
+    the solver stops long before it has converged, as in the published program.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import MinMaxScaler
+
+    scaler = MinMaxScaler().fit(codes)
+    model = LogisticRegression(solver="saga", tol=0.1, C=10.0, random_state=seed)
+    return fit_and_score(
+        model,
+        scaler.transform(codes),
+        labels,
+        scaler.transform(test_codes),
+        test_labels,
+    )
+
+
+def pixel_accuracy(data: Images, size: Size) -> float:
+    """`linear_accuracy` of the pixels of upper halves."""
+    sides = [data.train[: size.images], data.test]
+    flat = [split_halves(s)[0].reshape(len(s), -1) / np.float32(255.0) for s in sides]
+    return linear_accuracy(
+        flat[0], data.labels[: size.images], flat[1], data.test_labels, 0
+    )
+
+
+def train(arm: Arm, size: Size, data: Images, seed: int) -> dict[str, list[float]]:
+    """Curves of one run.
+
+    Returns:
+        `step`; `bound/test` and `bound/train`, I_EST on test and on training batches,
+        nats; `accuracy`, the paper's linear evaluation of g1 on test images; and at
+        the end `accuracy/converged`, that of a converged classifier, and for RealNVP
+        `round_trip`, the largest |g1^-1(g1(x)) - x| relative to the largest |x|.
+    """
+    images, test = data.train, data.test
+    shape = split_halves(images[:1])[0].shape[1:]
+    objective = build(arm, size, shape, seed)
+    kept, labels = images[: size.images], data.labels[: size.images]
+    curves: dict[str, list[float]] = {
+        name: [] for name in ("step", "bound/test", "bound/train", "accuracy")
+    }
+
+    def read(step: int):
+        for part, given in (("test", test), ("train", images)):
+            batches = make_batches(given, 0, _BATCHES, seed + 1000)
+            found = objective.evaluate(batches, verbose=0, return_dict=True)
+            curves[f"bound/{part}"].append(float(found["views"]))
+        codes = encode(objective.encoder, kept), encode(objective.encoder, test)
+        accuracy = linear_accuracy(codes[0], labels, codes[1], data.test_labels, seed)
+        curves["step"].append(step)
+        curves["accuracy"].append(accuracy)
+        return codes
+
+    ends = np.linspace(0, size.steps, size.readings).astype(int)
+    read(0)
+    for first, last in itertools.pairwise(ends):
+        objective.fit(make_batches(images, first, last, seed), verbose=0, shuffle=False)
+        codes = read(int(last))
+    converged = run_probe("linear", codes[0], labels, codes[1], data.test_labels, 1)
+    curves["accuracy/converged"] = [float(converged[0])]
+    if arm.encoder == "real_nvp":
+        curves["round_trip"] = [round_trip(objective.encoder, test[:500])]
+    return curves
+
+
+def round_trip(encoder: keras.Model, images: np.ndarray) -> float:
+    """Largest error of the inverse of the codes, relative to the largest pixel."""
+    upper, _ = split_halves(images)
+    pixels = upper.reshape(len(upper), -1) / np.float32(255.0)
+    layer = encoder.get_layer("real_nvp")
+    back = layer.inverse(layer(pixels).numpy()).numpy()
+    return float(np.abs(back - pixels).max() / np.abs(pixels).max())

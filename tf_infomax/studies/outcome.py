@@ -1,0 +1,202 @@
+"""What a study leaves: runs, a verdict, results.json and a figure."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tf_infomax.config import ConfigError
+from tf_infomax.output import replacing
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A difference between arms, paired by seed.
+
+    Attributes:
+        what: it is, in words.
+        values: one per seed.
+        unit: of them.
+        expected: the sign that the claim needs: 1 or -1.
+    """
+
+    what: str
+    values: tuple[float, ...]
+    unit: str
+    expected: int = 1
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Student interval of the mean over seeds; infinite for one seed."""
+        from scipy.stats import t
+
+        n = len(self.values)
+        if n < 2:
+            return -math.inf, math.inf
+        half = t.ppf(0.975, n - 1) * float(np.std(self.values, ddof=1)) / math.sqrt(n)
+        return self.mean - half, self.mean + half
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the interval lies on the claim's side; None if it contains 0."""
+        low, high = self.interval
+        if low <= 0.0 <= high:
+            return None
+        return (self.mean > 0) == (self.expected > 0)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        spread = f" (95 % {low:+.3f} .. {high:+.3f})" if math.isfinite(low) else ""
+        return f"{self.what}: {self.mean:+.3f} {self.unit}{spread}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says of its claim.
+
+    Attributes:
+        claim: the paper's, with its figure.
+        effects: all that the claim needs.
+        notes: further facts, in words.
+    """
+
+    claim: str
+    effects: tuple[Effect, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """ "reproduced", "contradicted" or "undecided"."""
+        found = [effect.holds for effect in self.effects]
+        if all(found):
+            return "reproduced"
+        return "contradicted" if False in found else "undecided"
+
+    def __str__(self) -> str:
+        parts = "; ".join(map(str, self.effects))
+        return " ".join(
+            [f"{self.claim} {self.word.capitalize()}: {parts}.", *self.notes]
+        )
+
+
+@dataclass
+class Runs:
+    """The finished runs of a study, one JSON file each: arm and seed -> curves.
+
+    Attributes:
+        folder: of the files.
+        settings: that a file must have been made with.
+    """
+
+    folder: Path
+    settings: dict
+    found: dict[tuple[str, int], dict] = field(default_factory=dict)
+
+    def collect(
+        self,
+        arms: Iterable[str],
+        seeds: Sequence[int],
+        run: Callable[[str, int], dict],
+        tell: Callable[[str], None],
+    ) -> None:
+        """Runs what is missing.
+
+        Raises:
+            ConfigError: if the folder holds runs of other settings.
+        """
+        settings = json.loads(json.dumps(self.settings))
+        wanted = [(arm, seed) for seed in seeds for arm in arms]
+        for count, (arm, seed) in enumerate(wanted, 1):
+            path = self.folder / f"{arm}-{seed}.json"
+            content = json.loads(path.read_text()) if path.exists() else None
+            if content and content["settings"] != settings:
+                raise ConfigError(
+                    f"{path} was made with other settings ({content['settings']}); "
+                    "choose another --workdir."
+                )
+            if content is None:
+                content = {"settings": settings, "curves": run(arm, seed)}
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with replacing(path) as file:
+                    file.write_text(json.dumps(content) + "\n", encoding="utf-8")
+                tell(f"{self.folder.name}: {arm}, seed {seed}, {count}/{len(wanted)}")
+            self.found[arm, seed] = content["curves"]
+
+    def last(self, arm: str, curve: str) -> list[float]:
+        """The curve's last value, one per seed."""
+        return [
+            curves[curve][-1] for (name, _), curves in self.found.items() if name == arm
+        ]
+
+    def first(self, arm: str, curve: str) -> list[float]:
+        """The curve's first value, one per seed."""
+        return [
+            curves[curve][0] for (name, _), curves in self.found.items() if name == arm
+        ]
+
+
+def subtract(a: Iterable[float], b: Iterable[float]) -> tuple[float, ...]:
+    """Differences of values paired by seed."""
+    return tuple(x - y for x, y in zip(a, b, strict=True))
+
+
+def write(folder: Path, runs: Runs, verdict: Verdict) -> None:
+    """results.json: the verdict, its effects, the settings and the curves."""
+    content = {
+        "verdict": verdict.word,
+        "sentence": str(verdict),
+        "effects": [
+            {**asdict(e), "mean": e.mean, "interval": [_finite(v) for v in e.interval]}
+            for e in verdict.effects
+        ],
+        "settings": runs.settings,
+        "curves": {f"{arm}-{seed}": c for (arm, seed), c in runs.found.items()},
+    }
+    with replacing(folder / "results.json") as file:
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def draw(
+    path: Path, runs: Runs, panels: Sequence[tuple[str, str]], lines: dict[str, float]
+) -> None:
+    """Curves of all arms: means over seeds with a band of one deviation.
+
+    Args:
+        path: of the picture.
+        runs: all of the study.
+        panels: (curve, label of the axis).
+        lines: label -> level, in panels of that curve, e.g. {"accuracy": pixels}.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained")
+    axes = np.ravel(figure.subplots(1, len(panels)))
+    arms = list(dict.fromkeys(arm for arm, _ in runs.found))
+    for panel, (curve, label) in zip(axes, panels, strict=True):
+        for number, arm in enumerate(arms):
+            rows = [c for (name, _), c in runs.found.items() if name == arm]
+            values = np.array([row[curve] for row in rows])
+            steps = rows[0]["step"]
+            mean, sd = values.mean(axis=0), values.std(axis=0)
+            panel.plot(steps, mean, color=f"C{number}", marker="o", ms=3, label=arm)
+            panel.fill_between(
+                steps, mean - sd, mean + sd, color=f"C{number}", alpha=0.2, lw=0
+            )
+        if curve in lines:
+            panel.axhline(lines[curve], color="0.3", ls="--", lw=1)
+        panel.set(xlabel="step", ylabel=label)
+        panel.grid(alpha=0.3)
+    axes[0].legend(fontsize="small")
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)
