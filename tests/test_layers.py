@@ -57,7 +57,7 @@ ALLOWED = {
     "estimate": {
         "config", "data", "estimation", "flags", "output", "progress", "studies",
     },
-    "reproduce": {"config", "flags", "output", "progress", "studies"},
+    "reproduce": {"config", "data", "flags", "output", "progress", "studies"},
     "evaluate": {
         "assessment", "config", "experiment", "flags", "progress", "report", "training",
         "workdir",

@@ -54,7 +54,8 @@ class Effect:
     def __str__(self) -> str:
         low, high = self.interval
         spread = f" (95 % {low:+.3f} .. {high:+.3f})" if math.isfinite(low) else ""
-        return f"{self.what}: {self.mean:+.3f} {self.unit}{spread}"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.what}: {self.mean:+.3f}{unit}{spread}"
 
 
 @dataclass(frozen=True)

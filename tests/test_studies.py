@@ -1,0 +1,141 @@
+"""Studies of the critique: pairing of halves, verdicts, resuming, the command."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from commands import assert_refused, run
+
+from tf_infomax.config import ConfigError
+from tf_infomax.studies import claims, halves, negatives
+from tf_infomax.studies.outcome import Effect, Runs, Verdict
+
+
+class TestOutcome:
+    def test_interval_is_student_s(self):
+        effect = Effect("gain", (1.0, 2.0, 3.0), "nats")
+        low, high = effect.interval
+        assert effect.mean == pytest.approx(2.0)
+        assert high - 2.0 == pytest.approx(4.302653 / math.sqrt(3))
+        assert low == pytest.approx(2.0 - 4.302653 / math.sqrt(3))
+        assert effect.holds is None
+        assert Effect("gain", (2.0, 2.1, 2.2), "").holds is True
+        assert Effect("gain", (2.0, 2.1, 2.2), "", expected=-1).holds is False
+        assert Effect("gain", (2.0,), "").holds is None  # one seed shows nothing
+
+    def test_verdict_needs_every_effect(self):
+        good = Effect("a", (1.0, 1.1, 0.9), "")
+        unclear = Effect("b", (1.0, -1.0, 0.0), "")
+        bad = Effect("c", (-1.0, -1.1, -0.9), "")
+        assert Verdict("claim.", (good, good)).word == "reproduced"
+        assert Verdict("claim.", (good, unclear)).word == "undecided"
+        assert Verdict("claim.", (good, unclear, bad)).word == "contradicted"
+
+    def test_finished_runs_are_not_repeated(self, tmp_path):
+        calls = []
+
+        def train(arm, seed):
+            calls.append((arm, seed))
+            return {"step": [0, 1], "value": [0.0, seed + 1.0]}
+
+        Runs(tmp_path, {"steps": 1}).collect(["a", "b"], [0], train, str)
+        runs = Runs(tmp_path, {"steps": 1})
+        runs.collect(["a", "b"], [0, 1], train, str)
+        assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+        assert runs.last("b", "value") == [1.0, 2.0]
+        assert runs.first("b", "value") == [0.0, 0.0]
+        with pytest.raises(ConfigError, match="other settings"):
+            Runs(tmp_path, {"steps": 2}).collect(["a"], [0], train, str)
+
+
+class TestHalves:
+    @pytest.fixture
+    def data(self):
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (256, 10, 8, 1), np.uint8)
+        return halves.Images(
+            "noise", images, np.arange(256) % 4, images[:128], np.arange(128) % 4
+        )
+
+    def test_halves_are_the_upper_and_the_lower(self):
+        images = np.arange(2 * 5 * 3).reshape(2, 5, 3, 1)
+        upper, lower = halves.split_halves(images)
+        np.testing.assert_array_equal(upper, images[:, :2])
+        np.testing.assert_array_equal(lower, images[:, 3:])
+
+    def test_batches_pair_halves_of_one_image(self, data):
+        images = data.train.copy()
+        images[:, :5] = np.arange(256)[:, None, None, None]
+        images[:, 5:] = np.arange(256)[:, None, None, None]
+        for batch in halves.make_batches(images, 0, 2, seed=3):
+            np.testing.assert_array_equal(batch["x"], batch["y"])
+            assert len(np.unique(batch["x"][:, 0, 0, 0])) == halves.BATCH
+
+    def test_a_bijective_run_is_read_before_and_after(self, data):
+        size = halves.Size(3, 2, couplings=2, width=8, images=200)
+        arm = halves.Arm("real_nvp", "bilinear", "nwj")
+        curves = halves.train(arm, size, data, seed=0)
+        assert curves["step"] == [0, 3]
+        assert curves["round_trip"][0] < 1e-5
+        for name in ("bound/test", "bound/train", "accuracy"):
+            assert len(curves[name]) == 2
+            assert np.isfinite(curves[name]).all()
+        again = halves.train(arm, size, data, seed=0)
+        np.testing.assert_allclose(again["bound/test"], curves["bound/test"], rtol=1e-4)
+
+    def test_critics_have_the_published_widths(self):
+        shape = (14, 28, 1)
+        size = halves.Size(1, 2)
+        counts = {}
+        for critic in halves.CRITICS:
+            arm = halves.Arm("mlp", critic, "nwj")
+            objective = halves.build(arm, size, shape, 0)
+            weights = objective.critics[0].trainable_variables
+            counts[critic] = sum(int(np.prod(w.shape)) for w in weights)
+        assert counts["bilinear"] == 100 * 100  # without a bias
+        assert counts["separable"] == 2 * 2 * (100 * 100 + 100)
+        assert counts["concatenated"] == 200 * 200 + 200 + 200 + 1
+
+
+class TestNegatives:
+    def test_negatives_of_a_shared_batch_are_correlated(self):
+        draws = [negatives._draw(tf.constant([1, k]), False) for k in range(1000)]
+        x, y = (np.stack([d[side].numpy()[:, 0] for d in draws]) for side in (0, 1))
+        own = np.corrcoef(x[:, 0], y[:, 0])[0, 1]
+        cross = np.corrcoef(x[:, 0], y[:, 1])[0, 1]
+        assert own == pytest.approx(0.2, abs=0.1)
+        assert cross == pytest.approx(-0.25, abs=0.1)
+        x, y = negatives._draw(tf.constant([1, 0]), True)
+        assert x.shape == y.shape == (negatives.BATCH, 1)
+
+    def test_the_truth(self):
+        assert pytest.approx(0.020411, abs=1e-6) == negatives.TRUTH
+
+
+class TestCommand:
+    def test_smoke(self, tmp_path):
+        arguments = ["--study=negatives", "--scale=smoke", "--seeds=2"]
+        result = run("reproduce", *arguments, f"--workdir={tmp_path}")
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert "too short to show anything" in result.stdout
+        assert "Closed forms" in result.stdout
+        content = json.loads((tmp_path / "results.json").read_text())
+        assert content["verdict"] in ("reproduced", "undecided", "contradicted")
+        assert len(content["curves"]) == 2 * len(negatives.ARMS)
+        assert (tmp_path / "figure.png").stat().st_size > 5000
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ([], ["--study is needed", *claims.STUDIES]),
+            (["--study=critic", "--workdir=a"], ["Did you mean critics"]),
+            (["--study=critics"], ["--workdir"]),
+            (["--study=critics", "--workdir=a", "--scale=gpu"], ["smoke, cpu, paper"]),
+        ],
+    )
+    def test_mistakes_get_one_line(self, arguments, words):
+        result = run("reproduce", *arguments)
+        assert_refused(result, *words)
+        assert result.cpu_seconds < 1.5
