@@ -117,6 +117,15 @@ class TestChoice:
             data.mi, abs=0.15
         )
 
+    def test_a_bracket_and_a_figure_go_with_it(self, tmp_path):
+        data = synthetic.draw("gaussian", 800, dim=2, mi=1.0)
+        estimate = estimate_mi(data.x, data.y, bracket=True, max_steps=200)
+        lower, value, upper = estimate.bracket
+        assert value == estimate.value
+        assert lower - 0.15 < 1.0 < upper + 0.15
+        estimate.plot(tmp_path / "e.png", data.mi, (data.x, data.y))
+        assert (tmp_path / "e.png").stat().st_size > 5000
+
     def test_independence_is_recognized(self, rng):
         x, y = rng.normal(size=(2, 1500, 3))
         estimate = estimate_mi(x, y, **QUICK)

@@ -48,22 +48,28 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
         )
     if method == "auto" and "critic" in options:
         raise ValueError(f"auto has its own critic. Received: {options['critic']!r}.")
-    row = ESTIMATORS[method]
-    chosen = Options(**{**row.defaults, **options})
-    samples = Samples(*read_pairs(x, y), chosen)
-    fitted = row.fit(samples, chosen)
-    result = _describe(method, row, fitted, samples, chosen)
+    pairs = read_pairs(x, y)
+    fitted, samples, chosen = _fit(method, pairs, options)
+    result = _describe(method, ESTIMATORS[method], fitted, samples, chosen)
     if not chosen.bracket:
         return result
     lower, upper = (
-        result.value if name == method else _value(name, samples, chosen)
+        result.value if name == method else _value(name, pairs, options)
         for name in ("info_nce", "l1out")
     )
     return replace(result, bracket=(lower, result.value, upper))
 
 
-def _value(method: str, samples: Samples, options: Options) -> float:
-    fitted = ESTIMATORS[method].fit(samples, options)
+def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
+    """The method with its own defaults where the options do not say otherwise."""
+    row = ESTIMATORS[method]
+    chosen = Options(**{**row.defaults, **options})
+    samples = Samples(*pairs, chosen)
+    return row.fit(samples, chosen), samples, chosen
+
+
+def _value(method: str, pairs, options: dict) -> float:
+    fitted, *_ = _fit(method, pairs, options)
     return float(fitted.value(np.ones(fitted.n)))
 
 

@@ -65,6 +65,23 @@ class Estimate:
             raise ValueError(f"{self._name} gives no density ratio of single pairs.")
         return self.density_ratio(*read_pairs(x, y, fewest=1))
 
+    def plot(
+        self, path: str | Path, truth: float | None = None, pairs: tuple | None = None
+    ) -> None:
+        """Draws value and interval, learning curve with its ceiling, pointwise ratios.
+
+        Args:
+            path: of the picture.
+            truth: drawn where it is known.
+            pairs: (x, y) whose pointwise ratios become a histogram.
+        """
+        from tf_infomax.estimation.figure import draw
+
+        shown = None
+        if pairs is not None and self.density_ratio is not None:
+            shown = self.pointwise(*pairs)
+        draw([self], Path(path), truth, shown)
+
     def export(self, path: str | Path) -> None:
         """Writes the critic as a SavedModel: signature x, y -> log_ratio `[n]`, nats.
 
