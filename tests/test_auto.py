@@ -133,6 +133,14 @@ class TestChoice:
         assert low < 0.0 < high
         assert abs(estimate.value) < 0.02
 
+    def test_a_function_of_x_has_infinite_information(self, rng):
+        x = rng.normal(size=(200, 2))
+        estimate = estimate_mi(
+            x, x @ rng.normal(size=(2, 2)), **QUICK, preprocess="none"
+        )
+        assert estimate.value > 8.0 or math.isinf(estimate.value)
+        assert any("functions of one another" in w for w in estimate.warnings)
+
     def test_labels_are_not_taken_for_gaussians(self, rng):
         labels = rng.integers(0, 3, size=1500)
         x = rng.normal(size=(1500, 4)) + 3.0 * np.eye(3, 4)[labels]

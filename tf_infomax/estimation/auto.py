@@ -35,7 +35,6 @@ DEFAULTS = {
 _FEW = 3  # dimensions of x and y together
 _ROWS_PER_COMPONENT = 5  # of x and y together
 _REPEATED = 0.1  # share of distinct values below which a column is discrete
-_LARGEST = 0.99999  # canonical correlation that a critic starts with
 _ERRORS = 2.0  # standard errors by which a critic must beat the copula
 
 
@@ -88,9 +87,7 @@ def _fit_critics(
         copula = None
         if most:
             flat = (side.reshape(len(side), -1) for side in fold.train)
-            canonical = gaussian.fit_canonical(*flat, most)
-            rho = np.minimum(canonical.rho, _LARGEST)
-            copula = Copula(replace(canonical, rho=rho))
+            copula = Copula(gaussian.fit_canonical(*flat, most))
         training = neural.train(
             *fold.train,
             fold.choose,

@@ -14,13 +14,16 @@ import tensorflow as tf
 from tf_infomax.critics import Critic
 from tf_infomax.estimation.gaussian import Canonical
 
+_LARGEST = 0.99999
+
 
 @dataclass(frozen=True)
 class Copula:
     """`log p/q` of Gaussians with these canonical correlations.
 
     `c - sum a_k (u_k^2 + v_k^2) + sum b_k u_k v_k` of canonical coordinates u, v, with
-    a = rho^2 / (2 (1 - rho^2)), b = rho / (1 - rho^2), c = -1/2 sum log(1 - rho^2).
+    a = rho^2 / (2 (1 - rho^2)), b = rho / (1 - rho^2), c = -1/2 sum log(1 - rho^2),
+    for rho up to 0.99999.
     """
 
     canonical: Canonical
@@ -28,7 +31,7 @@ class Copula:
     @property
     def coefficients(self) -> tuple[np.ndarray, np.ndarray, float]:
         """(a, b, c)."""
-        rho = self.canonical.rho
+        rho = np.minimum(self.canonical.rho, _LARGEST)
         rest = 1.0 - np.square(rho)
         return 0.5 * np.square(rho) / rest, rho / rest, -0.5 * float(np.log(rest).sum())
 

@@ -161,7 +161,10 @@ def _warn(
     n = fitted.candidates
     yield from fitted.warnings
     if not math.isfinite(value):
-        yield "the value is not finite: the exponential mean has overflowed"
+        yield (
+            "the value is not finite: an exponential mean has overflowed, or x and y "
+            "are functions of one another"
+        )
     if value > ceiling - 0.5:
         yield (
             f"within 0.5 nats of the ceiling {ceiling:.2f}: the truth may be anything "
@@ -184,7 +187,9 @@ def _warn(
             f"{diagnostics['clipped_share']:.0%} of the negatives are clipped: the "
             "value is that of tau, not of the data; raise tau"
         )
-    if interval[0] < 0.0 < interval[1]:
+    if not math.isfinite(value):
+        pass
+    elif interval[0] < 0.0 < interval[1]:
         yield "the interval contains 0: see permutation_test for a p-value"
     elif value < 0.0:
         yield "negative, which mutual information never is: the critic has over-fitted"
