@@ -292,7 +292,8 @@ def draw_figure(
         steps = len(curve) // len(LEVELS)
         shown = np.clip(curve, -5.0, 30.0)
         width = max(1, steps // 40)
-        smooth = np.convolve(shown, np.ones(width) / width, "same")
+        add_up = lambda values, w=width: np.convolve(values, np.ones(w), "same")
+        smooth = add_up(shown) / add_up(np.ones(len(shown)))
         panel.plot(shown, lw=0.3, alpha=0.35, color="C0")
         panel.plot(smooth, color="C0", label=f"batch of {batch}")
         found = [r for r in readings if r.estimator == name and r.held_out]
