@@ -13,7 +13,13 @@ from tf_infomax import bounds, critics, encoders, priors
 from tf_infomax.objectives import InfoMax, PriorMatching, Term
 
 UNITS = 8
-SIDES = {"basic28x28": 28, "basic32x32": 32, "basic64x64": 64, "mlp": 8}
+SIDES = {
+    "basic28x28": 28,
+    "basic32x32": 32,
+    "basic64x64": 64,
+    "half_convnet": 8,
+    "mlp": 8,
+}
 
 
 def build_trunk(units):
