@@ -38,6 +38,7 @@ def value_of_bound(estimate, method: str, dim: int, mi: float, seed: int) -> flo
 
     from tf_infomax.data.synthetic import draw
     from tf_infomax.estimation import neural, values
+    from tf_infomax.estimation.inputs import transform
     from tf_infomax.estimation.values import Scores
 
     function = {"info_nce": values.info_nce, "nwj": values.nwj}[method]
@@ -45,10 +46,7 @@ def value_of_bound(estimate, method: str, dim: int, mi: float, seed: int) -> flo
     (member,) = estimate.density_ratio.members
     for number in range(FRESH):
         pairs = draw("gaussian", n, 10**6 + FRESH * seed + number, dim=dim, mi=mi)
-        sides = [
-            marginal(side).astype(np.float32)
-            for marginal, side in zip(member.marginals, (pairs.x, pairs.y), strict=True)
-        ]
+        sides = transform(member.marginals, (pairs.x, pairs.y))
         scores, *_ = neural.evaluate(member.model, *sides)
         found.append(function(Scores(scores.matrix)))
     return float(np.mean(found))

@@ -46,7 +46,7 @@ class TestOutcome:
         assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
         assert runs.last("b", "value") == [1.0, 2.0]
         assert runs.first("b", "value") == [0.0, 0.0]
-        with pytest.raises(ConfigError, match="other settings"):
+        with pytest.raises(ConfigError, match="other options"):
             Runs(tmp_path, {"steps": 2}).collect(["a"], [0], train, str)
 
 

@@ -72,7 +72,7 @@ def _log_mean_exp_negatives(scores: tf.Tensor, pooled: bool = False) -> tf.Tenso
     return total - tf.math.log(_count_negatives(scores, pooled))
 
 
-def _exp(exponent: tf.Tensor) -> tf.Tensor:
+def safe_exp(exponent: tf.Tensor) -> tf.Tensor:
     """e^t, continued by its tangent beyond t = 60 so that it stays finite."""
     capped = tf.minimum(exponent, _MAX_EXPONENT)
     return tf.exp(capped) * (1.0 + tf.nn.relu(exponent - _MAX_EXPONENT))
@@ -111,7 +111,7 @@ def nwj(scores: tf.Tensor) -> tf.Tensor:
     """
     scores = _prepare(scores)
     positive = tf.reduce_mean(_positives(scores), axis=-1)
-    return positive - _exp(_log_mean_exp_negatives(scores) - 1.0)
+    return positive - safe_exp(_log_mean_exp_negatives(scores) - 1.0)
 
 
 def info_nce(
@@ -180,7 +180,7 @@ def reverse_kl(scores: tf.Tensor) -> tf.Tensor:
     Optimum at u = log p/q. Source: Nowozin et al. 2016, table 1.
     """
     scores = _prepare(scores)
-    positive = _exp(log_mean_exp(-_positives(scores)))
+    positive = safe_exp(log_mean_exp(-_positives(scores)))
     return 1.0 - positive - _mean_negatives(scores)
 
 
@@ -191,8 +191,8 @@ def squared_hellinger(scores: tf.Tensor) -> tf.Tensor:
     u = 1/2 log p/q. Source: Nowozin et al. 2016, table 1 (u reparametrized).
     """
     scores = _prepare(scores)
-    positive = _exp(log_mean_exp(-_positives(scores)))
-    return 2.0 - positive - _exp(_log_mean_exp_negatives(scores))
+    positive = safe_exp(log_mean_exp(-_positives(scores)))
+    return 2.0 - positive - safe_exp(_log_mean_exp_negatives(scores))
 
 
 def pearson_chi2(scores: tf.Tensor) -> tf.Tensor:
@@ -242,7 +242,7 @@ def mine(
     batch = _log_mean_exp_negatives(scores)
     average = moving_average(log_average, batch, decay)
     positive = tf.reduce_mean(_positives(scores), axis=-1)
-    return positive - _exp(batch - average), average
+    return positive - safe_exp(batch - average), average
 
 
 def tuba(scores: tf.Tensor, log_baseline: tf.Tensor) -> tf.Tensor:
@@ -290,7 +290,7 @@ def interpolated(scores: tf.Tensor, log_baseline: tf.Tensor, alpha: float) -> tf
         log_a = tf.reduce_logsumexp([log_a, learned + tf.zeros_like(log_a)], axis=0)
     positive = _mean_negatives(_positives(scores)[..., None, :] - log_a)
     own_a = tf.linalg.diag_part(log_a)[..., None, :]
-    return 1.0 + positive - _exp(_log_mean_exp_negatives(scores - own_a))
+    return 1.0 + positive - safe_exp(_log_mean_exp_negatives(scores - own_a))
 
 
 def flo(scores: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
@@ -307,7 +307,7 @@ def flo(scores: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
     n = tf.cast(tf.shape(scores)[-1], scores.dtype)
     off = tf.reduce_logsumexp(_set_diagonal(scores, -math.inf), axis=-1)
     contrast = off - tf.math.log(n - 1.0) - _positives(scores)
-    return 1.0 - tf.reduce_mean(u + _exp(contrast - u), axis=-1)
+    return 1.0 - tf.reduce_mean(u + safe_exp(contrast - u), axis=-1)
 
 
 class Bound(NamedTuple):

@@ -19,7 +19,14 @@ import numpy as np
 
 from tf_infomax.estimation import gaussian, neighbors, values
 from tf_infomax.estimation.options import Options
-from tf_infomax.estimation.samples import Fitted, Fold, Samples, combine
+from tf_infomax.estimation.samples import (
+    Fitted,
+    Fold,
+    Samples,
+    combine,
+    flatten,
+    points,
+)
 from tf_infomax.estimation.values import Scores
 
 DEFAULTS = {
@@ -40,14 +47,16 @@ _ERRORS = 2.0  # standard errors by which a critic must beat the copula
 
 def fit(samples: Samples, options: Options) -> Fitted:
     """A row of `ESTIMATORS`."""
-    x, y = (side.reshape(len(side), -1) for side in (samples.x, samples.y))
+    x, y = flatten((samples.x, samples.y))
     if options.x_encoder is not None or options.y_encoder is not None:
         if options.preprocess == "rank":  # would change what an encoder was made for
             samples.options = replace(samples.options, preprocess="standardize")
         return _fit_critics(samples, options, most=0, continuous=False)
     continuous = not (_is_discrete(x) or _is_discrete(y))
     if x.shape[1] + y.shape[1] <= _FEW:
-        return _fit_neighbors(samples, options, continuous)
+        name = "ksg" if continuous else "mixed"
+        function = neighbors.ksg1 if continuous else neighbors.mixed
+        return replace(points(function)(samples, options), chosen=name)
     rows = len(samples.folds[0].train_rows)
     most = max(1, rows // (2 * _ROWS_PER_COMPONENT))
     return _fit_critics(samples, options, most, continuous)
@@ -56,17 +65,6 @@ def fit(samples: Samples, options: Options) -> Fitted:
 def _is_discrete(side: np.ndarray) -> bool:
     distinct = [len(np.unique(column)) for column in side.T]
     return min(distinct) < _REPEATED * len(side)
-
-
-def _fit_neighbors(samples: Samples, options: Options, continuous: bool) -> Fitted:
-    function = neighbors.ksg1 if continuous else neighbors.mixed
-    x, y = samples.whole
-    return Fitted(
-        value=lambda rows: float(np.mean(function(x[rows], y[rows], options.k))),
-        n=len(x),
-        subsets=True,
-        chosen="ksg" if continuous else "mixed",
-    )
 
 
 def _fit_critics(
@@ -86,8 +84,7 @@ def _fit_critics(
     def fit_fold(fold: Fold):
         copula = None
         if most:
-            flat = (side.reshape(len(side), -1) for side in fold.train)
-            copula = Copula(gaussian.fit_canonical(*flat, most))
+            copula = Copula(gaussian.fit_canonical(*flatten(fold.train), most))
         training = neural.train(
             *fold.train,
             fold.choose,
@@ -122,8 +119,7 @@ def _compare(
     """The critics' value, less the copula's error of fit; or the copula's own value."""
     ratios, gains = [], []
     for fold, fitted, copula in fits:
-        flat = (side.reshape(len(side), -1) for side in fold.report)
-        start = Scores(copula.scores(*flat))
+        start = Scores(copula.scores(*flatten(fold.report)))
         ratios.append(start.positive)
         gains.append(
             values.info_nce_terms(fitted.scores[0]) - values.info_nce_terms(start)

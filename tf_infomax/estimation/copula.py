@@ -65,30 +65,28 @@ class CopulaCritic(Critic):
         self.y_head = dense(units)
         self.y_offset = dense(1, kernel_initializer="zeros")
 
-    def _canonical(self, x, y):
-        """Canonical coordinates of both, and the copula's part of either embedding."""
+    def _start(self, x, y):
+        """(u, v, left, right, a, b): coordinates; the copula is `left . right + a + b`.
+
+        Without a copula the coordinates are x and y, and the rest is nothing.
+        """
         if self.copula is None:
-            return (x, y), ([], []), 0.0
+            return x, y, [], [], 0.0, 0.0
         canonical = self.copula.canonical
         constant = lambda value: tf.constant(value, tf.float32)
         u = tf.matmul(x - constant(canonical.x_mean), constant(canonical.x_map))
         v = tf.matmul(y - constant(canonical.y_mean), constant(canonical.y_map))
         (a, b, c), k = self.copula.coefficients, len(canonical.rho)
-        squares = [
-            tf.linalg.matvec(tf.square(side[:, :k]), constant(a))[:, None]
-            for side in (u, v)
-        ]
-        return (u, v), ([u[:, :k] * constant(b)], [v[:, :k]]), (squares, c)
+        squares = lambda w: tf.linalg.matvec(tf.square(w[:, :k]), constant(a))[:, None]
+        left, right = [u[:, :k] * constant(b)], [v[:, :k]]
+        return u, v, left, right, c - squares(u), -squares(v)
 
     def embed(self, x, y, training=False):
-        (u, v), (left, right), gaussian = self._canonical(x, y)
+        u, v, left, right, a, b = self._start(x, y)
         features = [tf.concat([side, 0.7 * (side**2 - 1.0)], axis=1) for side in (u, v)]
         hx = self.x_head(self.x_net(features[0]))
         hidden = self.y_net(features[1])
-        a, b = hx[:, -1:], self.y_offset(hidden)
-        if gaussian:
-            (ux, vy), c = gaussian
-            a, b = a - ux + c, b - vy
+        a, b = a + hx[:, -1:], b + self.y_offset(hidden)
         one = tf.ones_like(a)
         scale = self.units**-0.5
         left = tf.concat([*left, hx[:, :-1] * scale, a, one], axis=1)

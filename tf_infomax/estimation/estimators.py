@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from tf_infomax.estimation import auto, gaussian, neighbors, values
 from tf_infomax.estimation.options import Options
-from tf_infomax.estimation.samples import Fitted, Fold, Samples, per_fold
+from tf_infomax.estimation.samples import Fitted, Fold, Samples, per_fold, points
 from tf_infomax.estimation.values import Scores
 
 
@@ -47,7 +47,7 @@ def _critic(
     Args:
         objective: a key of `neural.OBJECTIVES` ("interpolated" takes alpha).
         value: (Scores, log a, u, Options) -> estimate.
-        normalizer: how scores become log p/q; one of `pointwise.NORMALIZERS`, or
+        normalizer: how scores become log p/q; as `pointwise.Member` has it, or
             "one" or "log_mean" for these constants.
     """
 
@@ -180,20 +180,6 @@ def _upper_with_marginal(fold: Fold, options: Options) -> Fitted:
     marginal = mixture.score_samples(flat(fold.raw("report")[1]))
     positive = fitted.scores[0].positive - marginal
     return replace(fitted, value=lambda w: float(w @ positive / w.sum()))
-
-
-def _points(function: Callable) -> Callable[[Samples, Options], Fitted]:
-    """The mean of the contributions of all points; nothing is trained."""
-
-    def fit(samples: Samples, options: Options) -> Fitted:
-        x, y = samples.whole
-        return Fitted(
-            value=lambda rows: float(np.mean(function(x[rows], y[rows], options.k))),
-            n=len(x),
-            subsets=True,
-        )
-
-    return fit
 
 
 def _gaussian(samples: Samples, options: Options) -> Fitted:
@@ -362,32 +348,32 @@ ESTIMATORS: dict[str, Estimator] = {
         "psi(k) + psi(n) - <psi(n_x + 1) + psi(n_y + 1)>",
         "neither",
         _KRASKOV,
-        _points(neighbors.ksg1),
+        points(neighbors.ksg1),
     ),
     "ksg2": Estimator(
         "psi(k) - 1/k + psi(n) - <psi(n_x) + psi(n_y)>",
         "neither",
         _KRASKOV,
-        _points(neighbors.ksg2),
+        points(neighbors.ksg2),
     ),
     "lnc": Estimator(
         "ksg2 corrected for local non-uniformity",
         "neither",
         "Gao, Ver Steeg & Galstyan 2015",
-        _points(neighbors.lnc),
+        points(neighbors.lnc),
     ),
     "mixed": Estimator(
         "<psi(k_i) + log n - psi(n_x) - psi(n_y)>, ties count as such",
         "neither",
         "Gao et al. 2017",
-        _points(neighbors.mixed),
+        points(neighbors.mixed),
         defaults=_TIES,
     ),
     "discrete_continuous": Estimator(
         "psi(n) + <psi(k) - psi(n_label) - psi(m)>, x discrete",
         "neither",
         "Ross 2014",
-        _points(neighbors.discrete_continuous),
+        points(neighbors.discrete_continuous),
         defaults=_TIES,
     ),
     "gaussian": Estimator(

@@ -129,6 +129,14 @@ def fit_marginal(values: np.ndarray, kind: str) -> Marginal:
     return Marginal(kind, center, scale, known)
 
 
+def transform(marginals, sides) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides by their marginals, float32."""
+    return tuple(
+        marginal(side).astype(np.float32)
+        for marginal, side in zip(marginals, sides, strict=True)
+    )
+
+
 def split(
     n: int, seed: int, block: int = 1, folds: int = 1
 ) -> list[tuple[np.ndarray, ...]]:

@@ -43,6 +43,20 @@ def bootstrap(
     return float(2.0 * estimate - high), float(2.0 * estimate - low)
 
 
+def of_mean(
+    values: np.ndarray, level: float, seed: int, block: int
+) -> tuple[float, float]:
+    """Basic bootstrap interval of a mean of values `[n]`; see `bootstrap`."""
+    return bootstrap(
+        lambda w: float(w @ values / w.sum()),
+        float(values.mean()),
+        len(values),
+        level,
+        seed,
+        block,
+    )
+
+
 def jackknife(
     value: Callable[[np.ndarray], float],
     estimate: float,

@@ -175,7 +175,7 @@ OBJECTIVES: dict[str, Objective] = {
 def _paired_mine(positive, negative, average):
     batch = bounds.log_mean_exp(negative)
     average = bounds.moving_average(average, batch)
-    return tf.reduce_mean(positive) - tf.exp(batch - average), average
+    return tf.reduce_mean(positive) - bounds.safe_exp(batch - average), average
 
 
 # Objectives of one negative per pair: (positive [K], negative [K], log average) ->
@@ -184,7 +184,7 @@ _PAIRED: dict[str, Callable] = {
     "dv": lambda p, n, m: (tf.reduce_mean(p) - bounds.log_mean_exp(n), m),
     "mine": _paired_mine,
     "nwj": lambda p, n, m: (
-        tf.reduce_mean(p) - tf.exp(bounds.log_mean_exp(n) - 1.0),
+        tf.reduce_mean(p) - bounds.safe_exp(bounds.log_mean_exp(n) - 1.0),
         m,
     ),
     "jsd": lambda p, n, m: (

@@ -13,16 +13,6 @@ from tf_infomax.estimation.inputs import Marginal
 from tf_infomax.estimation.neural import Model
 from tf_infomax.output import replacing_folder
 
-# What stands between a critic's score f of a pair and its log p/q.
-NORMALIZERS = (
-    "constant",
-    "baseline",
-    "inverse",
-    "candidates_y",
-    "candidates_x",
-    "candidates",
-)
-
 
 @dataclass(frozen=True)
 class Member:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tf_infomax.estimation import values
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
-from tf_infomax.estimation.inputs import read_pairs
+from tf_infomax.estimation.inputs import read_pairs, transform
 from tf_infomax.estimation.intervals import bootstrap, jackknife
 from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.result import Estimate
@@ -145,11 +145,7 @@ def _pointwise(fitted: Fitted, samples: Samples):
         return None
 
     def log_ratio(x, y):
-        sides = (
-            marginal(side).astype(np.float32)
-            for marginal, side in zip(fitted.marginals, (x, y), strict=True)
-        )
-        return fitted.log_ratio(*sides)
+        return fitted.log_ratio(*transform(fitted.marginals, (x, y)))
 
     return log_ratio
 
@@ -159,12 +155,6 @@ def _warn(
 ):
     """Yields, in words, why a value should not be taken as it is."""
     n = fitted.candidates
-    yield from fitted.warnings
-    if not math.isfinite(value):
-        yield (
-            "the value is not finite: an exponential mean has overflowed, or x and y "
-            "are functions of one another"
-        )
     if value > ceiling - 0.5:
         yield (
             f"within 0.5 nats of the ceiling {ceiling:.2f}: the truth may be anything "
@@ -188,7 +178,10 @@ def _warn(
             "value is that of tau, not of the data; raise tau"
         )
     if not math.isfinite(value):
-        pass
+        yield (
+            "the value is not finite: an exponential mean has overflowed, or x and y "
+            "are functions of one another"
+        )
     elif interval[0] < 0.0 < interval[1]:
         yield "the interval contains 0: see permutation_test for a p-value"
     elif value < 0.0:

@@ -62,7 +62,7 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
         if each.unit != "nats":
             kind = f"not nats, but {each.unit}"
         table.add_row(
-            f"{each.method} ({each.chosen})" if each.chosen else each.method,
+            each.name,
             f"{each.value:.3f}",
             f"{low:.3f} .. {high:.3f}",
             kind,

@@ -62,7 +62,7 @@ class Estimate:
             ValueError: if the method gives none.
         """
         if self.density_ratio is None:
-            raise ValueError(f"{self._name} gives no density ratio of single pairs.")
+            raise ValueError(f"{self.name} gives no density ratio of single pairs.")
         return self.density_ratio(*read_pairs(x, y, fewest=1))
 
     def plot(
@@ -92,11 +92,12 @@ class Estimate:
             FileExistsError: if there is something at `path`.
         """
         if not hasattr(self.density_ratio, "export"):
-            raise ValueError(f"{self._name} has no critic to export.")
+            raise ValueError(f"{self.name} has no critic to export.")
         self.density_ratio.export(Path(path))
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """The method, and what it has chosen if it chooses."""
         return f"{self.method} ({self.chosen})" if self.chosen else self.method
 
     def to_dict(self) -> dict:
@@ -128,7 +129,7 @@ class Estimate:
         ceiling = f", at most {self.ceiling:.3f}" if math.isfinite(self.ceiling) else ""
         kind = "" if self.direction == "neither" else f", {self.direction} bound"
         text = (
-            f"{self._name}: {self.value:.3f} {self.unit} "
+            f"{self.name}: {self.value:.3f} {self.unit} "
             f"({100 * self.level:.0f} % [{low:.3f}, {high:.3f}]{kind}{ceiling})"
         )
         return "\n".join([text, *(f"  warning: {each}" for each in self.warnings)])

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tf_infomax.estimation.inputs import Marginal, fit_marginal, split
+from tf_infomax.estimation.inputs import Marginal, fit_marginal, split, transform
 from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.values import Scores
 
@@ -40,10 +40,7 @@ class Fold:
         )
 
     def _take(self, rows: np.ndarray) -> Sides:
-        return tuple(
-            marginal(side[rows]).astype(np.float32)
-            for marginal, side in zip(self.marginals, self.sides, strict=True)
-        )
+        return transform(self.marginals, tuple(side[rows] for side in self.sides))
 
     @cached_property
     def train(self) -> Sides:
@@ -79,10 +76,8 @@ class Samples:
     @cached_property
     def whole(self) -> Sides:
         """All pairs as vectors, by their own marginals."""
-        return tuple(
-            fit_marginal(side, self.options.preprocess)(side).reshape(len(side), -1)
-            for side in (self.x, self.y)
-        )
+        kind = self.options.preprocess
+        return flatten([fit_marginal(side, kind)(side) for side in (self.x, self.y)])
 
     @cached_property
     def folds(self) -> list[Fold]:
@@ -112,7 +107,6 @@ class Fitted:
         marginals: that `log_ratio` takes.
         diagnostics: further figures.
         chosen: what an automatic method has chosen, in words.
-        warnings: its own.
     """
 
     value: Callable
@@ -126,10 +120,32 @@ class Fitted:
     marginals: tuple = ()
     diagnostics: dict[str, float] = field(default_factory=dict)
     chosen: str = ""
-    warnings: tuple[str, ...] = ()
 
     def __post_init__(self):
         self.candidates = self.candidates or self.n
+
+
+def flatten(sides: Sides) -> Sides:
+    """Both sides as vectors, `[n, d]`."""
+    return tuple(side.reshape(len(side), -1) for side in sides)
+
+
+def points(function: Callable) -> Callable[[Samples, Options], Fitted]:
+    """An estimator that is the mean of the contributions of all points.
+
+    Args:
+        function: (x, y, k) -> contributions; nothing is trained.
+    """
+
+    def fit(samples: Samples, options: Options) -> Fitted:
+        x, y = samples.whole
+        return Fitted(
+            value=lambda rows: float(np.mean(function(x[rows], y[rows], options.k))),
+            n=len(x),
+            subsets=True,
+        )
+
+    return fit
 
 
 def combine(parts: list[Fitted]) -> Fitted:

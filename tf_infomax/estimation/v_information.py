@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tf_infomax.estimation import intervals
 from tf_infomax.estimation.inputs import PairsError, read_pairs, split
-from tf_infomax.estimation.intervals import bootstrap
 from tf_infomax.estimation.result import Estimate
 
 _RIDGE = 1e-6  # of a residual covariance, by its trace
@@ -215,14 +215,7 @@ def v_information(
 
     pointwise = losses(null(widths, seed), nothing) - losses(build(widths, seed), x)
     value = float(pointwise.mean())
-    interval = bootstrap(
-        lambda w: float(w @ pointwise / w.sum()),
-        value,
-        len(pointwise),
-        level,
-        seed,
-        block,
-    )
+    interval = intervals.of_mean(pointwise, level, seed, block)
     warnings = []
     if interval[0] < 0.0 < interval[1]:
         warnings.append("the interval contains 0: this family may use nothing of x")

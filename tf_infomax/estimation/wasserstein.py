@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_infomax.estimation import intervals
 from tf_infomax.estimation.inputs import fit_marginal, read_pairs, split
-from tf_infomax.estimation.intervals import bootstrap
 from tf_infomax.estimation.neural import Training, build_mlp, climb
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.estimation.result import Estimate
@@ -128,18 +128,10 @@ def wasserstein_dependency(
     climb(training, critic.net.trainable_variables, train, loss, criterion, options)
     positive, negative, steepest = assess(report)
     each = (positive - negative).astype(np.float64) / max(1.0, steepest)
-    value = float(each.mean())
-    interval = bootstrap(
-        lambda w: float(w @ each / w.sum()),
-        value,
-        len(each),
-        level,
-        seed,
-        max(block, 2),
-    )
+    interval = intervals.of_mean(each, level, seed, max(block, 2))
     return Estimate(
         method="wasserstein",
-        value=value,
+        value=float(each.mean()),
         interval=interval,
         level=level,
         direction="lower",

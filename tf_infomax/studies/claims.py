@@ -26,6 +26,15 @@ class Study:
     needs_images: bool = True
 
 
+def _sizes(cpu: Size, **smoke) -> dict[str, Size]:
+    """By scale; the paper's is the same for all studies, smoke takes seconds."""
+    return {
+        "smoke": Size(4, 2, images=400, **smoke),
+        "cpu": cpu,
+        "paper": Size(21_000, 22, images=60_000),
+    }
+
+
 def _on_halves(
     arms: dict[str, Arm], sizes: dict[str, Size], judge: Callable[[Runs], Verdict]
 ):
@@ -177,11 +186,7 @@ STUDIES: dict[str, Study] = {
         "1a, 1b",
         _on_halves(
             _BIJECTIVE,
-            {
-                "smoke": Size(4, 2, couplings=2, width=16, images=400),
-                "cpu": Size(800, 5, couplings=30, width=256),
-                "paper": Size(21_000, 22, images=60_000),
-            },
+            _sizes(Size(800, 5, couplings=30, width=256), couplings=2, width=16),
             _judge_bijective,
         ),
     ),
@@ -189,11 +194,7 @@ STUDIES: dict[str, Study] = {
         "3",
         _on_halves(
             _CRITICS,
-            {
-                "smoke": Size(4, 2, images=400),
-                "cpu": Size(4000, 6),
-                "paper": Size(21_000, 22, images=60_000),
-            },
+            _sizes(Size(4000, 6)),
             _judge_critics,
         ),
     ),
@@ -201,11 +202,7 @@ STUDIES: dict[str, Study] = {
         "4a, 4b",
         _on_halves(
             _TARGETS,
-            {
-                "smoke": Size(4, 2, images=400),
-                "cpu": Size(2000, 5),
-                "paper": Size(21_000, 22, images=60_000),
-            },
+            _sizes(Size(2000, 5)),
             _judge_encoders,
         ),
     ),

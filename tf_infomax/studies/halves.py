@@ -102,7 +102,7 @@ def build(arm: Arm, size: Size, shape: tuple[int, int, int], seed: int) -> InfoM
         target=arm.target,
     )
     objective = InfoMax(g1, [term], view_encoders={"y": g2}, seed=seed)
-    objective.compile(FusedAdam(1e-4), steps_per_execution=1)
+    objective.compile(FusedAdam(1e-4))
     return objective
 
 

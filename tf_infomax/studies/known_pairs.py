@@ -1,6 +1,5 @@
 """Estimators against pairs of known information: bias, spread, what was solved."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -9,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.config import ConfigError
 from tf_infomax.data.synthetic import Pairs, draw
 from tf_infomax.estimation.protocol import estimate_mi
 from tf_infomax.output import replacing
 from tf_infomax.progress import print_wide
+from tf_infomax.studies import kept
 
 SOLVED = math.log(1.5)  # |log(estimate / truth)| below it, as Czyz et al. 2023 count
 
@@ -105,8 +104,9 @@ def run(
     Raises:
         ConfigError: if `path` holds results of other options.
     """
-    settings = json.loads(json.dumps({**options, **(settings or {})}))
-    records = _read(path, settings)
+    settings = {**options, **(settings or {})}
+    found = kept.read(path, settings, "--output") or {"records": []}
+    records = [Record(**each) for each in found["records"]]
     done = {(each.case, each.method, each.seed) for each in records}
     wanted = [(c, m, s) for c in cases for s in seeds for m in methods]
     waiting = [w for w in wanted if (w[0].name, w[1], w[2]) not in done]
@@ -124,8 +124,7 @@ def run(
             round(time.monotonic() - began, 1),
         )
         records.append(record)
-        if path is not None:
-            _write(path, settings, records)
+        kept.write(path, settings, records=[vars(each) for each in records])
         chosen = f" ({record.chosen})" if record.chosen else ""
         tell(
             f"{count}/{len(waiting)} {case.name} seed {seed} {method}{chosen}: "
@@ -133,25 +132,6 @@ def run(
         )
     names = {(c.name, m, s) for c, m, s in wanted}
     return [each for each in records if (each.case, each.method, each.seed) in names]
-
-
-def _read(path: Path | None, settings: dict) -> list[Record]:
-    if path is None or not path.exists():
-        return []
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content["options"] != settings:
-        raise ConfigError(
-            f"{path} holds results of other options ({content['options']}); choose "
-            "another --output."
-        )
-    return [Record(**each) for each in content["records"]]
-
-
-def _write(path: Path, settings: dict, records: list[Record]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"options": settings, "records": [vars(each) for each in records]}
-    with replacing(path) as file:
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def summarize(records: Sequence[Record]) -> dict[str, dict[str, float]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.config import ConfigError
 from tf_infomax.output import replacing
+from tf_infomax.studies import kept
 
 
 @dataclass(frozen=True)
@@ -112,35 +112,27 @@ class Runs:
         Raises:
             ConfigError: if the folder holds runs of other settings.
         """
-        settings = json.loads(json.dumps(self.settings))
         wanted = [(arm, seed) for seed in seeds for arm in arms]
         for count, (arm, seed) in enumerate(wanted, 1):
             path = self.folder / f"{arm}-{seed}.json"
-            content = json.loads(path.read_text()) if path.exists() else None
-            if content and content["settings"] != settings:
-                raise ConfigError(
-                    f"{path} was made with other settings ({content['settings']}); "
-                    "choose another --workdir."
-                )
+            content = kept.read(path, self.settings, "--workdir")
             if content is None:
-                content = {"settings": settings, "curves": run(arm, seed)}
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with replacing(path) as file:
-                    file.write_text(json.dumps(content) + "\n", encoding="utf-8")
+                content = {"curves": run(arm, seed)}
+                kept.write(path, self.settings, **content)
                 tell(f"{self.folder.name}: {arm}, seed {seed}, {count}/{len(wanted)}")
             self.found[arm, seed] = content["curves"]
 
     def last(self, arm: str, curve: str) -> list[float]:
         """The curve's last value, one per seed."""
-        return [
-            curves[curve][-1] for (name, _), curves in self.found.items() if name == arm
-        ]
+        return self._values(arm, curve, -1)
 
     def first(self, arm: str, curve: str) -> list[float]:
         """The curve's first value, one per seed."""
-        return [
-            curves[curve][0] for (name, _), curves in self.found.items() if name == arm
-        ]
+        return self._values(arm, curve, 0)
+
+    def _values(self, arm: str, curve: str, index: int) -> list[float]:
+        runs = [curves for (name, _), curves in self.found.items() if name == arm]
+        return [curves[curve][index] for curves in runs]
 
 
 def subtract(a: Iterable[float], b: Iterable[float]) -> tuple[float, ...]:

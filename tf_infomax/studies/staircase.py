@@ -11,7 +11,6 @@ estimator, both over the last quarter of a level:
 Sources: Poole et al. 2019; Song & Ermon 2020; published figures by Lee & Rhee 2024.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.optimizers import FusedAdam
 from tf_infomax.output import replacing
 from tf_infomax.progress import print_wide
+from tf_infomax.studies import kept
 
 LEVELS = tuple(bits * math.log(2.0) for bits in (2, 4, 6, 8, 10))
 _DIM = 20
@@ -159,17 +159,17 @@ def climb_stairs(
 
     @tf.function
     def run(rho, first, count):
-        kept = tf.TensorArray(tf.float32, count)
+        history = tf.TensorArray(tf.float32, count)
         for index in tf.range(count):
             x, y = draw(rho, options.batch_size, first + index, 0)
             with tf.GradientTape() as tape:
                 scores = critic((x, y), training=True)
                 lost = -value_of(scores)
-            kept = kept.write(index, measure(scores))
+            history = history.write(index, measure(scores))
             optimizer.apply(tape.gradient(lost, variables), variables)
             for average, variable in zip(averages, variables, strict=True):
                 average.assign_sub((1.0 - _AVERAGE) * (average - variable.value))
-        return kept.stack()
+        return history.stack()
 
     @tf.function
     def read(rho, number):
@@ -231,23 +231,20 @@ def run(
         Readings, and {estimator: values on the batches}.
     """
     readings, curves = [], {}
-    settings = {**asdict(options), "widths": list(options.widths), "k": k}
+    settings = {**asdict(options), "k": k}
     for objective in objectives:
-        kept = output and output / f"staircase-{options.critic}-{objective}.json"
-        content = kept and kept.exists() and json.loads(kept.read_text())
-        if content and content["settings"] == settings:
+        path = output and output / f"staircase-{options.critic}-{objective}.json"
+        if content := kept.read(path, settings, "--output"):
             found = [Reading(**each) for each in content["readings"]]
             values = np.array(content["curve"]).T
         else:
             found, values = climb_stairs(objective, options, k, tell)
-            if kept:
-                content = {
-                    "settings": settings,
-                    "readings": [asdict(each) for each in found],
-                    "curve": np.round(values.astype(float), 4).T.tolist(),
-                }
-                with replacing(kept) as file:
-                    file.write_text(json.dumps(content) + "\n", encoding="utf-8")
+            kept.write(
+                path,
+                settings,
+                readings=[asdict(each) for each in found],
+                curve=np.round(values.astype(float), 4).T.tolist(),
+            )
         readings += found
         curves |= dict(zip(READINGS[objective], values.T, strict=True))
     return readings, curves
