@@ -10,7 +10,7 @@ Every encoder maps `[N, H, W, C]` uint8 to a dict of float32 features
 Scaling to [-1, 1] happens inside, so that training and serving cannot differ.
 """
 
-from tf_infomax.encoders.adapted import FEATURES, adapt_keras_model
+from tf_infomax.encoders.adapted import FEATURES, adapt_keras_model, strip_scaling
 from tf_infomax.encoders.convnet import CONVNETS, build_convnet, build_trunk
 from tf_infomax.encoders.half_images import build_half_convnet, build_skip_mlp
 from tf_infomax.encoders.mlp import build_mlp
@@ -28,6 +28,7 @@ __all__ = [
     "build_real_nvp",
     "build_skip_mlp",
     "build_trunk",
+    "strip_scaling",
 ]
 
 ENCODERS = {

@@ -51,6 +51,30 @@ def adapt_keras_model(
     return keras.Model(images, features(scale(images)), name=model.name)
 
 
+def strip_scaling(encoder: keras.Model) -> keras.Model:
+    """The encoder of pixels that are scaled already, as float32; shares its weights.
+
+    For what uint8 images cannot have: noise, and derivatives by pixels.
+
+    Raises:
+        ValueError: if it has no layer `rescale`, as every encoder here has.
+    """
+    if not any(layer.name == "rescale" for layer in encoder.layers):
+        raise ValueError(
+            f"encoder {encoder.name!r} has no layer 'rescale' after its input. Its "
+            f"layers: {', '.join(layer.name for layer in encoder.layers)}."
+        )
+    outputs = {}
+    for name, value in encoder.output.items():
+        # Keras loses a tensor that a graph which starts midway gives out twice.
+        twice = any(value is other for other in outputs.values())
+        outputs[name] = (
+            keras.layers.Identity(name=f"{name}_too")(value) if twice else value
+        )
+    scaled = encoder.get_layer("rescale").output
+    return keras.Model(scaled, outputs, name=encoder.name)
+
+
 def _find_output(model: keras.Model, layer: str):
     try:
         return model.get_layer(layer).output

@@ -1,7 +1,8 @@
 """Multi-view InfoMax on image halves, as Tschannen et al. 2020 train and evaluate it.
 
-x is the upper half of an image, y the lower; g1 and g2 are separate encoders of one
-architecture; Adam 1e-4, batches of 128. The representation that is evaluated is g1(x).
+x is the upper half of an image, y the lower, pixels in [0, 1]; g1 and g2 are separate
+encoders of one architecture; Adam 1e-4, batches of 128. The representation that is
+evaluated is g1(x).
 """
 
 import itertools
@@ -14,11 +15,13 @@ import tensorflow as tf
 
 from tf_infomax import critics, encoders
 from tf_infomax.data.batches import batch_indices
+from tf_infomax.evaluation.jacobian import log_condition, measure_spectrum
 from tf_infomax.evaluation.probes import fit_and_score, run_probe
 from tf_infomax.objectives import InfoMax, Term
 from tf_infomax.optimizers import FusedAdam
 
 BATCH = 128
+PERCENTILES = (0, 20, 40, 50, 60, 80, 100)
 _BATCHES = 15  # of a reading of the bound
 
 
@@ -42,12 +45,16 @@ class Arm:
         critic: a key of `CRITICS`.
         bound: "nwj" or "info_nce".
         target: of |I_EST - target|, or None.
+        noise: standard deviation of the noise, the same on both halves of an image.
+        jacobian: whether to read the condition numbers of g1's Jacobian.
     """
 
     encoder: str
     critic: str
     bound: str
     target: float | None = None
+    noise: float = 0.0
+    jacobian: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ ENCODERS: dict[str, Callable] = {
         shape, couplings=size.couplings, widths=(size.width,) * 2, seed=seed
     ),
     "mlp": lambda shape, size, seed: encoders.build_mlp((300, 300), shape, 100),
+    "skip_mlp": lambda shape, size, seed: encoders.build_skip_mlp(shape),
     "convnet": lambda shape, size, seed: encoders.build_half_convnet(shape, 100),
 }
 # Widths of the published program.
@@ -90,9 +98,12 @@ def split_halves(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build(arm: Arm, size: Size, shape: tuple[int, int, int], seed: int) -> InfoMax:
-    """The compiled objective of an arm."""
+    """The compiled objective of an arm, of float pixels in [0, 1]."""
     keras.utils.set_random_seed(seed)
-    g1, g2 = (ENCODERS[arm.encoder](shape, size, 2 * seed + k) for k in range(2))
+    g1, g2 = (
+        encoders.strip_scaling(ENCODERS[arm.encoder](shape, size, 2 * seed + k))
+        for k in range(2)
+    )
     term = Term(
         "views",
         "x.code",
@@ -106,13 +117,21 @@ def build(arm: Arm, size: Size, shape: tuple[int, int, int], seed: int) -> InfoM
     return objective
 
 
-def make_batches(images: np.ndarray, first: int, last: int, seed: int):
-    """Batches of halves for the steps first <= k < last, a function of seed and k."""
+def make_batches(images: np.ndarray, first: int, last: int, seed: int, noise=0.0):
+    """Batches of halves for the steps first <= k < last, a function of seed and k.
+
+    Pixels in [0, 1], with the same draw of noise added to both halves of an image.
+    """
     upper, lower = (tf.constant(half) for half in split_halves(images))
 
     def batch(step):
         rows = batch_indices(step, len(images), BATCH, seed)
-        return {"x": tf.gather(upper, rows), "y": tf.gather(lower, rows)}
+        x, y = (_scale(tf.gather(half, rows)) for half in (upper, lower))
+        if noise:
+            key = tf.stack([tf.constant(seed, tf.int64), step])
+            drawn = noise * tf.random.stateless_normal(x.shape, key)
+            x, y = x + drawn, y + drawn
+        return {"x": x, "y": y}
 
     dataset = tf.data.Dataset.range(first, last).map(
         batch, num_parallel_calls=tf.data.AUTOTUNE
@@ -120,12 +139,22 @@ def make_batches(images: np.ndarray, first: int, last: int, seed: int):
     return dataset.prefetch(2)
 
 
-def encode(encoder: keras.Model, images: np.ndarray) -> np.ndarray:
-    """g1 of upper halves, float32 `[n, D]`."""
-    upper, _ = split_halves(images)
-    run = tf.function(lambda part: encoder(part, training=False)["code"])
-    parts = [run(upper[k : k + 500]).numpy() for k in range(0, len(upper), 500)]
-    return np.concatenate(parts)
+def _scale(pixels):
+    return tf.cast(pixels, tf.float32) / 255.0
+
+
+def upper_pixels(images: np.ndarray, noise: float = 0.0) -> np.ndarray:
+    """Upper halves, float32 in [0, 1] and the same noise at every call."""
+    pixels = split_halves(images)[0] / np.float32(255.0)
+    if noise:
+        rng = np.random.default_rng(0)
+        pixels = pixels + noise * rng.standard_normal(pixels.shape, np.float32)
+    return pixels
+
+
+def encode(encoder: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    """g1 of upper halves in [0, 1], float32 `[n, D]`."""
+    return encoder.predict(pixels, batch_size=500, verbose=0)["code"]
 
 
 def linear_accuracy(codes, labels, test_codes, test_labels, seed: int) -> float:
@@ -148,10 +177,10 @@ def linear_accuracy(codes, labels, test_codes, test_labels, seed: int) -> float:
     )
 
 
-def pixel_accuracy(data: Images, size: Size) -> float:
+def pixel_accuracy(data: Images, size: Size, noise: float = 0.0) -> float:
     """`linear_accuracy` of the pixels of upper halves."""
     sides = [data.train[: size.images], data.test]
-    flat = [split_halves(s)[0].reshape(len(s), -1) / np.float32(255.0) for s in sides]
+    flat = [upper_pixels(s, noise).reshape(len(s), -1) for s in sides]
     return linear_accuracy(
         flat[0], data.labels[: size.images], flat[1], data.test_labels, 0
     )
@@ -164,43 +193,52 @@ def train(arm: Arm, size: Size, data: Images, seed: int) -> dict[str, list[float
         `step`; `bound/test` and `bound/train`, I_EST on test and on training batches,
         nats; `accuracy`, the paper's linear evaluation of g1 on test images; and at
         the end `accuracy/converged`, that of a converged classifier, and for RealNVP
-        `round_trip`, the largest |g1^-1(g1(x)) - x| relative to the largest |x|.
+        `round_trip`, the largest |g1^-1(g1(x)) - x| relative to the largest |x|. With
+        `arm.jacobian` also `log_condition/P`, percentiles over a batch.
     """
     images, test = data.train, data.test
     shape = split_halves(images[:1])[0].shape[1:]
     objective = build(arm, size, shape, seed)
-    kept, labels = images[: size.images], data.labels[: size.images]
+    labels = data.labels[: size.images]
+    kept = upper_pixels(images[: size.images], arm.noise)
+    held_out = upper_pixels(test, arm.noise)
     curves: dict[str, list[float]] = {
         name: [] for name in ("step", "bound/test", "bound/train", "accuracy")
     }
 
     def read(step: int):
         for part, given in (("test", test), ("train", images)):
-            batches = make_batches(given, 0, _BATCHES, seed + 1000)
+            batches = make_batches(given, 0, _BATCHES, seed + 1000, arm.noise)
             found = objective.evaluate(batches, verbose=0, return_dict=True)
             curves[f"bound/{part}"].append(float(found["views"]))
-        codes = encode(objective.encoder, kept), encode(objective.encoder, test)
+        codes = encode(objective.encoder, kept), encode(objective.encoder, held_out)
         accuracy = linear_accuracy(codes[0], labels, codes[1], data.test_labels, seed)
         curves["step"].append(step)
         curves["accuracy"].append(accuracy)
+        if arm.jacobian:
+            spectrum = measure_spectrum(objective.encoder, held_out[:BATCH])
+            found = np.percentile(log_condition(spectrum), PERCENTILES)
+            for percentile, value in zip(PERCENTILES, found, strict=True):
+                curve = curves.setdefault(f"log_condition/{percentile}", [])
+                curve.append(float(value))
         return codes
 
     ends = np.linspace(0, size.steps, size.readings).astype(int)
     read(0)
     for first, last in itertools.pairwise(ends):
-        objective.fit(make_batches(images, first, last, seed), verbose=0, shuffle=False)
+        batches = make_batches(images, first, last, seed, arm.noise)
+        objective.fit(batches, verbose=0, shuffle=False)
         codes = read(int(last))
     converged = run_probe("linear", codes[0], labels, codes[1], data.test_labels, 1)
     curves["accuracy/converged"] = [float(converged[0])]
     if arm.encoder == "real_nvp":
-        curves["round_trip"] = [round_trip(objective.encoder, test[:500])]
+        curves["round_trip"] = [round_trip(objective.encoder, held_out[:500])]
     return curves
 
 
-def round_trip(encoder: keras.Model, images: np.ndarray) -> float:
+def round_trip(encoder: keras.Model, pixels: np.ndarray) -> float:
     """Largest error of the inverse of the codes, relative to the largest pixel."""
-    upper, _ = split_halves(images)
-    pixels = upper.reshape(len(upper), -1) / np.float32(255.0)
+    pixels = pixels.reshape(len(pixels), -1)
     layer = encoder.get_layer("real_nvp")
     back = layer.inverse(layer(pixels).numpy()).numpy()
     return float(np.abs(back - pixels).max() / np.abs(pixels).max())

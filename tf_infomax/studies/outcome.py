@@ -11,6 +11,8 @@ import numpy as np
 from tf_infomax.output import replacing
 from tf_infomax.studies import kept
 
+_LOWEST = -5.0  # of what is drawn: NWJ may start at minus millions
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -119,20 +121,23 @@ class Runs:
             if content is None:
                 content = {"curves": run(arm, seed)}
                 kept.write(path, self.settings, **content)
-                tell(f"{self.folder.name}: {arm}, seed {seed}, {count}/{len(wanted)}")
+                name = self.folder.parent.name
+                tell(f"{name}: {arm}, seed {seed}, {count}/{len(wanted)}")
             self.found[arm, seed] = content["curves"]
 
     def last(self, arm: str, curve: str) -> list[float]:
         """The curve's last value, one per seed."""
-        return self._values(arm, curve, -1)
+        return [values[-1] for values in self.all(arm, curve)]
 
     def first(self, arm: str, curve: str) -> list[float]:
         """The curve's first value, one per seed."""
-        return self._values(arm, curve, 0)
+        return [values[0] for values in self.all(arm, curve)]
 
-    def _values(self, arm: str, curve: str, index: int) -> list[float]:
-        runs = [curves for (name, _), curves in self.found.items() if name == arm]
-        return [curves[curve][index] for curves in runs]
+    def all(self, arm: str, curve: str) -> list[list[float]]:
+        """The whole curve, one per seed."""
+        return [
+            curves[curve] for (name, _), curves in self.found.items() if name == arm
+        ]
 
 
 def subtract(a: Iterable[float], b: Iterable[float]) -> tuple[float, ...]:
@@ -160,6 +165,23 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _middle_and_bands(runs: Runs, arm: str, curve: str):
+    """The line of an arm, and (low, high) of each band about it."""
+    curves = next(c for (name, _), c in runs.found.items() if name == arm)
+    if curve in curves:
+        values = np.array(runs.all(arm, curve))
+        mean, sd = values.mean(axis=0), values.std(axis=0)
+        return mean, [(mean - sd, mean + sd)]
+    percentiles = sorted(
+        int(name.removeprefix(f"{curve}/"))
+        for name in curves
+        if name.startswith(f"{curve}/")
+    )
+    found = {p: np.mean(runs.all(arm, f"{curve}/{p}"), axis=0) for p in percentiles}
+    pairs = [(p, 100 - p) for p in percentiles if p < 50]
+    return found[50], [(found[low], found[high]) for low, high in pairs]
+
+
 def draw(
     path: Path, runs: Runs, panels: Sequence[tuple[str, str]], lines: dict[str, float]
 ) -> None:
@@ -168,7 +190,8 @@ def draw(
     Args:
         path: of the picture.
         runs: all of the study.
-        panels: (curve, label of the axis).
+        panels: (curve, label of the axis). A curve that is kept by percentiles,
+            `curve/P`, is drawn as the median in bands of the others.
         lines: label -> level, in panels of that curve, e.g. {"accuracy": pixels}.
     """
     from matplotlib.figure import Figure
@@ -178,17 +201,16 @@ def draw(
     arms = list(dict.fromkeys(arm for arm, _ in runs.found))
     for panel, (curve, label) in zip(axes, panels, strict=True):
         for number, arm in enumerate(arms):
-            rows = [c for (name, _), c in runs.found.items() if name == arm]
-            values = np.array([row[curve] for row in rows])
-            steps = rows[0]["step"]
-            mean, sd = values.mean(axis=0), values.std(axis=0)
-            panel.plot(steps, mean, color=f"C{number}", marker="o", ms=3, label=arm)
-            panel.fill_between(
-                steps, mean - sd, mean + sd, color=f"C{number}", alpha=0.2, lw=0
-            )
+            steps, colour = runs.all(arm, "step")[0], f"C{number}"
+            middle, bands = _middle_and_bands(runs, arm, curve)
+            panel.plot(steps, middle, color=colour, marker="o", ms=3, label=arm)
+            for low, high in bands:
+                panel.fill_between(steps, low, high, color=colour, alpha=0.15, lw=0)
         if curve in lines:
             panel.axhline(lines[curve], color="0.3", ls="--", lw=1)
         panel.set(xlabel="step", ylabel=label)
+        if panel.get_ylim()[0] < _LOWEST:
+            panel.set_ylim(bottom=_LOWEST)
         panel.grid(alpha=0.3)
     axes[0].legend(fontsize="small")
     with replacing(path) as file:

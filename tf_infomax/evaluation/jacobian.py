@@ -1,0 +1,143 @@
+"""Singular values of an encoder's Jacobian: how it stretches and squeezes its input."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_ITERATIONS = 4  # of the subspace, before the largest values are read
+_SPARE = 10  # directions beyond those asked for
+
+
+def measure_spectrum(
+    encoder: keras.Model | Callable,
+    inputs: np.ndarray,
+    feature: str = "code",
+    top: int | None = None,
+    chunk: int = 16,
+    seed: int = 0,
+) -> np.ndarray:
+    """Singular values of d encoder(x) / dx at each input, largest first.
+
+    Args:
+        encoder: from float32 `[n, ...]` to features by name, or to one tensor. One of
+            this package's takes uint8: give it through `encoders.strip_scaling`.
+        inputs: float32 `[n, ...]`.
+        feature: which feature; it is flattened.
+        top: only this many of the largest, by randomized subspace iteration, which
+            never forms the Jacobian (Halko, Martinsson & Tropp 2011, algorithm 4.4);
+            None: all, by the exact decomposition.
+        chunk: inputs at a time; memory is chunk x inputs x outputs.
+        seed: of the random directions.
+
+    Returns:
+        float64 `[n, k]`, k = `top` or the smaller of the numbers of inputs and outputs.
+
+    Raises:
+        ValueError: if `top` is not between 1 and the number of singular values, or if
+            the inputs are not floats, which have no derivatives.
+    """
+    inputs = np.asarray(inputs)
+    if inputs.dtype.kind != "f":
+        raise ValueError(
+            f"inputs must be floats: integers have no derivatives. Received: "
+            f"{inputs.dtype}. See encoders.strip_scaling."
+        )
+
+    def encode(x):
+        features = encoder(x, training=False) if _is_model(encoder) else encoder(x)
+        value = features[feature] if isinstance(features, dict) else features
+        return tf.reshape(value, [x.shape[0], -1])
+
+    if top is not None:
+        return _measure_top(encode, inputs.astype(np.float32), top, chunk, seed)
+    parts = _chunks(inputs.astype(np.float32), chunk)
+    spectra = []
+    jacobian = tf.function(lambda x: _jacobian(encode, x))
+    for part, count in parts:
+        found = jacobian(tf.constant(part)).numpy()[:count].astype(np.float64)
+        spectra.append(np.linalg.svd(found, compute_uv=False))
+    return np.concatenate(spectra)
+
+
+def log_condition(spectrum: np.ndarray) -> np.ndarray:
+    """log(largest / smallest singular value), `[n]`; infinite for singular Jacobians.
+
+    Source: Tschannen et al. 2020, figure 2.
+    """
+    with np.errstate(divide="ignore"):
+        return np.log(spectrum[:, 0]) - np.log(spectrum[:, -1])
+
+
+def _is_model(encoder) -> bool:
+    return isinstance(encoder, keras.Model | keras.layers.Layer)
+
+
+def _chunks(inputs: np.ndarray, chunk: int):
+    """(inputs of one shape, how many are meant): the last part is filled up."""
+    chunk = min(chunk, len(inputs))
+    for start in range(0, len(inputs), chunk):
+        part = inputs[start : start + chunk]
+        count = len(part)
+        if count < chunk:
+            part = np.concatenate([part, np.repeat(part[:1], chunk - count, axis=0)])
+        yield part, count
+
+
+def _jacobian(encode: Callable, x: tf.Tensor) -> tf.Tensor:
+    """[n, outputs, inputs]."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = encode(x)
+    n, outputs = y.shape
+    return tf.reshape(tape.batch_jacobian(y, x), [n, outputs, -1])
+
+
+def _measure_top(encode, inputs, top: int, chunk: int, seed: int) -> np.ndarray:
+    size = int(np.prod(inputs.shape[1:]))
+    outputs = encode(tf.constant(inputs[:1])).shape[1]
+    if not 1 <= top <= min(size, outputs):
+        raise ValueError(
+            f"top must be between 1 and {min(size, outputs)}, the number of singular "
+            f"values. Received: {top}."
+        )
+    directions = min(top + _SPARE, size, outputs)
+
+    def repeat(x):
+        return tf.repeat(x, directions, axis=0)
+
+    def pull(x, v):
+        """J^T v: [n, outputs, k] -> [n, inputs, k]."""
+        x = repeat(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = encode(x)
+        rows = tf.reshape(tf.linalg.matrix_transpose(v), [-1, outputs])
+        found = tape.gradient(y, x, output_gradients=rows)
+        return tf.linalg.matrix_transpose(tf.reshape(found, [-1, directions, size]))
+
+    def push(x, v):
+        """J v: [n, inputs, k] -> [n, outputs, k]."""
+        x = repeat(x)
+        rows = tf.reshape(tf.linalg.matrix_transpose(v), tf.shape(x))
+        with tf.autodiff.ForwardAccumulator(x, rows) as accumulator:
+            y = encode(x)
+        found = accumulator.jvp(y, unconnected_gradients="zero")
+        return tf.linalg.matrix_transpose(tf.reshape(found, [-1, directions, outputs]))
+
+    @tf.function
+    def largest(x, start):
+        q = tf.linalg.qr(push(x, start)).q
+        for _ in range(_ITERATIONS):
+            q = tf.linalg.qr(pull(x, q)).q
+            q = tf.linalg.qr(push(x, q)).q
+        return tf.linalg.svd(pull(x, q), compute_uv=False)[:, :top]
+
+    spectra = []
+    for number, (part, count) in enumerate(_chunks(inputs, chunk)):
+        start = tf.random.stateless_normal(
+            [len(part), size, directions], [seed, number]
+        )
+        spectra.append(largest(tf.constant(part), start).numpy()[:count])
+    return np.concatenate(spectra).astype(np.float64)

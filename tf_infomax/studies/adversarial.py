@@ -1,0 +1,184 @@
+"""A bijective encoder that keeps all information and is useless to a linear classifier.
+
+A RealNVP with softplus scales and a linear classifier of its codes take turns: the
+classifier lowers its cross-entropy, the encoder that to uniform labels. A fresh
+classifier then says what is left for it; the inverse, that nothing was lost.
+
+Source: Tschannen et al. 2020, section 3.1, figure 1c.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax import encoders
+from tf_infomax.data.batches import batch_indices
+from tf_infomax.evaluation.probes import run_probe
+from tf_infomax.optimizers import FusedAdam
+from tf_infomax.studies import halves
+from tf_infomax.studies.halves import BATCH, Images
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long and how large; the defaults are the paper's.
+
+    Attributes:
+        iterations: of `turns` classifier steps and one encoder step.
+        readings: of the curves, the first before the encoder is trained.
+        couplings, width: of RealNVP.
+        images: to train the fresh classifier on.
+        warm_up: classifier steps before.
+        rate: Adam's step size of the encoder.
+    """
+
+    iterations: int = 4001
+    readings: int = 11
+    couplings: int = 30
+    width: int = 512
+    images: int = 60_000
+    warm_up: int = 1000
+    turns: int = 10
+    rate: float = 1e-5
+
+
+class Game:
+    """Encoder, classifier and their turns.
+
+    Args:
+        encoder: of float pixels, with a `code`.
+        images, labels: uint8 `[n, H, W, C]` upper halves, int `[n]`.
+        rate: of the encoder's Adam; the classifier's is 1e-3.
+        turns: classifier steps per encoder step.
+        seed: of the batches.
+    """
+
+    def __init__(self, encoder, images, labels, rate: float, turns: int, seed: int):
+        self.encoder, self.turns, self.seed = encoder, turns, seed
+        self._images, self._labels = tf.constant(images), tf.constant(labels, tf.int64)
+        classes = int(labels.max()) + 1
+        self.classifier = keras.layers.Dense(classes, name="classifier")
+        self.classifier.build(encoder.output["code"].shape)
+        self._optimizers = FusedAdam(rate), FusedAdam(1e-3)
+        for optimizer, part in zip(self._optimizers, self._parts, strict=True):
+            optimizer.build(part.trainable_variables)
+
+    @property
+    def _parts(self):
+        return self.encoder, self.classifier
+
+    def _codes_and_labels(self, first, batches: int):
+        """Of the batches first <= k < first + batches, one after another."""
+        rows = tf.concat(
+            [
+                batch_indices(first + k, len(self._labels), BATCH, self.seed)
+                for k in range(batches)
+            ],
+            axis=0,
+        )
+        pixels = tf.cast(tf.gather(self._images, rows), tf.float32) / 255.0
+        codes = self.encoder(pixels, training=True)["code"]
+        return codes, tf.gather(self._labels, rows)
+
+    def _step(self, player: int, loss_of):
+        variables = self._parts[player].trainable_variables
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(loss_of())
+        self._optimizers[player].apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    def _teach_classifier(self, first):
+        # The encoder stands still: its codes of all these batches are computed at once.
+        codes, labels = self._codes_and_labels(first, self.turns)
+        loss = tf.constant(0.0)
+        for turn in range(self.turns):
+            part = slice(turn * BATCH, (turn + 1) * BATCH)
+            cross_entropy = lambda part=part: (
+                tf.nn.sparse_softmax_cross_entropy_with_logits(
+                    labels[part], self.classifier(codes[part])
+                )
+            )
+            loss = self._step(1, cross_entropy)
+        return loss
+
+    def _teach_encoder(self, step):
+        def loss():
+            logits = self.classifier(self._codes_and_labels(step, 1)[0])
+            # Cross-entropy of the uniform distribution to the softmax.
+            return tf.reduce_logsumexp(logits, -1) - tf.reduce_mean(logits, -1)
+
+        return self._step(0, loss)
+
+    @tf.function
+    def warm_up(self, steps):
+        """About so many steps of the classifier; its last cross-entropy."""
+        loss = tf.constant(0.0)
+        for first in tf.range(0, steps, self.turns):
+            loss = self._teach_classifier(tf.cast(first, tf.int64))
+        return loss
+
+    @tf.function
+    def play(self, first, last):
+        """The iterations first <= k < last; the classifier's last cross-entropy."""
+        loss = tf.constant(0.0)
+        for number in tf.range(first, last):
+            step = tf.cast(number, tf.int64) * (self.turns + 1)
+            loss = self._teach_classifier(step)
+            self._teach_encoder(step + self.turns)
+        return loss
+
+
+def train(size: Size, data: Images, seed: int) -> dict[str, list[float]]:
+    """Curves of one run.
+
+    Returns:
+        `step`; `accuracy`, the paper's linear evaluation of the codes of upper halves;
+        `round_trip`, as `halves.round_trip`; `cross_entropy` of the classifier that
+        plays; and at the end `accuracy/converged`.
+    """
+    keras.utils.set_random_seed(seed)
+    upper, _ = halves.split_halves(data.train)
+    encoder = encoders.strip_scaling(
+        encoders.build_real_nvp(
+            upper.shape[1:],
+            couplings=size.couplings,
+            widths=(size.width,) * 2,
+            scale="softplus",
+            seed=seed,
+        )
+    )
+    game = Game(encoder, upper, data.labels, size.rate, size.turns, seed)
+    kept, held_out = (
+        halves.upper_pixels(part) for part in (data.train[: size.images], data.test)
+    )
+    labels = data.labels[: size.images]
+    curves: dict[str, list[float]] = {
+        name: [] for name in ("step", "accuracy", "round_trip", "cross_entropy")
+    }
+
+    def read(step: int, loss):
+        codes = halves.encode(encoder, kept), halves.encode(encoder, held_out)
+        accuracy = halves.linear_accuracy(
+            codes[0], labels, codes[1], data.test_labels, seed
+        )
+        found = (
+            step,
+            accuracy,
+            halves.round_trip(encoder, held_out[:500]),
+            float(loss),
+        )
+        for name, value in zip(curves, found, strict=True):
+            curves[name].append(value)
+        return codes
+
+    read(0, game.warm_up(tf.constant(size.warm_up)))
+    ends = np.linspace(0, size.iterations, size.readings).astype(int)
+    for first, last in itertools.pairwise(ends):
+        loss = game.play(tf.constant(int(first)), tf.constant(int(last)))
+        codes = read(int(last), loss)
+    converged = run_probe("linear", codes[0], labels, codes[1], data.test_labels, 1)
+    curves["accuracy/converged"] = [float(converged[0])]
+    return curves

@@ -1,0 +1,94 @@
+"""Information does not change under bijections of either side; estimates may.
+
+x and y are the leading principal components of the upper and the lower halves of
+images. Every estimator sees them as they are, and mapped by two random bijections that
+bend and shear them.
+
+Source: Kraskov et al. 2004 (invariance of information under homeomorphisms);
+Tschannen et al. 2020, section 2.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tf_infomax.encoders import RealNVP
+from tf_infomax.estimation import estimate_mi
+from tf_infomax.estimation.v_information import v_information
+from tf_infomax.output import replacing
+from tf_infomax.studies.halves import Images, split_halves
+from tf_infomax.studies.outcome import Runs
+
+COMPONENTS = 2  # of each side: nearest neighbours are at their best up to about five
+ARMS = ("as they are", "mapped")
+TOLERANCE = 0.1  # nats
+
+
+def _bound(method: str, critic: str) -> Callable:
+    return lambda x, y, seed, steps: estimate_mi(
+        x, y, method=method, critic=critic, seed=seed, max_steps=steps
+    )
+
+
+# (x, y, seed, most steps) -> Estimate
+METHODS: dict[str, Callable] = {
+    "ksg": lambda x, y, seed, steps: estimate_mi(x, y, method="ksg", seed=seed),
+    "info_nce, bilinear": _bound("info_nce", "bilinear"),
+    "info_nce, MLP critic": _bound("info_nce", "concatenated"),
+    "nwj, MLP critic": _bound("nwj", "concatenated"),
+    "linear V-information": lambda x, y, seed, steps: v_information(
+        x, y, family="linear", seed=seed
+    ),
+}
+
+
+def project(data: Images, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Components of upper and lower halves of `count` images, float64 `[count, 2]`."""
+    from sklearn.decomposition import PCA
+
+    rows = np.random.default_rng(seed).permutation(len(data.train))[:count]
+    return tuple(
+        PCA(COMPONENTS, whiten=True, random_state=0).fit_transform(
+            half.reshape(len(rows), -1) / 255.0
+        )
+        for half in split_halves(data.train[rows])
+    )
+
+
+def bend(values: np.ndarray, seed: int) -> np.ndarray:
+    """The image under a random RealNVP with scales: a bijection, far from linear."""
+    layer = RealNVP(
+        couplings=2, widths=(8,), scale="exp", kernel_sd=0.5, seed=seed, dtype="float64"
+    )
+    return layer(values).numpy()
+
+
+def train(arm: str, count: int, steps: int, data: Images, seed: int) -> dict:
+    """What each of `METHODS` says, nats."""
+    keras.utils.set_random_seed(seed)
+    x, y = project(data, count, seed)
+    if arm == "mapped":
+        x, y = bend(x, 2 * seed), bend(y, 2 * seed + 1)
+    return {
+        name: [float(method(x, y, seed, steps).value)]
+        for name, method in METHODS.items()
+    }
+
+
+def draw(path: Path, runs: Runs) -> None:
+    """Each estimator's values before and after the bijections, one line per seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for place, name in enumerate(METHODS):
+        pairs = zip(*(runs.last(arm, name) for arm in ARMS), strict=True)
+        for pair in pairs:
+            axes.plot([place - 0.15, place + 0.15], pair, "o-", color=f"C{place}", ms=4)
+    axes.set_xticks(range(len(METHODS)), [n.replace(", ", ",\n") for n in METHODS])
+    axes.set_ylabel("nats: as they are (left), mapped (right)")
+    axes.grid(axis="y", alpha=0.3)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)
