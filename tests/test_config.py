@@ -91,7 +91,7 @@ BAD_TOGETHER = [
         "global_dot",
     ),
     (dict(bound="jsd", negatives="same_location"), "changes nothing"),
-    (dict(views="two"), "--augment"),
+    (dict(views="augment"), "--augment"),
     (dict(dataset="folder:photos"), "--image_size"),
     (dict(labels="y.npy"), "--labels"),
     (dict(online_probe="none", checkpoint="best"), "--online_probe"),
@@ -109,7 +109,7 @@ def test_options_that_do_not_go_together(options, message):
 
 def test_a_flagfile_says_everything(tmp_path):
     config = Config(
-        workdir="runs/a b", augment=("crop", "flip"), views="two", steps=7,
+        workdir="runs/a b", augment=("crop", "flip"), views="augment", steps=7,
         learning_rate=3e-5, deterministic=True, evaluate=False,
     )  # fmt: skip
     path = tmp_path / "run.flags"

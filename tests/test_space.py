@@ -92,7 +92,7 @@ class TestParsing:
             assert word in str(caught.value), str(caught.value)
 
     def test_combinations_that_the_configuration_refuses_are_found(self):
-        specs = ["bound:info_nce,jsd", "negatives:all_locations,same_location"]
+        specs = ["bound:info_nce,jsd", "negatives:all,same_location"]
         with pytest.raises(ConfigError, match="--bound=jsd --negatives=same_location"):
             parse(*specs)
         parse(specs[0], specs[1] + "@bound=info_nce")
@@ -102,7 +102,7 @@ class TestValues:
     @pytest.fixture
     def space(self):
         return parse(
-            "negatives:all_locations,same_location@bound=info_nce",
+            "negatives:all,same_location@bound=info_nce",
             "bound:info_nce,jsd",
             "learning_rate:log:1e-4..1e-2",
             "augment:none,crop+flip",
@@ -137,7 +137,7 @@ class TestValues:
     def test_the_base_has_values_if_it_lies_in_the_space(self, space):
         assert space.base_values() == {
             "bound": "info_nce",
-            "negatives": "all_locations",
+            "negatives": "all",
             "learning_rate": 1e-4,
             "augment": "none",
         }
@@ -168,20 +168,20 @@ class TestValues:
 
     def test_grandchildren_exist_with_parents_and_grandparents(self):
         space = parse(
-            "views:one,two",
-            "bound:info_nce,jsd@views=two",
-            "negatives:all_locations,same_location@bound=info_nce",
+            "views:one,augment",
+            "bound:info_nce,jsd@views=augment",
+            "negatives:all,same_location@bound=info_nce",
             base=Config(steps=10, augment=("flip",), bound="dv"),
         )
         expected = {
-            ("one", "dv", "all_locations"),
-            ("two", "jsd", "all_locations"),
-            ("two", "info_nce", "all_locations"),
-            ("two", "info_nce", "same_location"),
+            ("one", "dv", "all"),
+            ("augment", "jsd", "all"),
+            ("augment", "info_nce", "all"),
+            ("augment", "info_nce", "same_location"),
         }
         found = set()
         for views, bound, negatives in itertools.product(
-            ("one", "two"), ("info_nce", "jsd"), ("all_locations", "same_location")
+            ("one", "augment"), ("info_nce", "jsd"), ("all", "same_location")
         ):
             values = {"views": views, "bound": bound, "negatives": negatives}
             config = space.configure(values)

@@ -156,7 +156,7 @@ def test_collapse_is_told_while_training(tmp_path, monkeypatch, capsys):
         (dict(objective="dim_global"), ["global"]),
         (dict(objective="dim_global", global_critic="global_dot"), ["global"]),
         (dict(objective="dim_local_global", bound="dv"), ["global", "local"]),
-        (dict(views="two", augment=("flip",)), ["local_xy", "local_yx"]),
+        (dict(views="augment", augment=("flip",)), ["local_xy", "local_yx"]),
         (dict(local_critic="concat_and_convolve", bound="jsd"), ["local"]),
         (dict(gamma=0.0), ["local"]),
         (dict(clip_norm=1.0, warmup_steps=2, schedule="cosine"), ["local"]),

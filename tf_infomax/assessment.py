@@ -10,6 +10,7 @@ Results are a flat dict, name -> `{"mean": ..., "sd": ..., "n": ...}`:
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -98,9 +99,12 @@ def assess_bounds(
         summary = summarize([row[term.name] for row in rows])
         shape = shapes[term.x.split(".")[-1]]
         ceiling = term.ceiling(batch_size, int(np.prod(shape[1:-1])))
-        summary |= {"bound": term.bound, "negatives": term.negatives}
+        # A memory holds training images; of test images all others are negatives.
+        negatives = "iid" if term.negatives == "memory" else term.negatives
+        term = replace(term, negatives=negatives)
+        summary |= {"bound": term.bound, "negatives": negatives}
         summary["ceiling"] = ceiling if np.isfinite(ceiling) else None
-        kind = "mi" if term.negatives == "iid" else "score"
+        kind = "mi" if term.is_bound else "score"
         yield f"{kind}/{term.name}", summary
 
 

@@ -152,6 +152,17 @@ def info_nce(
     return tf.math.log1p(locations * (n - 1.0)) - regret
 
 
+def rank_candidates(positive: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
+    """InfoNCE of positives `[N]` against candidates of their own `[N, K - 1]`, nats.
+
+    `mean_i[u_i - log(1/K (e^(u_i) + sum_k e^(u_ik)))]`, at most log K: for negatives
+    that are not the other pairs of a batch.
+    """
+    regret = tf.nn.softplus(tf.reduce_logsumexp(negatives, axis=-1) - positive)
+    count = tf.cast(tf.shape(negatives)[-1], positive.dtype)
+    return tf.math.log1p(count) - tf.reduce_mean(regret, axis=-1)
+
+
 def jsd(scores: tf.Tensor) -> tf.Tensor:
     """`2 log 2 - E_p[softplus(-u)] - E_q[softplus(u)]`, at most 2 JSD(p || q).
 

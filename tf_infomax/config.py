@@ -108,20 +108,26 @@ class Options:
 
 @dataclass(frozen=True)
 class Preset:
-    """An objective of Hjelm et al. 2019: weights of eq. 8 as in section 4.2.
+    """An objective: which terms, and weights of eq. 8 of Hjelm et al. 2019.
 
-    gamma of DIM(L+G) is not stated there; it is taken from DIM(L).
+    Those of Deep InfoMax ("dim": global and local terms) are as in section 4.2 there,
+    but gamma of DIM(L+G), which is not stated, is that of DIM(L). "multiview" has terms
+    between the codes of views (Tschannen et al. 2020; Tian et al. 2019), "cpc" between
+    contexts and later codes (van den Oord et al. 2018).
     """
 
     alpha: float
     beta: float
     gamma: float
+    terms: str = "dim"
 
 
 PRESETS = {
     "dim_local": Preset(alpha=0.0, beta=1.0, gamma=0.1),
     "dim_global": Preset(alpha=1.0, beta=0.0, gamma=1.0),
     "dim_local_global": Preset(alpha=0.5, beta=0.1, gamma=0.1),
+    "multiview": Preset(alpha=0.0, beta=0.0, gamma=0.0, terms="multiview"),
+    "cpc": Preset(alpha=0.0, beta=0.0, gamma=0.0, terms="cpc"),
 }
 
 _CRITICS, _DATA = "critics.py", "data/sources.py"
@@ -224,8 +230,52 @@ class Config(Options):
     views: str = option(
         "one",
         _VIEW,
-        "one: local and global features of one view; two: across two augmented views.",
-        choices=("one", "two"),
+        "one: the image; augment, crops: twice, each augmented or cropped by itself; "
+        "halves, quadrants, color (lightness and chroma), pairs: parts of it.",
+        choices=table_names("data/views.py", "VIEWS"),
+    )
+    pair_dataset: str = option(
+        "", _VIEW, "For --views=pairs: the other images, aligned with --dataset."
+    )
+    view_encoders: str = option(
+        "separate",
+        _VIEW,
+        "Whether the views of multiview have encoders of their own.",
+        choices=("separate", "shared"),
+    )
+    other_encoder: str = option(
+        "", _VIEW, "Encoder of the views but the first; empty: as --encoder."
+    )
+    view_graph: str = option(
+        "core",
+        _VIEW,
+        "Of more than two views: core pairs the first with each other one, full all.",
+        choices=("core", "full"),
+    )
+    view_critic: str = option(
+        "bilinear",
+        _VIEW,
+        "Critic between the codes of two views.",
+        choices=table_names(_CRITICS, "VECTOR_CRITICS"),
+    )
+    temperature: float = option(
+        0.07, _VIEW, "Of --view_critic=cosine: f = cos / T.", above=0.0
+    )
+    target: float = option(
+        0.0, _VIEW, "Reach this value, by |value - target|; 0: maximize.", low=0.0
+    )
+    hard_negatives: int = option(16, _VIEW, "How many, for --negatives=hard.", low=1)
+    hardness: float = option(
+        1.0, _VIEW, "Exponent of the weights, for --negatives=weighted.", low=0.0
+    )
+    memory_negatives: int = option(
+        4096, _VIEW, "How many of the bank per step, for --negatives=memory.", low=1
+    )
+    memory_loss: str = option(
+        "info_nce",
+        _VIEW,
+        "Of the bank: InfoNCE, or noise-contrastive estimation.",
+        choices=("info_nce", "nce"),
     )
 
     encoder: str = option(
@@ -269,11 +319,20 @@ class Config(Options):
         choices=table_names("bounds.py", "BOUNDS"),
     )
     negatives: str = option(
-        "all_locations",
+        "all",
         _OBJECTIVE,
-        "Negatives of the local term for info_nce and dv: other images at all "
-        "locations, or at the same one.",
-        choices=("all_locations", "same_location"),
+        "all: every other image of the batch (of a local term at all locations); "
+        "same_location: at the same; derangement: one each; hard, weighted, memory: "
+        "of multiview; same_image: of cpc.",
+        choices=(
+            "all",
+            "same_location",
+            "derangement",
+            "hard",
+            "weighted",
+            "memory",
+            "same_image",
+        ),
     )
     local_critic: str = option(
         "encode_and_dot",
@@ -505,31 +564,31 @@ def _check_together(config: Config) -> None:
         c.steps > 0 and c.epochs > 0,
         f"give --steps or --epochs, not both. Received: {c.steps} and {c.epochs}.",
     )
-    refuse_if(
-        weights.alpha == weights.beta == 0,
-        "--alpha and --beta are both 0: nothing to maximize.",
-    )
-    refuse_if(
-        weights.beta > 0 and c.encoder == "mlp",
-        "--encoder=mlp has no feature map for the local term: set --beta=0 with "
-        "--alpha above 0, or take another encoder.",
-    )
+    _check_terms(c)
     refuse_if(
         weights.alpha > 0 and c.global_critic == "global_dot" and adapted,
         "--global_critic=global_dot copies layers of a built-in encoder; with "
         "--encoder=keras:FILE take concat_mlp.",
     )
     refuse_if(
-        weights.alpha > 0 and c.encoder == "mlp",
-        "--encoder=mlp has no feature map for the global term of Deep InfoMax.",
+        c.views == "augment" and not c.augment,
+        "--views=augment needs --augment: without it both views are the same image.",
     )
     refuse_if(
-        c.negatives != "all_locations" and c.bound not in ("info_nce", "dv"),
-        f"--negatives={c.negatives} changes nothing for --bound={c.bound}.",
+        (c.views == "pairs") != bool(c.pair_dataset),
+        "--views=pairs and --pair_dataset belong together. Received: "
+        f"--views={c.views} --pair_dataset={c.pair_dataset}.",
     )
     refuse_if(
-        c.views == "two" and not c.augment,
-        "--views=two needs --augment: without it both views are the same image.",
+        c.views == "pairs" and bool(set(c.augment) & {"color", "grey"}),
+        "--augment=color,grey do not go with --views=pairs, whose images have other "
+        f"channels. Received: --augment={','.join(c.augment)}.",
+    )
+    same_size = ("real_nvp", "skip_mlp")
+    refuse_if(
+        c.code_size != 64 and {c.encoder, c.other_encoder or c.encoder} <= {*same_size},
+        f"--code_size changes nothing for {' and '.join(same_size)}, whose code is as "
+        "large as the image.",
     )
     refuse_if(
         kind == "folder" and not c.image_size,
@@ -556,3 +615,143 @@ def _check_together(config: Config) -> None:
         "--steps_per_execution must be 1 under --strategy=mirrored. Received: "
         f"{c.steps_per_execution}.",
     )
+
+
+# Options that only some objectives have: name -> the kinds of terms that do.
+_OF_TERMS = {
+    **dict.fromkeys(("alpha", "beta", "local_critic", "global_critic"), ("dim",)),
+    **dict.fromkeys(
+        (
+            "view_encoders", "other_encoder", "view_graph", "view_critic",
+            "temperature", "hard_negatives", "hardness", "memory_negatives",
+            "memory_loss",
+        ),
+        ("multiview",),
+    ),
+    "target": ("multiview", "cpc"),
+    "critic_units": ("dim", "multiview"),
+}  # fmt: skip
+_NEGATIVES_OF_TERMS = {
+    "dim": ("all", "same_location"),
+    "multiview": ("all", "derangement", "hard", "weighted", "memory"),
+    "cpc": ("all", "same_image"),
+}
+_VIEWS_OF_TERMS = {
+    "dim": ("one", "augment"),
+    "multiview": ("augment", "crops", "halves", "quadrants", "color", "pairs"),
+    "cpc": ("one",),
+}
+
+
+def _check_terms(c: Config) -> None:
+    """What the objective's kind of terms can and cannot take."""
+    kind, weights = c.weights.terms, c.weights
+    fields = Config.__dataclass_fields__
+    for name, kinds in _OF_TERMS.items():
+        refuse_if(
+            kind not in kinds and getattr(c, name) != fields[name].default,
+            f"--{name} changes nothing for --objective={c.objective}.",
+        )
+    for name, table in (("negatives", _NEGATIVES_OF_TERMS), ("views", _VIEWS_OF_TERMS)):
+        given = getattr(c, name)
+        refuse_if(
+            given not in table[kind],
+            f"--objective={c.objective} takes --{name}={','.join(table[kind])}. "
+            f"Received: {given}.",
+        )
+    if kind == "dim":
+        _check_dim(c)
+    elif kind == "multiview":
+        _check_multiview(c)
+    refuse_if(
+        (kind == "cpc") != (c.encoder == "cpc"),
+        "--objective=cpc and --encoder=cpc belong together. Received: "
+        f"--objective={c.objective} --encoder={c.encoder}.",
+    )
+    refuse_if(
+        weights.gamma > 0 and kind == "cpc",
+        f"--gamma changes nothing for --objective=cpc. Received: {c.gamma:g}.",
+    )
+
+
+def _check_dim(c: Config) -> None:
+    weights = c.weights
+    refuse_if(
+        weights.alpha == weights.beta == 0,
+        "--alpha and --beta are both 0: nothing to maximize.",
+    )
+    maps = ("basic28x28", "basic32x32", "basic64x64", "half_convnet")
+    refuse_if(
+        c.encoder not in maps and not c.encoder.startswith("keras:"),
+        f"--encoder={c.encoder} has no feature map for the terms of Deep InfoMax; take "
+        f"{', '.join(maps)} or keras:FILE.",
+    )
+    refuse_if(
+        c.negatives != "all" and c.bound not in ("info_nce", "dv"),
+        f"--negatives={c.negatives} changes nothing for --bound={c.bound}.",
+    )
+
+
+def _check_multiview(c: Config) -> None:
+    refuse_if(
+        c.negatives in ("hard", "weighted", "memory") and c.bound != "info_nce",
+        f"--negatives={c.negatives} goes with --bound=info_nce. Received: {c.bound}.",
+    )
+    refuse_if(
+        c.negatives == "derangement" and c.bound == "dv",
+        "--negatives=derangement goes with bounds that are linear in their negatives "
+        "and with info_nce, not with dv.",
+    )
+    refuse_if(
+        c.negatives == "derangement" and c.batch_size % 2 == 1,
+        "--negatives=derangement needs an even --batch_size. Received: "
+        f"{c.batch_size}.",
+    )
+    refuse_if(
+        c.negatives == "hard" and c.hard_negatives >= c.batch_size,
+        f"--hard_negatives must be below --batch_size={c.batch_size}. Received: "
+        f"{c.hard_negatives}.",
+    )
+    refuse_if(
+        c.negatives == "memory" and c.view_critic != "cosine",
+        "--negatives=memory keeps unit vectors: it needs --view_critic=cosine. "
+        f"Received: {c.view_critic}.",
+    )
+    refuse_if(
+        c.negatives == "memory" and c.strategy == "mirrored",
+        "--negatives=memory does not work under --strategy=mirrored: choose one.",
+    )
+    shared = c.view_encoders == "shared"
+    refuse_if(
+        shared and bool(c.other_encoder),
+        f"--other_encoder={c.other_encoder} needs --view_encoders=separate.",
+    )
+    refuse_if(
+        shared and c.views == "color",
+        "--views=color has views of one and of two channels: --view_encoders=separate.",
+    )
+    encoders = table_names("encoders/__init__.py", "ENCODERS")
+    hint = suggest(c.other_encoder, encoders)
+    refuse_if(
+        bool(c.other_encoder) and c.other_encoder not in encoders,
+        f"--other_encoder takes {', '.join(encoders)}. Received: "
+        f"{c.other_encoder!r}.{hint}",
+    )
+    refuse_if(
+        c.critic_units > 0 and c.view_critic not in ("separable", "concatenated"),
+        f"--critic_units changes nothing for --view_critic={c.view_critic}.",
+    )
+    for flag, needed in (
+        ("temperature", ("view_critic", "cosine")),
+        ("hard_negatives", ("negatives", "hard")),
+        ("hardness", ("negatives", "weighted")),
+        ("memory_negatives", ("negatives", "memory")),
+        ("memory_loss", ("negatives", "memory")),
+        ("view_graph", ("views", "quadrants")),
+    ):
+        given = getattr(c, flag)
+        refuse_if(
+            given != Config.__dataclass_fields__[flag].default
+            and getattr(c, needed[0]) != needed[1],
+            f"--{flag}={given} belongs to --{needed[0]}={needed[1]}.",
+        )

@@ -2,7 +2,8 @@
 
 `critic((x, y))` gives `scores[..., i, j] = f(x_i, y_j)`, float32. If x is a map of
 local features `[N, H, W, C]`, the scores are `[L, N, N]` with L = H W locations; if x
-is a vector `[N, D]`, they are `[N, N]`. y is always a vector.
+is a vector `[N, D]`, they are `[N, N]`. y is a vector, or for dot products a map as x
+is: then each location is scored against the same location of the others.
 
 A critic works in two steps, so that a caller may put something between them (gathering
 the embeddings of all replicas, caching one side):
@@ -28,10 +29,12 @@ def _flatten_locations(x: tf.Tensor) -> tf.Tensor:
 
 
 def _dot_scores(hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
-    """[N, D] or [N, L, D] against [M, D] -> [N, M] or [L, N, M], float32."""
+    """[N, D] or [N, L, D] against [M, D] (or [M, L, D]) -> [N, M] or [L, N, M]."""
     hx, hy = tf.cast(hx, tf.float32), tf.cast(hy, tf.float32)
     if hx.shape.rank == 2:
         return tf.matmul(hx, hy, transpose_b=True)
+    if hy.shape.rank == 3:
+        return tf.einsum("nld,mld->lnm", hx, hy)
     # The order "nlm" keeps the large operand as it lies, in both directions.
     return tf.transpose(tf.einsum("nld,md->nlm", hx, hy), [1, 0, 2])
 
@@ -79,7 +82,7 @@ class Critic(keras.layers.Layer):
 
     def embed(self, x, y, training=False):
         """One embedding per example (and location) of either side."""
-        return _flatten_locations(x), y
+        return _flatten_locations(x), _flatten_locations(y)
 
     def score(self, hx, hy):
         """Scores `[..., N, N]` of all pairs of embeddings."""
@@ -108,7 +111,27 @@ class Bilinear(Critic):
         super().build(input_shape)
 
     def embed(self, x, y, training=False):
-        return _flatten_locations(x), tf.matmul(y, tf.cast(self.kernel, y.dtype))
+        y = _flatten_locations(y)
+        return _flatten_locations(x), tf.tensordot(y, tf.cast(self.kernel, y.dtype), 1)
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class Cosine(Critic):
+    """f(x, y) = cos(x, y) / T, without weights; both sides need the same width.
+
+    Source: Tian et al. 2019 (contrastive multiview coding; T = 0.07).
+    """
+
+    def __init__(self, temperature=0.07, **kwargs):
+        super().__init__(**kwargs)
+        self.temperature = temperature
+
+    def embed(self, x, y, training=False):
+        hx, hy = super().embed(x, y)
+        return tf.nn.l2_normalize(hx, -1) / self.temperature, tf.nn.l2_normalize(hy, -1)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
 
 
 def _build_mlp(widths, name: str) -> keras.Sequential:
@@ -452,4 +475,5 @@ VECTOR_CRITICS = {
     "bilinear": Bilinear,
     "separable": Separable,
     "concatenated": Concatenated,
+    "cosine": Cosine,
 }

@@ -9,8 +9,10 @@ from tf_infomax import bounds, critics, encoders
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.data import sources
 from tf_infomax.data.batches import count_batches
-from tf_infomax.data.images import DataError, ImageSet, split_randomly
-from tf_infomax.objectives import InfoMax, PriorMatching, Term
+from tf_infomax.data.images import DataError, ImageSet, pair, split_randomly
+from tf_infomax.data.views import build_front, view_shapes
+from tf_infomax.objectives import InfoMax, MemoryBank, PriorMatching, Term
+from tf_infomax.objectives.infomax import put_front
 from tf_infomax.optimizers import FusedAdam
 
 _INPUT_RANGES = {"0_255": (0.0, 255.0), "0_1": (0.0, 1.0), "-1_1": (-1.0, 1.0)}
@@ -66,6 +68,8 @@ def load_data(config: Config) -> Data:
     """
     options = read_options(config)
     splits = sources.read(config.dataset, options)
+    if config.pair_dataset:
+        splits = _read_pairs(splits, config, options)
     if splits.test is None:
         splits = split_randomly(splits.train, config.test_fraction, _SPLIT_SEED)
     if splits.test is None:
@@ -107,6 +111,24 @@ def load_data(config: Config) -> Data:
     )
 
 
+def _read_pairs(
+    splits: sources.Splits, config: Config, options: sources.ReadOptions
+) -> sources.Splits:
+    """The images of both datasets as pairs, with the labels of the first."""
+    others = sources.read(config.pair_dataset, replace(options, labels=None))
+    if (splits.test is None) != (others.test is None):
+        raise DataError(
+            "--dataset and --pair_dataset must both have test images, or neither."
+        )
+    try:
+        return sources.Splits(
+            pair(splits.train, others.train),
+            splits.test and pair(splits.test, others.test),
+        )
+    except DataError as error:
+        raise DataError(f"--pair_dataset={config.pair_dataset}: {error}") from error
+
+
 def _describe_labels(splits: sources.Splits) -> str:
     """ "labelled", or why there is nothing to learn and to test on."""
     for part, images in (("training", splits.train), ("test", splits.test)):
@@ -126,13 +148,21 @@ def _too_few(data: sources.ImageSet, config: Config) -> DataError:
 
 
 def build_encoder(config: Config, image_shape: tuple[int, int, int]) -> keras.Model:
-    """The encoder, with fresh weights, or a user's model with its own."""
+    """The encoder of whole images, with fresh weights, or a user's with its own."""
+    shape = view_shapes(config.views, image_shape)["x"]
+    encoder = _build_encoder_of(config, "encoder", shape)
+    return put_front(build_front(config.views, image_shape), encoder)
+
+
+def _build_encoder_of(config: Config, flag: str, shape) -> keras.Model:
+    """The encoder that a flag names, of images of this shape."""
+    name = getattr(config, flag)
     try:
-        if config.encoder.startswith("keras:"):
-            return _adapt_encoder(config, image_shape)
-        return encoders.ENCODERS[config.encoder](image_shape, config.code_size)
+        if name.startswith("keras:"):
+            return _adapt_encoder(config, shape)
+        return encoders.ENCODERS[name](shape, config.code_size)
     except ValueError as error:
-        raise ConfigError(f"--encoder={config.encoder}: {error}") from error
+        raise ConfigError(f"--{flag}={name}: {error}") from error
 
 
 def _adapt_encoder(config: Config, image_shape) -> keras.Model:
@@ -151,13 +181,20 @@ def _bound_options(config: Config) -> tuple[tuple[str, object], ...]:
     """Options of the local term's bound: Deep InfoMax ranks x for each code."""
     options = {
         "candidates": "x",
-        "pooled": config.negatives == "all_locations",
+        "pooled": config.negatives == "all",
     }
     accepted = bounds.BOUNDS[config.bound].options
     return tuple((k, v) for k, v in options.items() if k in accepted)
 
 
-def build_terms(config: Config, encoder: keras.Model) -> list[Term]:
+def build_terms(
+    config: Config, encoder: keras.Model, views: list[str] = ("x",)
+) -> list[Term]:
+    """The table of terms of the objective, for an encoder of view x and these views."""
+    return _BUILD_TERMS[config.weights.terms](config, encoder, views)
+
+
+def _build_dim_terms(config: Config, encoder: keras.Model, views) -> list[Term]:
     """The table of terms of global and local Deep InfoMax.
 
     With two views, the features of one view meet the code of the other, both ways,
@@ -208,6 +245,78 @@ def _spread(name, critic, weight, pairs, config, options) -> list[Term]:
     ]
 
 
+def _build_multiview_terms(config: Config, encoder: keras.Model, views) -> list[Term]:
+    """Codes of two views each: the first with every other one, or all with all.
+
+    Source: Tschannen et al. 2020, eq. 1; Tian et al. 2019, section 3.4 (more views).
+    """
+    pairs = [(x, y) for k, x in enumerate(views) for y in views[k + 1 :]]
+    if config.view_graph == "core":
+        pairs = [(x, y) for x, y in pairs if x == views[0]]
+    kind = "iid" if config.negatives == "all" else config.negatives
+    of_negatives = {
+        "hard": (("count", config.hard_negatives),),
+        "weighted": (("hardness", config.hardness),),
+    }
+    both = "candidates" in bounds.BOUNDS[config.bound].options
+    return [
+        Term(
+            name="views" if len(pairs) == 1 else f"views_{x}{y}",
+            x=f"{x}.code",
+            y=f"{y}.code",
+            critic=_build_view_critic(config),
+            bound=config.bound,
+            weight=1.0 / len(pairs),
+            options=(("candidates", "both"),) if both else (),
+            target=config.target or None,
+            negatives=kind,
+            negative_options=of_negatives.get(kind, ()),
+        )
+        for x, y in pairs
+    ]
+
+
+def _build_view_critic(config: Config) -> critics.Critic:
+    name, units = config.view_critic, config.critic_units
+    options = {"cosine": {"temperature": config.temperature}}.get(name, {})
+    if units:
+        options["widths"] = (units, units) if name == "separable" else (units,)
+    return critics.VECTOR_CRITICS[name](**options)
+
+
+def _build_cpc_terms(config: Config, encoder: keras.Model, views) -> list[Term]:
+    """One bilinear head for each distance that the encoder predicts."""
+    distances = encoders.predicted_distances(encoder)
+    kind = "iid" if config.negatives == "all" else config.negatives
+    return [
+        Term(
+            name=f"ahead_{k}",
+            x=f"x.future_{k}",
+            y=f"x.past_{k}",
+            critic=critics.Bilinear(),
+            bound=config.bound,
+            weight=1.0 / len(distances),
+            options=_candidates_x(config.bound),
+            target=config.target or None,
+            negatives=kind,
+        )
+        for k in distances
+    ]
+
+
+def _candidates_x(bound: str) -> tuple[tuple[str, object], ...]:
+    """Later codes are ranked for each context."""
+    ranks = "candidates" in bounds.BOUNDS[bound].options
+    return (("candidates", "x"),) if ranks else ()
+
+
+_BUILD_TERMS = {
+    "dim": _build_dim_terms,
+    "multiview": _build_multiview_terms,
+    "cpc": _build_cpc_terms,
+}
+
+
 def build_learning_rate(config: Config, steps: int):
     """A number, or a schedule over the run."""
     rate, warmup = config.learning_rate, config.warmup_steps
@@ -235,19 +344,45 @@ def build_optimizer(config: Config, steps: int, clip: bool = True):
 
 
 def build_objective(
-    config: Config, image_shape: tuple[int, int, int], steps: int
+    config: Config, image_shape: tuple[int, int, int], steps: int, images: int = 1
 ) -> InfoMax:
-    """The compiled objective, with every weight built. Weights follow `seed`."""
+    """The compiled objective, with every weight built. Weights follow `seed`.
+
+    Args:
+        config: the experiment.
+        image_shape: (H, W, C) of whole images.
+        steps: of the run, for the learning rate.
+        images: in training, for a memory bank.
+    """
     keras.utils.set_random_seed(config.seed)
-    encoder = build_encoder(config, image_shape)
+    try:
+        shapes = view_shapes(config.views, image_shape)
+    except DataError as error:
+        raise ConfigError(f"--views={config.views}: {error}") from error
+    encoder = _build_encoder_of(config, "encoder", shapes["x"])
+    others = {}
+    multiview = config.weights.terms == "multiview"
+    if multiview and config.view_encoders == "separate":
+        flag = "other_encoder" if config.other_encoder else "encoder"
+        others = {
+            view: _build_encoder_of(config, flag, shape)
+            for view, shape in shapes.items()
+            if view != "x"
+        }
+    memory = None
+    if config.negatives == "memory":
+        memory = MemoryBank(images, config.memory_negatives, loss=config.memory_loss)
     gamma = config.weights.gamma
     prior = None
     if gamma > 0:
         prior = PriorMatching(config.prior, gradient_penalty=config.gradient_penalty)
     objective = InfoMax(
         encoder,
-        build_terms(config, encoder),
+        build_terms(config, encoder, list(shapes)),
         prior=prior,
+        view_encoders=others,
+        front=build_front(config.views, image_shape),
+        memory=memory,
         gamma=gamma,
         seed=config.seed,
         ema=config.ema,

@@ -42,7 +42,9 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
 
     def build(config: Config) -> InfoMax:
         experiment.set_precision(config.mixed_precision)
-        return experiment.build_objective(config, shape, state["steps"])
+        return experiment.build_objective(
+            config, shape, state["steps"], state.get("images", 1)
+        )
 
     objective = build(config)
     load_checkpoint(path, experiment.checkpoint_variables(objective))

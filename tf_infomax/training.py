@@ -89,7 +89,7 @@ class Run:
         self.per_epoch, self.steps = experiment.count_steps(config, len(data.train))
         with self.strategy.scope():
             self.objective = objective or experiment.build_objective(
-                config, data.train.image_shape, self.steps
+                config, data.train.image_shape, self.steps, len(data.train)
             )
         self.until = self.steps
         self.variables = experiment.checkpoint_variables(self.objective)
@@ -115,6 +115,7 @@ class Run:
             "step": self.step,
             "steps": self.steps,
             "image_shape": self.data.train.image_shape,
+            "images": len(self.data.train),
             "data": self.data.train.fingerprint(),
         }
         save_checkpoint(self.workdir.checkpoint(which), self.variables, state)
@@ -152,6 +153,7 @@ class Run:
                 self.config.seed,
                 self.config.views,
                 self.config.augment,
+                with_index=self.objective.memory is not None,
             )
             epoch = first // self.per_epoch
             self.objective.fit(

@@ -49,6 +49,7 @@ def make_batches(
     seed: int = 0,
     view: str = "one",
     augmentations: tuple[str, ...] = (),
+    with_index: bool = False,
 ) -> tf.data.Dataset:
     """Batches of views for the steps first_step <= k < last_step.
 
@@ -59,6 +60,7 @@ def make_batches(
         seed: of order and augmentation.
         view: a key of `views.VIEWS`.
         augmentations: keys of `views.AUGMENTATIONS`.
+        with_index: also `index`, which images these are, int64 `[batch_size]`.
 
     Returns:
         A dataset of known cardinality of dicts of uint8 `[batch_size, H, W, C]`.
@@ -68,9 +70,10 @@ def make_batches(
     take = _make_reader(images, batch_size)
 
     def make_batch(step):
-        batch = take(batch_indices(step, count, batch_size, seed))
+        indices = batch_indices(step, count, batch_size, seed)
         view_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        return VIEWS[view](batch, augmentations, view_seed)
+        views = VIEWS[view](take(indices), augmentations, view_seed)
+        return views | {"index": indices} if with_index else views
 
     return _map_range(make_batch, first_step, last_step)
 
@@ -97,7 +100,7 @@ def _map_range(make_batch, first: int, last: int) -> tf.data.Dataset:
 def _make_reader(images: np.ndarray | MappedImages, batch_size: int):
     """indices -> images: a gather in memory, or rows of a memory-mapped file."""
     shape = [batch_size, *images.shape[1:]]
-    if isinstance(images, MappedImages):
+    if not isinstance(images, np.ndarray):
         return lambda indices: tf.ensure_shape(
             tf.numpy_function(images.__getitem__, [indices], tf.uint8, stateful=False),
             shape,

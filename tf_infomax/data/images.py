@@ -33,26 +33,70 @@ class MappedImages:
         return MappedImages(self.array, self.rows[indices])
 
 
+class PairedImages:
+    """Two sets of images, row by row one behind the other in the channels."""
+
+    def __init__(self, first, second):
+        self.first, self.second = first, second
+        *shape, channels = first.shape
+        self.shape, self.ndim, self.dtype = (*shape, 2 * channels), 4, first.dtype
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, key) -> np.ndarray:
+        return np.concatenate([self.first[key], self.second[key]], axis=-1)
+
+    def select(self, indices: np.ndarray) -> "PairedImages":
+        """Some of the rows."""
+        return PairedImages(*(_select(i, indices) for i in (self.first, self.second)))
+
+
+def _select(images, indices: np.ndarray):
+    return images[indices] if isinstance(images, np.ndarray) else images.select(indices)
+
+
+def pair(first: "ImageSet", second: "ImageSet") -> "ImageSet":
+    """Aligned images as one set, with the labels and names of the first.
+
+    Raises:
+        DataError: if the numbers or the shapes of the images differ.
+    """
+    if len(first) != len(second):
+        raise DataError(
+            f"pairs need as many images on either side. Received: {len(first)} and "
+            f"{len(second)}."
+        )
+    if first.image_shape != second.image_shape:
+        raise DataError(
+            "pairs need images of one shape (see image_size). Received: "
+            f"{first.image_shape} and {second.image_shape}."
+        )
+    return replace(first, images=PairedImages(first.images, second.images))
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Images of one size with optional labels.
 
     Attributes:
-        images: uint8 `[n, H, W, C]`, C = 1 or 3; `images[:]` is in memory in any case.
+        images: uint8 `[n, H, W, C]`, C = 1 or 3 (twice that for `PairedImages`);
+            `images[:]` is in memory in any case.
         labels: int64 `[n]`, -1 where an example has none, or None.
         class_names: name of class k at index k, or None.
         names: file name of each image, or None.
         skipped: (file name, reason) of every file that could not be used.
     """
 
-    images: np.ndarray | MappedImages
+    images: np.ndarray | MappedImages | PairedImages
     labels: np.ndarray | None = None
     class_names: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
     skipped: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __post_init__(self):
-        check_images(self.images)
+        if not isinstance(self.images, PairedImages):
+            check_images(self.images)
         if self.labels is not None:
             check_labels(self.labels, len(self.images))
 
@@ -73,10 +117,9 @@ class ImageSet:
 
     def select(self, indices: np.ndarray) -> "ImageSet":
         """The examples at these positions."""
-        mapped = isinstance(self.images, MappedImages)
         return replace(
             self,
-            images=self.images.select(indices) if mapped else self.images[indices],
+            images=_select(self.images, indices),
             labels=None if self.labels is None else self.labels[indices],
             names=None if self.names is None else tuple(self.names[i] for i in indices),
         )

@@ -6,8 +6,11 @@ gives the same result, in any order and on any number of threads. Seeds are int6
 
 from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
+
+from tf_infomax.data.images import DataError
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _GREY = np.outer(_LUMA, np.ones(3)).astype(np.float32)  # (R, G, B) @ it = (Y, Y, Y)
@@ -168,17 +171,120 @@ def make_one(images, names, seed) -> dict:
     return {"x": augment(images, names, seed)}
 
 
-def make_two(images, names, seed) -> dict:
+def make_augmented(images, names, seed) -> dict:
     """Two views of the same images, augmented independently."""
     other = tf.random.fold_in(seed, 1, alg="philox")
     return {"x": augment(images, names, seed), "y": augment(images, names, other)}
 
 
-def make_halves(images, names, seed) -> dict:
-    """The upper and the lower half of each (augmented) image."""
-    images = augment(images, names, seed)
+def make_crops(images, names, seed) -> dict:
+    """Two crops of the same images, each augmented by itself."""
+    return make_augmented(images, {"crop", *names}, seed)
+
+
+def _take_halves(images) -> dict:
     half = images.shape[1] // 2
-    return {"x": images[:, :half], "y": images[:, -half:]}
+    return {"x": images[:, :half], "y": images[:, images.shape[1] - half :]}
 
 
-VIEWS = {"one": make_one, "two": make_two, "halves": make_halves}
+def _take_quadrants(images) -> dict:
+    height, width = images.shape[1] // 2, images.shape[2] // 2
+    top, bottom = images[:, :height], images[:, images.shape[1] - height :]
+    right = images.shape[2] - width
+    return {
+        "x": top[:, :, :width],
+        "y": top[:, :, right:],
+        "z": bottom[:, :, :width],
+        "w": bottom[:, :, right:],
+    }
+
+
+def rgb_to_lab(images):
+    """sRGB in [0, 255] `[..., 3]` -> CIE L*a*b* of white point D65, L* in [0, 100]."""
+    rgb = keras.ops.cast(images, "float32") / 255.0
+    linear = keras.ops.where(
+        rgb <= 0.04045, rgb / 12.92, keras.ops.power((rgb + 0.055) / 1.055, 2.4)
+    )
+    xyz = keras.ops.matmul(linear, _TO_XYZ)
+    f = keras.ops.where(
+        xyz > (6.0 / 29.0) ** 3,
+        keras.ops.power(keras.ops.maximum(xyz, 1e-6), 1.0 / 3.0),
+        xyz * (29.0 / 6.0) ** 2 / 3.0 + 4.0 / 29.0,
+    )
+    return keras.ops.matmul(f, _TO_LAB) - _LAB_OFFSET
+
+
+# IEC 61966-2-1 over the white point (0.95047, 1, 1.08883); columns X, Y, Z.
+_TO_XYZ = (
+    np.array(
+        [
+            [0.4124564, 0.2126729, 0.0193339],
+            [0.3575761, 0.7151522, 0.1191920],
+            [0.1804375, 0.0721750, 0.9503041],
+        ]
+    )
+    / [0.95047, 1.0, 1.08883]
+).astype(np.float32)
+# Columns L*, a*, b*.
+_TO_LAB = np.array([[0, 500, 0], [116, -500, 200], [0, 0, -200]], np.float32)
+_LAB_OFFSET = np.array([16.0, 0.0, 0.0], np.float32)
+
+
+def _take_color(images) -> dict:
+    """Lightness and the two chromatic channels of Lab, as uint8."""
+    if images.shape[-1] != 3:
+        raise DataError(
+            "views=color needs images of three channels. Received: "
+            f"{images.shape[-1]} channel(s)."
+        )
+    lab = rgb_to_lab(images)
+    to_bytes = lambda v: keras.ops.cast(
+        keras.ops.clip(keras.ops.round(v), 0.0, 255.0), "uint8"
+    )
+    return {"x": to_bytes(lab[..., :1] * 2.55), "y": to_bytes(lab[..., 1:] + 128.0)}
+
+
+def _take_pairs(images) -> dict:
+    """The two images of a pair, which lie one behind the other in the channels."""
+    channels = images.shape[-1] // 2
+    return {"x": images[..., :channels], "y": images[..., channels:]}
+
+
+# Views that are parts of one image: functions of the (augmented) image alone, which
+# take tensors and Keras' symbolic ones.
+PARTS: dict[str, Callable] = {
+    "halves": _take_halves,
+    "quadrants": _take_quadrants,
+    "color": _take_color,
+    "pairs": _take_pairs,
+}
+
+
+def _make_parts(take: Callable):
+    return lambda images, names, seed: take(augment(images, names, seed))
+
+
+VIEWS: dict[str, Callable] = {
+    "one": make_one,
+    "augment": make_augmented,
+    "crops": make_crops,
+    "halves": _make_parts(_take_halves),
+    "quadrants": _make_parts(_take_quadrants),
+    "color": _make_parts(_take_color),
+    "pairs": _make_parts(_take_pairs),
+}
+
+
+def view_shapes(view: str, image_shape: tuple[int, int, int]) -> dict[str, tuple]:
+    """Name -> (H, W, C) of every view of images of this shape."""
+    images = tf.zeros([1, *image_shape], tf.uint8)
+    made = VIEWS[view](images, (), tf.zeros([2], tf.int64))
+    return {name: tuple(value.shape[1:]) for name, value in made.items()}
+
+
+def build_front(view: str, image_shape: tuple[int, int, int]) -> keras.Model | None:
+    """A model from whole images to their view x; None where x is the whole image."""
+    if view not in PARTS:
+        return None
+    images = keras.Input(image_shape, dtype="uint8", name="images")
+    return keras.Model(images, PARTS[view](images)["x"], name=f"{view}_x")

@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 
 from tf_infomax import bounds
+from tf_infomax.objectives.memory import MemoryBank
+from tf_infomax.objectives.negatives import NEGATIVES, gather
 from tf_infomax.objectives.prior_matching import PriorMatching
 
 
@@ -17,15 +19,16 @@ class Term:
     Attributes:
         name: names the metric.
         x: "view.feature", the side whose locations become the leading axis.
-        y: "view.feature", a vector.
+        y: "view.feature", a vector, or a map as large as x.
         critic: a `critics.Critic`.
         bound: a key of `bounds.BOUNDS`.
         weight: its weight in the objective.
         options: keyword arguments of the bound (`pooled`, `candidates`).
         target: the value to reach instead of the largest, by minimizing
             weight |value - target| (Tschannen et al. 2020, section 3.2), or None.
-        negatives: how the off-diagonal pairs come about; only "iid" draws make the
-            value a bound, everything else is reported as a score.
+        negatives: a key of `NEGATIVES`; it says whether the value is a bound, and is
+            otherwise reported as a score.
+        negative_options: keyword arguments of theirs (`count`, `hardness`).
     """
 
     name: str
@@ -37,6 +40,12 @@ class Term:
     options: tuple[tuple[str, object], ...] = ()
     negatives: str = "iid"
     target: float | None = None
+    negative_options: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the negatives let the value be a bound."""
+        return NEGATIVES[self.negatives].is_bound
 
     def loss(self, value: tf.Tensor) -> tf.Tensor:
         """What this term adds to the loss."""
@@ -51,19 +60,15 @@ class Term:
 
     def ceiling(self, batch_size: int, locations: int) -> float:
         """The largest value possible with this many images and locations."""
-        pooled = dict(self.options).get("pooled", False)
-        candidates = 1 + (locations if pooled else 1) * (batch_size - 1)
+        candidates = NEGATIVES[self.negatives].candidates(self, batch_size, locations)
         return bounds.BOUNDS[self.bound].ceiling(candidates)
 
 
-def gather(tensor: tf.Tensor) -> tf.Tensor:
-    """The batch of all replicas, with gradient; the tensor itself on one device."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return tensor
-    n, *rest = tensor.shape  # all_gather forgets the shape
-    n = n and n * context.num_replicas_in_sync
-    return tf.ensure_shape(context.all_gather(tensor, axis=0), [n, *rest])
+def put_front(front: keras.Model | None, encoder: keras.Model) -> keras.Model:
+    """The encoder of whole images, given the model that makes its part of one."""
+    if front is None:
+        return encoder
+    return keras.Model(front.input, encoder(front.output), name=encoder.name)
 
 
 @keras.saving.register_keras_serializable("tf_infomax")
@@ -87,6 +92,10 @@ class InfoMax(keras.Model):
         seed: seed of the draws from the prior.
         ema: decay of an exponential moving average of the encoder (0: none). With it
             `.encoder` is the average and `.online_encoder` the one that is trained.
+        front: a model from a whole image to view "x", where that is a part of it: then
+            `.encoder` takes whole images.
+        memory: the bank of terms whose negatives are "memory"; their batches also hold
+            `index`, which images they are.
     """
 
     def __init__(
@@ -98,6 +107,8 @@ class InfoMax(keras.Model):
         seed: int = 0,
         ema: float = 0.0,
         view_encoders: dict[str, keras.Model] | None = None,
+        front: keras.Model | None = None,
+        memory: MemoryBank | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -111,6 +122,9 @@ class InfoMax(keras.Model):
             self.averaged_encoder = keras.models.clone_model(encoder)
             self.averaged_encoder.set_weights(encoder.get_weights())
             self.averaged_encoder.trainable = False
+        self.front, self.memory, self.whole_encoder = front, memory, None
+        if front is not None:
+            self.whole_encoder = put_front(front, self.averaged_encoder or encoder)
         self._trackers = {
             name: keras.metrics.Mean(name=name, dtype="float32")
             for name in self.value_names
@@ -129,7 +143,7 @@ class InfoMax(keras.Model):
     @property
     def encoder(self) -> keras.Model:
         """The encoder to evaluate, embed with and export."""
-        return self.averaged_encoder or self.online_encoder
+        return self.whole_encoder or self.averaged_encoder or self.online_encoder
 
     def _encoder_of(self, view: str) -> keras.Model:
         """The encoder that is trained on this view."""
@@ -178,7 +192,31 @@ class InfoMax(keras.Model):
                 term.critic.build(tuple(shapes))
         if self.prior is not None and not self.prior.built:
             self.prior.build(self._encoder_of("x").output["code"].shape)
+        if (self.memory is not None) != bool(self._sides_to_remember):
+            raise ValueError(
+                "a memory goes with terms whose negatives are 'memory'. Received: "
+                f"memory={self.memory}, negatives="
+                f"{', '.join(term.negatives for term in self.terms)}."
+            )
+        if self.memory is not None and not self.memory.built:
+            self.memory.build(
+                {
+                    view: self._encoder_of(view).output[name].shape[-1]
+                    for view, name in self._sides_to_remember
+                }
+            )
         self.built = True
+
+    @property
+    def _sides_to_remember(self) -> list[tuple[str, str]]:
+        """(view, feature) of the terms with a memory, each view once."""
+        sides = [
+            side.split(".")
+            for term in self.terms
+            if term.negatives == "memory"
+            for side in (term.x, term.y)
+        ]
+        return sorted({(view, name) for view, name in sides})
 
     def build(self, input_shape=None):
         """Everything is built in the constructor."""
@@ -236,12 +274,20 @@ class InfoMax(keras.Model):
 
         loss, values = 0.0, {}
         for term in self.terms:
-            hx, hy = term.critic.embed(
-                feature(term.x), feature(term.y), training=training
-            )
-            value = term.value(term.critic.score(gather(hx), gather(hy)))
+            x, y = feature(term.x), feature(term.y)
+            if term.negatives == "memory" and training:
+                names = [side.split(".")[0] for side in (term.x, term.y)]
+                value = self.memory.value(
+                    term.critic, x, y, names, views["index"], seed
+                )
+            else:
+                hx, hy = term.critic.embed(x, y, training=training)
+                value = NEGATIVES[term.negatives].value(term, hx, hy)
             values[term.name] = value
             loss += term.loss(value)
+        if training:
+            for view, name in self._sides_to_remember:
+                self.memory.remember(view, views["index"], features[view][name])
         discriminator_loss = tf.constant(0.0)
         if self.prior is not None:
             encoder_loss, discriminator_loss = self.prior(
@@ -303,7 +349,9 @@ class InfoMax(keras.Model):
             "name": self.name,
             "encoder": serialize(self.online_encoder),
             "terms": terms,
-            "prior": serialize(self.prior) if self.prior else None,
+            "prior": self.prior and serialize(self.prior),
+            "front": self.front and serialize(self.front),
+            "memory": self.memory and serialize(self.memory),
             "gamma": self.gamma,
             "seed": self.seed,
             "ema": self.ema,
@@ -317,15 +365,22 @@ class InfoMax(keras.Model):
         deserialize = keras.saving.deserialize_keras_object
         terms = []
         for term in config["terms"]:
-            options = tuple(tuple(option) for option in term["options"])
+            options = {
+                name: tuple(tuple(option) for option in term[name])
+                for name in ("options", "negative_options")
+            }
             critic = deserialize(term["critic"])
-            terms.append(Term(**{**term, "critic": critic, "options": options}))
+            terms.append(Term(**{**term, **options, "critic": critic}))
+        optional = {
+            name: config[name] and deserialize(config[name])
+            for name in ("prior", "front", "memory")
+        }
         return cls(
             **{
                 **config,
+                **optional,
                 "encoder": deserialize(config["encoder"]),
                 "terms": terms,
-                "prior": config["prior"] and deserialize(config["prior"]),
                 "view_encoders": {
                     view: deserialize(encoder)
                     for view, encoder in config["view_encoders"].items()

@@ -137,7 +137,7 @@ def _judge_hard_to_invert(runs: Runs) -> Verdict:
 
 _ADVERSARIES = {
     "smoke": adversarial.Size(4, 3, 2, 16, images=400, warm_up=10, turns=2),
-    "cpu": adversarial.Size(400, 6, width=256, images=10_000, rate=1e-4),
+    "cpu": adversarial.Size(2000, 6, couplings=8, width=256, images=10_000, rate=2e-5),
     "paper": adversarial.Size(),
 }
 

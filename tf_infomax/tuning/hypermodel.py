@@ -199,7 +199,9 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
             data = self.load_data(config)
             _, steps = experiment.count_steps(config, len(data.train))
             with experiment.prepare_machine(config).scope():
-                return experiment.build_objective(config, data.train.image_shape, steps)
+                return experiment.build_objective(
+                    config, data.train.image_shape, steps, len(data.train)
+                )
         except (ConfigError, DataError) as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
 

@@ -4,7 +4,7 @@
     critic_units:64..512/64          a range with a step
     bound:info_nce,jsd,dv            a list of choices
     augment:none,crop+flip,shift     of a list of names: joined by +, none is empty
-    negatives:all_locations,same_location@bound=info_nce,dv
+    negatives:all,same_location@bound=info_nce,dv
                                      only where another parameter has these values
 
 Imports the configuration only; Keras Tuner when a space is declared to it.

@@ -1,0 +1,136 @@
+"""Where the negatives of a term come from, and whether its value is then a bound.
+
+A row of `NEGATIVES` makes a value of the embeddings of a batch; pairs of the joint
+distribution stand at equal positions. Only independent draws from the product of the
+marginals make a bound on mutual information of it; everything else is a score.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tf_infomax import bounds
+
+
+def gather(tensor: tf.Tensor) -> tf.Tensor:
+    """The batch of all replicas, with gradient; the tensor itself on one device."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensor
+    n, *rest = tensor.shape  # all_gather forgets the shape
+    n = n and n * context.num_replicas_in_sync
+    return tf.ensure_shape(context.all_gather(tensor, axis=0), [n, *rest])
+
+
+class Negatives(NamedTuple):
+    """A row of `NEGATIVES`.
+
+    Attributes:
+        value: (term, hx, hy) -> nats, of what `term.critic.embed` gives.
+        candidates: (term, batch size, locations) -> how many InfoNCE has, K.
+        is_bound: whether the value is a bound where the term's bound is one.
+        meaning: in words.
+    """
+
+    value: Callable
+    candidates: Callable[..., int]
+    is_bound: bool
+    meaning: str
+
+
+def _all(term, hx, hy) -> tf.Tensor:
+    return term.value(term.critic.score(gather(hx), gather(hy)))
+
+
+def _count_all(term, batch_size: int, locations: int) -> int:
+    pooled = dict(term.options).get("pooled", False)
+    return 1 + (locations if pooled else 1) * (batch_size - 1)
+
+
+def _derangement(term, hx, hy) -> tf.Tensor:
+    """Neighbours swap partners: N / 2 problems of two pairs each, 2 N scores in all."""
+    hx, hy = gather(hx), gather(hy)
+    swapped = tf.reshape(hy, [-1, 2, hy.shape[-1]])[:, ::-1]
+    own = term.critic.score_pairs(hx, hy)
+    cross = term.critic.score_pairs(hx, tf.reshape(swapped, tf.shape(hy)))
+    own, cross = (tf.reshape(u, [-1, 2]) for u in (own, cross))
+    rows = [
+        tf.stack([own[:, 0], cross[:, 0]], axis=-1),
+        tf.stack([cross[:, 1], own[:, 1]], axis=-1),
+    ]
+    return term.value(tf.stack(rows, axis=1))
+
+
+def _same_image(term, hx, hy) -> tf.Tensor:
+    """Other locations of the same image: `[N, L, L]` scores."""
+    hx, hy = (tf.transpose(h, [1, 0, 2]) for h in (hx, hy))
+    return term.value(term.critic.score(hx, hy))
+
+
+def _both_ways(rank: Callable):
+    """Ranks all y for each x and all x for each y."""
+
+    def value(term, hx, hy):
+        scores = term.critic.score(gather(hx), gather(hy))
+        own = tf.linalg.diag_part(scores)
+        others = tf.linalg.set_diag(scores, tf.fill(tf.shape(own), -math.inf))
+        sides = (others, tf.linalg.matrix_transpose(others))
+        options = dict(term.negative_options)
+        return tf.reduce_mean([rank(own, side, **options) for side in sides])
+
+    return value
+
+
+def rank_hardest(own: tf.Tensor, others: tf.Tensor, count: int = 16) -> tf.Tensor:
+    """InfoNCE against the `count` highest scores of others, nats, at most log(1 + k).
+
+    Args:
+        own: scores `[..., N]` of the pairs.
+        others: `[..., N, N]`, -inf on the diagonal.
+        count: of negatives, at most N - 1.
+    """
+    hardest = tf.math.top_k(others, count, sorted=False).values
+    return bounds.rank_candidates(own, hardest)
+
+
+def rank_weighted(own: tf.Tensor, others: tf.Tensor, hardness: float = 1.0):
+    """InfoNCE whose negatives weigh e^(hardness f), normalized to a mean of 1.
+
+    hardness = 0 is InfoNCE. Source: Robinson et al. 2021, section 3.2.
+    """
+    n = tf.cast(tf.shape(others)[-1], own.dtype)
+    masked = tf.where(tf.math.is_inf(others), others, hardness * others)
+    tilted = tf.where(tf.math.is_inf(others), others, (1.0 + hardness) * others)
+    mean = tf.reduce_logsumexp(tilted, -1) - tf.reduce_logsumexp(masked, -1)
+    regret = tf.nn.softplus(tf.math.log(n - 1.0) + mean - own)
+    return tf.math.log(n) - tf.reduce_mean(regret, axis=-1)
+
+
+NEGATIVES: dict[str, Negatives] = {
+    "iid": Negatives(_all, _count_all, True, "all others of the batch"),
+    "derangement": Negatives(
+        _derangement, lambda *_: 2, True, "one other of the batch for each pair"
+    ),
+    "hard": Negatives(
+        _both_ways(rank_hardest),
+        lambda term, *_: 1 + dict(term.negative_options)["count"],
+        False,
+        "the others of the batch with the highest scores",
+    ),
+    "weighted": Negatives(
+        _both_ways(rank_weighted),
+        lambda term, batch_size, _: batch_size,
+        False,
+        "all others of the batch, hard ones weighing more",
+    ),
+    "same_image": Negatives(
+        _same_image,
+        lambda term, batch_size, locations: locations,
+        False,
+        "other locations of the same image",
+    ),
+    # What `MemoryBank` replaces in training; where there is no bank, all others.
+    "memory": Negatives(_all, _count_all, False, "codes of images of earlier batches"),
+}
