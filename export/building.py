@@ -180,7 +180,7 @@ def _load_data(config: Config, tell) -> Data | None:
 def _choose_images(data: Data | None, shape: tuple[int, int, int]) -> np.ndarray:
     """Real images `[64, H, W, C]`: of the test part, or embedded ones."""
     if data is not None:
-        return data.test.images[np.arange(_SHOWN) % len(data.test)]
+        return data.test.single.images[np.arange(_SHOWN) % len(data.test)]
     images = resize_array(load_fashion().test.images[:_SHOWN], shape[:2], "stretch")
     return np.repeat(images, shape[2], axis=-1)
 

@@ -19,6 +19,9 @@ SIDES = {
     "basic64x64": 64,
     "half_convnet": 8,
     "mlp": 8,
+    "cpc": 16,
+    "real_nvp": 8,
+    "skip_mlp": 8,
 }
 
 
@@ -108,6 +111,8 @@ def test_every_critic_of_the_tables_is_covered():
 
 def build_encoder(name):
     side = SIDES[name]
+    if name == "real_nvp":  # 30 couplings, as in its row, say no more than 2
+        return encoders.build_real_nvp((side, side, 3), couplings=2, widths=(8,))
     return encoders.ENCODERS[name]((side, side, 3), 16)
 
 
@@ -119,17 +124,23 @@ def encoder_images(name, rng, n=4):
 class TestEncoders:
     def test_features_have_their_names_and_ranks(self, name, rng):
         features = build_encoder(name)(encoder_images(name, rng))
-        assert features["code"].shape == (4, 16)
-        assert set(features) <= set(encoders.FEATURES)
+        width = 3 * SIDES[name] ** 2 if name in encoders.SAME_SIZE else 16
+        assert features["code"].shape == (4, width)
+        names = {feature.rstrip("_0123456789") for feature in features}
+        assert names <= {*encoders.FEATURES, "past", "future"}
         for feature, value in features.items():
-            assert len(value.shape) == (4 if feature in ("local", "conv") else 2)
+            flat = feature in ("fc", "code")
+            assert len(value.shape) == (2 if flat else 4)
 
     def test_gradient_reaches_every_weight(self, name, rng):
         encoder = build_encoder(name)
         images = encoder_images(name, rng)
         assert_gradient_reaches_every_weight(
             encoder,
-            lambda: tf.reduce_sum(tf.sin(encoder(images, training=True)["code"])),
+            lambda: sum(
+                tf.reduce_sum(tf.sin(value))
+                for value in encoder(images, training=True).values()
+            ),
         )
 
     def test_graph_and_xla_agree_with_eager(self, name, rng):

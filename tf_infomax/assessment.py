@@ -130,7 +130,7 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
     batch_size = min(config.batch_size, len(data.test))
     batches = make_fixed_batches(data.test.images, batch_size, config.views)
     extract = FeatureExtractor(encoder, [p for p in PROBED if p in encoder.output])
-    shown = data.test.images[:2000]
+    shown = data.test.single.images[:2000]
     codes = extract(shown)["code"]
     stages = (
         assess_bounds(run.objective, batches, batch_size),

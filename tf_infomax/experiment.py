@@ -87,10 +87,11 @@ def load_data(config: Config) -> Data:
                 f"--eval_dataset={config.eval_dataset} has {labels} (in a folder, "
                 "every image must lie in a subfolder, which names its class)."
             )
-        if probe.train.image_shape != splits.train.image_shape:
+        shapes = [each.train.single.image_shape for each in (probe, splits)]
+        if shapes[0] != shapes[1]:
             raise DataError(
-                f"--eval_dataset has images of shape {probe.train.image_shape}, "
-                f"--dataset of {splits.train.image_shape}; see --image_size."
+                f"--eval_dataset has images of shape {shapes[0]}, --dataset of "
+                f"{shapes[1]}; see --image_size."
             )
     labels = _describe_labels(probe)
     labelled = labels == "labelled"
@@ -102,11 +103,11 @@ def load_data(config: Config) -> Data:
     return Data(
         train=parts.train,
         validation=parts.test,
-        probe_train=probe.train.labelled_part() if labelled else None,
-        probe_test=probe.test.labelled_part() if labelled else None,
+        probe_train=probe.train.single.labelled_part() if labelled else None,
+        probe_test=probe.test.single.labelled_part() if labelled else None,
         test=splits.test,
-        online_train=online.train if online_labelled else None,
-        online_test=online.test if online_labelled else None,
+        online_train=online.train.single if online_labelled else None,
+        online_test=online.test.single if online_labelled else None,
         labels=labels,
     )
 

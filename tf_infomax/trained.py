@@ -15,7 +15,7 @@ class Trained:
     Attributes:
         config: the options of the run.
         objective: with the checkpoint's weights; `objective.encoder` is the encoder.
-        image_shape: (H, W, C) of its images.
+        image_shape: (H, W, C) of the images that the encoder takes.
         step: steps it was trained for.
     """
 
@@ -52,4 +52,5 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
         weights = objective.get_weights()
         objective = build(replace(config, mixed_precision="none"))
         objective.set_weights(weights)
-    return Trained(original, objective, shape, state["step"])
+    taken = tuple(objective.encoder.input.shape[1:])
+    return Trained(original, objective, taken, state["step"])

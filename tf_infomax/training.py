@@ -216,7 +216,7 @@ class Monitor(keras.callbacks.Callback):
 
     def _look_at_codes(self, epoch: int) -> dict:
         data, config = self.run.data, self.run.config
-        held_out = data.validation or data.test
+        held_out = (data.validation or data.test).single
         codes = self.extract(held_out.images[:_HEALTH_IMAGES])["code"]
         health = measure_health(codes)
         for warning in describe_collapse(health, codes.shape[1]):

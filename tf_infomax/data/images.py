@@ -108,6 +108,12 @@ class ImageSet:
         return tuple(self.images.shape[1:])
 
     @property
+    def single(self) -> "ImageSet":
+        """Of pairs the first images; else the set itself."""
+        paired = isinstance(self.images, PairedImages)
+        return replace(self, images=self.images.first) if paired else self
+
+    @property
     def labelled(self) -> bool:
         """Whether there are labels of at least two classes."""
         return (

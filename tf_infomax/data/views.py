@@ -234,8 +234,8 @@ def _take_color(images) -> dict:
     """Lightness and the two chromatic channels of Lab, as uint8."""
     if images.shape[-1] != 3:
         raise DataError(
-            "views=color needs images of three channels. Received: "
-            f"{images.shape[-1]} channel(s)."
+            "lightness and chroma are of images with three channels. Received: "
+            f"{images.shape[-1]}."
         )
     lab = rgb_to_lab(images)
     to_bytes = lambda v: keras.ops.cast(
@@ -283,8 +283,8 @@ def view_shapes(view: str, image_shape: tuple[int, int, int]) -> dict[str, tuple
 
 
 def build_front(view: str, image_shape: tuple[int, int, int]) -> keras.Model | None:
-    """A model from whole images to their view x; None where x is the whole image."""
-    if view not in PARTS:
+    """A model from whole images to their view x; None where x is an image itself."""
+    if view not in PARTS or view == "pairs":
         return None
     images = keras.Input(image_shape, dtype="uint8", name="images")
     return keras.Model(images, PARTS[view](images)["x"], name=f"{view}_x")
