@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +11,28 @@ import tensorflow as tf
 from commands import assert_refused, run
 
 from tf_infomax.config import ConfigError
-from tf_infomax.studies import claims, halves, negatives
+from tf_infomax.data.sources import Splits, read
+from tf_infomax.studies import adversarial, claims, halves, invariance, negatives
 from tf_infomax.studies.outcome import Effect, Runs, Verdict
+
+
+class TestReadme:
+    def test_the_third_experiment_of_the_paper_in_forty_lines(self, capsys):
+        text = (Path(__file__).parent.parent / "README.md").read_text()
+        blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+        (code,) = [block for block in blocks if "third experiment" in block]
+        assert len(code.splitlines()) < 40
+        shorter = code.replace("STEPS = 4000", "STEPS = 10")
+        shorter = shorter.replace('read("fashion")', "DATA")
+        assert shorter.count("DATA") == 1
+        assert "STEPS = 10" in shorter
+        whole = read("fashion")
+        some = np.arange(400)
+        small = Splits(whole.train.select(some), whole.test.select(some))
+        exec(compile(shorter, "README.md", "exec"), {"DATA": small})
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 6
+        assert all("I_EST" in line and "accuracy" in line for line in lines)
 
 
 class TestOutcome:
@@ -97,6 +119,70 @@ class TestHalves:
         assert counts["bilinear"] == 100 * 100  # without a bias
         assert counts["separable"] == 2 * 2 * (100 * 100 + 100)
         assert counts["concatenated"] == 200 * 200 + 200 + 200 + 1
+
+
+class TestNoise:
+    def test_both_halves_have_the_same_draw(self):
+        images = np.zeros((256, 8, 6, 1), np.uint8)
+        batch = next(iter(halves.make_batches(images, 3, 4, 0, noise=0.05)))
+        x, y = batch["x"].numpy(), batch["y"].numpy()
+        np.testing.assert_array_equal(x, y)
+        assert x.std() == pytest.approx(0.05, rel=0.1)
+        other = next(iter(halves.make_batches(images, 4, 5, 0, noise=0.05)))["x"]
+        assert np.abs(other - x).max() > 0.01
+
+    def test_jacobian_readings_start_at_the_identity(self):
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (256, 8, 6, 1), np.uint8)
+        labels = np.arange(256) % 4
+        data = halves.Images("noise", images, labels, images, labels)
+        arm = halves.Arm("skip_mlp", "bilinear", "info_nce", noise=0.05, jacobian=True)
+        curves = halves.train(arm, halves.Size(2, 2, images=200), data, 0)
+        first = [curves[f"log_condition/{p}"][0] for p in halves.PERCENTILES]
+        assert 0.0 < first[0] <= first[-1] < 0.05
+        assert first == sorted(first)
+
+
+class TestAdversarial:
+    @pytest.fixture
+    def data(self):
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, 3, 600)
+        images = rng.integers(0, 60, (600, 8, 6, 1), np.uint8)
+        images[:, :4] += (70 * labels[:, None, None, None]).astype(np.uint8)
+        return halves.Images("bright", images, labels, images, labels)
+
+    def test_the_classifier_learns_and_the_encoder_undoes_it(self, data):
+        size = adversarial.Size(60, 3, 2, 32, 600, warm_up=300, turns=5, rate=3e-3)
+        curves = adversarial.train(size, data, 0)
+        assert curves["accuracy"][0] > 0.9
+        assert curves["cross_entropy"][0] < 0.95  # log 3 is 1.10
+        assert curves["accuracy"][-1] < curves["accuracy"][0] - 0.1
+        assert max(curves["round_trip/float64"]) < 1e-6
+
+
+class TestInvariance:
+    def test_the_bend_is_a_bijection_and_not_linear(self):
+        x = np.random.default_rng(0).normal(size=(500, 2))
+        y = invariance.bend(x, 3)
+        ones = np.concatenate([x, np.ones((500, 1))], axis=1)
+        left = np.linalg.lstsq(ones, y, rcond=None)[1].sum()
+        assert left / np.square(y - y.mean(axis=0)).sum() > 0.01
+        # Neither folds nor meets itself: neighbours stay apart.
+        assert len(np.unique(y.round(9), axis=0)) == 500
+
+    def test_linear_information_changes_and_ksg_hardly(self):
+        rng = np.random.default_rng(1)
+        x = rng.normal(size=(3000, 2))
+        y = 0.9 * x + np.sqrt(1 - 0.81) * rng.normal(size=(3000, 2))
+        bent = invariance.bend(x, 4), invariance.bend(y, 5)
+        read = lambda name, pair: float(invariance.METHODS[name](*pair, 0, 100).value)
+        change = {
+            name: abs(read(name, bent) - read(name, (x, y)))
+            for name in ("ksg", "linear V-information")
+        }
+        assert change["ksg"] < 0.15
+        assert change["linear V-information"] > 2 * change["ksg"]
 
 
 class TestNegatives:

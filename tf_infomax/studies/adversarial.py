@@ -136,8 +136,8 @@ def train(size: Size, data: Images, seed: int) -> dict[str, list[float]]:
 
     Returns:
         `step`; `accuracy`, the paper's linear evaluation of the codes of upper halves;
-        `round_trip`, as `halves.round_trip`; `cross_entropy` of the classifier that
-        plays; and at the end `accuracy/converged`.
+        `round_trip` and `round_trip/float64`, as `halves.round_trip`; `cross_entropy`
+        of the classifier that plays; and at the end `accuracy/converged`.
     """
     keras.utils.set_random_seed(seed)
     upper, _ = halves.split_halves(data.train)
@@ -156,7 +156,14 @@ def train(size: Size, data: Images, seed: int) -> dict[str, list[float]]:
     )
     labels = data.labels[: size.images]
     curves: dict[str, list[float]] = {
-        name: [] for name in ("step", "accuracy", "round_trip", "cross_entropy")
+        name: []
+        for name in (
+            "step",
+            "accuracy",
+            "round_trip",
+            "round_trip/float64",
+            "cross_entropy",
+        )
     }
 
     def read(step: int, loss):
@@ -168,6 +175,7 @@ def train(size: Size, data: Images, seed: int) -> dict[str, list[float]]:
             step,
             accuracy,
             halves.round_trip(encoder, held_out[:500]),
+            halves.round_trip(encoder, held_out[:500], "float64"),
             float(loss),
         )
         for name, value in zip(curves, found, strict=True):

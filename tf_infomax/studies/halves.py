@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tf_infomax import critics, encoders
 from tf_infomax.data.batches import batch_indices
+from tf_infomax.encoders import RealNVP
 from tf_infomax.evaluation.jacobian import log_condition, measure_spectrum
 from tf_infomax.evaluation.probes import fit_and_score, run_probe
 from tf_infomax.objectives import InfoMax, Term
@@ -193,8 +194,9 @@ def train(arm: Arm, size: Size, data: Images, seed: int) -> dict[str, list[float
         `step`; `bound/test` and `bound/train`, I_EST on test and on training batches,
         nats; `accuracy`, the paper's linear evaluation of g1 on test images; and at
         the end `accuracy/converged`, that of a converged classifier, and for RealNVP
-        `round_trip`, the largest |g1^-1(g1(x)) - x| relative to the largest |x|. With
-        `arm.jacobian` also `log_condition/P`, percentiles over a batch.
+        `round_trip` and `round_trip/float64`, the largest |g1^-1(g1(x)) - x| relative
+        to the largest |x|. With `arm.jacobian` also `log_condition/P`, percentiles
+        over a batch.
     """
     images, test = data.train, data.test
     shape = split_halves(images[:1])[0].shape[1:]
@@ -233,12 +235,26 @@ def train(arm: Arm, size: Size, data: Images, seed: int) -> dict[str, list[float
     curves["accuracy/converged"] = [float(converged[0])]
     if arm.encoder == "real_nvp":
         curves["round_trip"] = [round_trip(objective.encoder, held_out[:500])]
+        exact = round_trip(objective.encoder, held_out[:500], "float64")
+        curves["round_trip/float64"] = [exact]
     return curves
 
 
-def round_trip(encoder: keras.Model, pixels: np.ndarray) -> float:
-    """Largest error of the inverse of the codes, relative to the largest pixel."""
+def round_trip(encoder: keras.Model, pixels: np.ndarray, dtype="float32") -> float:
+    """Largest error of the inverse of the codes, relative to the largest pixel.
+
+    Args:
+        encoder: a RealNVP of pixels.
+        pixels: upper halves.
+        dtype: that the same weights are computed in. "float64" tells a map that is no
+            bijection from one whose inverse float32 cannot resolve.
+    """
     pixels = pixels.reshape(len(pixels), -1)
     layer = encoder.get_layer("real_nvp")
+    if dtype == "float64":
+        layer = RealNVP.from_config({**layer.get_config(), "dtype": dtype})
+        layer.build(pixels.shape)
+        layer.set_weights(encoder.get_layer("real_nvp").get_weights())
+    pixels = pixels.astype(dtype)
     back = layer.inverse(layer(pixels).numpy()).numpy()
     return float(np.abs(back - pixels).max() / np.abs(pixels).max())
