@@ -51,7 +51,7 @@ def policy(request):
 
 def critic_inputs(name, rng, dtype=tf.float32):
     x = rng.normal(size=(4, 2, 2, 6) if "vector" not in name else (4, 6))
-    width = 6 if name == "vector/inner_product" else 5
+    width = 6 if name in ("vector/inner_product", "vector/cosine") else 5
     return tf.cast(x, dtype), tf.cast(rng.normal(size=(4, width)), dtype)
 
 

@@ -90,7 +90,8 @@ class Game:
         self._optimizers[player].apply(tape.gradient(loss, variables), variables)
         return loss
 
-    def _teach_classifier(self, first):
+    def teach_classifier(self, first):
+        """Its turns, from batch `first` on; the last cross-entropy."""
         # The encoder stands still: its codes of all these batches are computed at once.
         codes, labels = self._codes_and_labels(first, self.turns)
         loss = tf.constant(0.0)
@@ -104,7 +105,9 @@ class Game:
             loss = self._step(1, cross_entropy)
         return loss
 
-    def _teach_encoder(self, step):
+    def teach_encoder(self, step):
+        """A step of the encoder; its cross-entropy to uniform labels before."""
+
         def loss():
             logits = self.classifier(self._codes_and_labels(step, 1)[0])
             # Cross-entropy of the uniform distribution to the softmax.
@@ -117,7 +120,7 @@ class Game:
         """About so many steps of the classifier; its last cross-entropy."""
         loss = tf.constant(0.0)
         for first in tf.range(0, steps, self.turns):
-            loss = self._teach_classifier(tf.cast(first, tf.int64))
+            loss = self.teach_classifier(tf.cast(first, tf.int64))
         return loss
 
     @tf.function
@@ -126,8 +129,8 @@ class Game:
         loss = tf.constant(0.0)
         for number in tf.range(first, last):
             step = tf.cast(number, tf.int64) * (self.turns + 1)
-            loss = self._teach_classifier(step)
-            self._teach_encoder(step + self.turns)
+            loss = self.teach_classifier(step)
+            self.teach_encoder(step + self.turns)
         return loss
 
 
