@@ -344,6 +344,13 @@ class TestCommand:
             (["--task=xor", "--method=ksg,nwj", "--export=e"], ["one --method"]),
             (["--task=xor", "--bracket", "--method=wasserstein"], ["--bracket"]),
             (["--task=xor", "--batch_size=1"], ["at least 2"]),
+            (["--task=xor", "--seeds=2"], ["--seeds changes nothing"]),
+            (["--x=a.npy", "--y=b.npy", "--samples=50"], ["--samples belongs"]),
+            (["--task=xor", "--method=ksg", "--tau=1"], ["--tau changes nothing"]),
+            (["--task=xor", "--method=nwj", "--family=knn"], ["--family changes"]),
+            (["--benchmark=tasks", "--bracket"], ["--bracket changes nothing"]),
+            (["--benchmark=tasks", "--method=wasserstein"], ["not v_information"]),
+            (["--benchmark=staircase", "--folds=2"], ["--folds changes nothing"]),
         ],
     )
     def test_mistakes_get_one_line(self, arguments, words):

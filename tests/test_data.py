@@ -566,7 +566,7 @@ class TestViews:
         np.testing.assert_array_equal(out, pixels)
 
     def test_halves_are_the_upper_and_the_lower_half(self, images):
-        halves = views.make_halves(
+        halves = views.VIEWS["halves"](
             tf.constant(images), (), tf.constant([0, 0], tf.int64)
         )
         both = np.concatenate([halves["x"], halves["y"]], axis=1)
@@ -574,7 +574,7 @@ class TestViews:
 
     def test_two_views_are_independent(self, images):
         seed = tf.constant([0, 0], tf.int64)
-        pair = views.make_two(tf.constant(images), ("shift", "cutout"), seed)
+        pair = views.make_augmented(tf.constant(images), ("shift", "cutout"), seed)
         assert not np.array_equal(pair["x"], pair["y"])
 
 
@@ -602,7 +602,7 @@ class TestBatches:
     def test_augmentation_is_a_function_of_the_step(self, images):
         def draw(first):
             names = tuple(views.AUGMENTATIONS)
-            dataset = batches.make_batches(images, 4, first, 6, 1, "two", names)
+            dataset = batches.make_batches(images, 4, first, 6, 1, "augment", names)
             return [batch["y"].numpy() for batch in dataset]
 
         for whole, part in zip(draw(0)[3:], draw(3), strict=True):

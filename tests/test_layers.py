@@ -54,8 +54,10 @@ ALLOWED = {
         "bounds", "config", "critics", "data", "encoders", "estimation", "evaluation",
         "objectives", "optimizers", "output", "progress",
     },
+    "estimate_options": {"config"},
     "estimate": {
-        "config", "data", "estimation", "flags", "output", "progress", "studies",
+        "config", "data", "estimate_options", "estimation", "flags", "output",
+        "progress", "studies",
     },
     "reproduce": {"config", "data", "flags", "output", "progress", "studies"},
     "evaluate": {

@@ -6,222 +6,15 @@ Or of one file, `--data=pairs.npz` (arrays x and y) or `--data=table.csv --x=hei
 many of these, `--benchmark=staircase` trains critics while the information rises.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from tf_infomax import flags
-from tf_infomax.config import (
-    ConfigError,
-    Options,
-    option,
-    refuse_if,
-    shared_option,
-    table_names,
-)
+from tf_infomax.config import ConfigError, refuse_if
+from tf_infomax.estimate_options import RELATED, STAIRS, EstimateOptions
 from tf_infomax.output import check_writable
 from tf_infomax.progress import tell
 
-_ESTIMATORS = table_names("estimation/estimators.py", "ESTIMATORS")
-_RELATED = table_names("estimation/related.py", "RELATED")
-_STAIRS = table_names("studies/staircase.py", "READINGS")
-_TASKS = table_names("data/synthetic.py", "TASKS")
 _HELD_OUT = 512  # pairs of a held-out reading of the staircase
-_PAIRS, _HOW, _TRAIN, _OUTPUT = "Pairs", "Estimators", "Training", "Output"
-
-
-@dataclass(frozen=True)
-class EstimateOptions(Options):
-    """What to estimate, how, and where to."""
-
-    x: str = option("", _PAIRS, ".npy file; or with --data, array or columns by name.")
-    y: str = option("", _PAIRS, ".npy file; or with --data, array or columns by name.")
-    data: str = option("", _PAIRS, ".npz or .csv file with both.")
-    task: str = option(
-        "", _PAIRS, "Draw pairs of known information instead.", choices=_TASKS
-    )
-    task_options: tuple[str, ...] = option((), _PAIRS, "Of the task, e.g. dim=20,mi=6.")
-    samples: int = option(10_000, _PAIRS, "Pairs to draw of a task.", low=20)
-    block: int = option(
-        1, _PAIRS, "Consecutive rows that depend on one another.", low=1
-    )
-    benchmark: str = option(
-        "",
-        _PAIRS,
-        "Run estimators on pairs whose truth is known; tables and figures.",
-        choices=("tasks", "staircase"),
-    )
-    seeds: int = option(3, _PAIRS, "Draws of each task of --benchmark=tasks.", low=1)
-    method: tuple[str, ...] = option(
-        ("auto",), _HOW, "Estimators, comma-separated.", choices=_ESTIMATORS + _RELATED
-    )
-    preprocess: str = option(
-        "",
-        _HOW,
-        "Of each column; information does not change, estimators do. Empty: the "
-        "method's own.",
-        choices=("standardize", "rank", "asinh", "none"),
-    )
-    folds: int = option(
-        0,
-        _HOW,
-        "1: report on a fifth; more: on all pairs, by critics trained without them. "
-        "0: the method's own.",
-        low=0,
-    )
-    k: int = option(5, _HOW, "Neighbours.", low=1)
-    alpha: float = option(0.01, _HOW, "Of interpolated.", low=0.0, high=1.0)
-    tau: float = option(5.0, _HOW, "Of smile.", above=0.0)
-    family: str = option(
-        "linear",
-        _HOW,
-        "Predictors of v_information.",
-        choices=table_names("estimation/v_information.py", "FAMILIES"),
-    )
-    bracket: bool = option(False, _HOW, "Also a lower and an upper bound.")
-    level: float = option(0.9, _HOW, "Of the intervals.", above=0.0, high=0.999)
-    max_reported: int = option(2000, _HOW, "Most pairs to report on.", low=20)
-    critic: str = option(
-        "",
-        _TRAIN,
-        "Critic of the pairs; empty: concatenated, or auto's own.",
-        choices=table_names("critics.py", "VECTOR_CRITICS"),
-    )
-    negatives: str = option(
-        "all",
-        _TRAIN,
-        "All others of the batch, or one per pair (dv, mine, nwj, jsd).",
-        choices=("all", "derangement"),
-    )
-    widths: tuple[str, ...] = option(
-        (), _TRAIN, "Hidden widths, e.g. 64,64. Empty: the method's own."
-    )
-    batch_size: int = option(0, _TRAIN, "Pairs per step; 0: the method's own.", low=0)
-    learning_rate: float = option(
-        0.0, _TRAIN, "Adam's step size; 0: the method's own.", low=0.0
-    )
-    weight_decay: float = option(
-        -1.0, _TRAIN, "Decoupled; -1: the method's own.", low=-1.0
-    )
-    max_steps: int = option(
-        0, _TRAIN, "At most (per level of the staircase); 0: the method's own.", low=0
-    )
-    patience: int = option(
-        0,
-        _TRAIN,
-        "Looks at validation pairs without a better value; 0: the method's own.",
-        low=0,
-    )
-    seed: int = option(0, _TRAIN, "Of everything.", low=0, high=2**31 - 1)
-    output: str = option(
-        "", _OUTPUT, "Folder for estimates.json and estimates.png; empty: none."
-    )
-    export: str = option(
-        "", _OUTPUT, "Folder for the critic as a SavedModel, which gives log p/q."
-    )
-    debug: bool = shared_option("debug")
-
-    def __post_init__(self):
-        super().__post_init__()
-        x_alone = bool(self.x and not self.data)
-        if sum(map(bool, (self.task, self.data, x_alone, self.benchmark))) != 1:
-            raise ConfigError(
-                "give pairs one way: --x and --y, --data, --task, or --benchmark. "
-                f"Received: --x={self.x} --y={self.y} --data={self.data} "
-                f"--task={self.task} --benchmark={self.benchmark}."
-            )
-        if x_alone and not self.y:
-            raise ConfigError("--y is needed beside --x.")
-        if not self.method:
-            raise ConfigError("--method is needed.")
-        refuse_if(self.batch_size == 1, "--batch_size must be at least 2. Received: 1.")
-        refuse_if(
-            bool(self.export) and (len(self.method) > 1 or bool(self.benchmark)),
-            "--export takes one --method, and no --benchmark. Received: "
-            f"--method={','.join(self.method)}.",
-        )
-        refuse_if(
-            self.bracket and bool(set(self.method) & set(_RELATED)),
-            f"--bracket does not go with {', '.join(_RELATED)}.",
-        )
-        if self.benchmark == "staircase" and self.method != ("auto",):
-            wrong = [name for name in self.method if name not in _STAIRS]
-            refuse_if(
-                bool(wrong),
-                f"--benchmark=staircase takes --method={','.join(_STAIRS)}. Received: "
-                f"{','.join(wrong)}.",
-            )
-        refuse_if(
-            bool(self.critic) and self.method == ("auto",) and not self.benchmark,
-            f"--method=auto has its own critic. Received: --critic={self.critic}.",
-        )
-        if self.negatives == "derangement":
-            wrong = [
-                name
-                for name in self.method
-                if name not in ("dv", "mine", "nwj", "jsd", "smile", "density_ratio")
-            ]
-            refuse_if(
-                bool(wrong),
-                "--negatives=derangement goes with dv, mine, nwj, jsd, smile and "
-                f"density_ratio. Received: --method={','.join(wrong)}.",
-            )
-        for name in ("ba", "vub", "tnce", "l1out_known"):
-            if name in self.method:
-                raise ConfigError(
-                    f"--method={name} needs a known density: tf_infomax.estimate_mi "
-                    "takes one as log_conditional."
-                )
-        if self.task_options and not self.task:
-            raise ConfigError("--task_options belongs to --task.")
-        for given in self.task_options:
-            name, equals, value = given.partition("=")
-            if not (name and equals and value):
-                raise ConfigError(
-                    f"--task_options takes NAME=VALUE pairs. Received: {given!r}."
-                )
-        for width in self.widths:
-            if not width.isdigit() or not int(width):
-                raise ConfigError(
-                    f"--widths takes whole numbers above 0. Received: {width!r}."
-                )
-
-    @property
-    def given(self) -> dict[str, object]:
-        """The options of the task: numbers where they look like numbers."""
-        return {
-            name: _parse(value)
-            for name, _, value in (each.partition("=") for each in self.task_options)
-        }
-
-    @property
-    def shared(self) -> dict[str, object]:
-        """What `estimate_mi` takes."""
-        shared = {name: getattr(self, name) for name in _SHARED}
-        own = {name: getattr(self, name) for name in _OWN if getattr(self, name)}
-        if self.widths:
-            own["widths"] = tuple(map(int, self.widths))
-        if self.weight_decay >= 0.0:
-            own["weight_decay"] = self.weight_decay
-        return shared | own
-
-
-_SHARED = (
-    "k", "alpha", "tau", "level", "max_reported", "negatives", "block", "seed",
-)  # fmt: skip
-# Where empty, the method has a default of its own.
-_OWN = (
-    "preprocess", "folds", "batch_size", "learning_rate", "max_steps", "patience",
-    "critic",
-)  # fmt: skip
-
-
-def _parse(text: str):
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text == "true" if text in ("true", "false") else text
 
 
 def main(options: EstimateOptions) -> int:
@@ -250,7 +43,7 @@ def main(options: EstimateOptions) -> int:
     from tf_infomax.estimation.report import print_table, run_all, write
 
     shared = options.shared
-    if set(options.method) & set(_RELATED):
+    if set(options.method) & set(RELATED):
         shared["family"] = options.family
     if options.bracket:
         shared["bracket"] = True
@@ -299,7 +92,7 @@ def _run_staircase(options: EstimateOptions, output: Path | None) -> int:
     from tf_infomax.estimation.options import TrainOptions
     from tf_infomax.studies import staircase
 
-    methods = _STAIRS if options.method == ("auto",) else options.method
+    methods = STAIRS if options.method == ("auto",) else options.method
     training = TrainOptions(
         critic=options.critic or "concatenated",
         widths=tuple(map(int, options.widths)) or (256, 256),
