@@ -10,6 +10,32 @@ _ITERATIONS = 4  # of the subspace, before the largest values are read
 _SPARE = 10  # directions beyond those asked for
 
 
+class JacobianSpectrum:
+    """All singular values of d encoder(x) / dx, compiled once for many calls.
+
+    Args:
+        encoder: from float32 `[n, ...]` to features by name, or to one tensor. One of
+            this package's takes uint8: give it through `encoders.strip_scaling`.
+        feature: which feature; it is flattened.
+        chunk: inputs at a time; memory is chunk x inputs x outputs.
+    """
+
+    def __init__(self, encoder: Callable, feature: str = "code", chunk: int = 16):
+        self._encode, self.chunk = _flatten(encoder, feature), chunk
+        self._jacobian = tf.function(lambda x: _jacobian(self._encode, x))
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """float `[n, ...]` -> float64 `[n, k]`, largest first.
+
+        k is the smaller of the numbers of inputs and outputs.
+        """
+        spectra = []
+        for part, count in _chunks(_as_floats(inputs), self.chunk):
+            found = self._jacobian(tf.constant(part)).numpy()[:count]
+            spectra.append(np.linalg.svd(found.astype(np.float64), compute_uv=False))
+        return np.concatenate(spectra)
+
+
 def measure_spectrum(
     encoder: keras.Model | Callable,
     inputs: np.ndarray,
@@ -21,10 +47,8 @@ def measure_spectrum(
     """Singular values of d encoder(x) / dx at each input, largest first.
 
     Args:
-        encoder: from float32 `[n, ...]` to features by name, or to one tensor. One of
-            this package's takes uint8: give it through `encoders.strip_scaling`.
-        inputs: float32 `[n, ...]`.
-        feature: which feature; it is flattened.
+        encoder, feature: as `JacobianSpectrum` has them.
+        inputs: float `[n, ...]`.
         top: only this many of the largest, by randomized subspace iteration, which
             never forms the Jacobian (Halko, Martinsson & Tropp 2011, algorithm 4.4);
             None: all, by the exact decomposition.
@@ -38,27 +62,10 @@ def measure_spectrum(
         ValueError: if `top` is not between 1 and the number of singular values, or if
             the inputs are not floats, which have no derivatives.
     """
-    inputs = np.asarray(inputs)
-    if inputs.dtype.kind != "f":
-        raise ValueError(
-            f"inputs must be floats: integers have no derivatives. Received: "
-            f"{inputs.dtype}. See encoders.strip_scaling."
-        )
-
-    def encode(x):
-        features = encoder(x, training=False) if _is_model(encoder) else encoder(x)
-        value = features[feature] if isinstance(features, dict) else features
-        return tf.reshape(value, [x.shape[0], -1])
-
-    if top is not None:
-        return _measure_top(encode, inputs.astype(np.float32), top, chunk, seed)
-    parts = _chunks(inputs.astype(np.float32), chunk)
-    spectra = []
-    jacobian = tf.function(lambda x: _jacobian(encode, x))
-    for part, count in parts:
-        found = jacobian(tf.constant(part)).numpy()[:count].astype(np.float64)
-        spectra.append(np.linalg.svd(found, compute_uv=False))
-    return np.concatenate(spectra)
+    if top is None:
+        return JacobianSpectrum(encoder, feature, chunk)(inputs)
+    encode = _flatten(encoder, feature)
+    return _measure_top(encode, _as_floats(inputs), top, chunk, seed)
 
 
 def log_condition(spectrum: np.ndarray) -> np.ndarray:
@@ -70,8 +77,26 @@ def log_condition(spectrum: np.ndarray) -> np.ndarray:
         return np.log(spectrum[:, 0]) - np.log(spectrum[:, -1])
 
 
-def _is_model(encoder) -> bool:
-    return isinstance(encoder, keras.Model | keras.layers.Layer)
+def _flatten(encoder: Callable, feature: str) -> Callable:
+    """The encoder as a function to one feature `[n, D]`."""
+    options = {"training": False} if isinstance(encoder, keras.Model) else {}
+
+    def encode(x):
+        features = encoder(x, **options)
+        value = features[feature] if isinstance(features, dict) else features
+        return tf.reshape(value, [x.shape[0], -1])
+
+    return encode
+
+
+def _as_floats(inputs) -> np.ndarray:
+    inputs = np.asarray(inputs)
+    if inputs.dtype.kind != "f":
+        raise ValueError(
+            f"inputs must be floats: integers have no derivatives. Received: "
+            f"{inputs.dtype}. See encoders.strip_scaling."
+        )
+    return inputs.astype(np.float32)
 
 
 def _chunks(inputs: np.ndarray, chunk: int):

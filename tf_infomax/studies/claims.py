@@ -56,6 +56,12 @@ def _on_halves(
         verdict = judge(runs)
         noise = next(iter(arms.values())).noise
         pixels = halves.pixel_accuracy(data, size, noise)
+        ends = "; ".join(
+            f"{arm}: {np.mean(runs.last(arm, 'accuracy/converged')):.3f}"
+            for arm in arms
+        )
+        note = f"Accuracy of a classifier of codes trained to the end, {ends}."
+        verdict = replace(verdict, notes=(*verdict.notes, note))
         verdict = _say_pixels(verdict, pixels, data)
         write(folder, runs, verdict)
         panels = [("bound/test", "I_EST on test pairs, nats"), ("accuracy", "accuracy")]

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tf_infomax import critics, encoders
 from tf_infomax.data.batches import batch_indices
 from tf_infomax.encoders import RealNVP
-from tf_infomax.evaluation.jacobian import log_condition, measure_spectrum
+from tf_infomax.evaluation.jacobian import JacobianSpectrum, log_condition
 from tf_infomax.evaluation.probes import fit_and_score, run_probe
 from tf_infomax.objectives import InfoMax, Term
 from tf_infomax.optimizers import FusedAdam
@@ -208,6 +208,8 @@ def train(arm: Arm, size: Size, data: Images, seed: int) -> dict[str, list[float
         name: [] for name in ("step", "bound/test", "bound/train", "accuracy")
     }
 
+    spectrum = JacobianSpectrum(objective.encoder)
+
     def read(step: int):
         for part, given in (("test", test), ("train", images)):
             batches = make_batches(given, 0, _BATCHES, seed + 1000, arm.noise)
@@ -218,8 +220,8 @@ def train(arm: Arm, size: Size, data: Images, seed: int) -> dict[str, list[float
         curves["step"].append(step)
         curves["accuracy"].append(accuracy)
         if arm.jacobian:
-            spectrum = measure_spectrum(objective.encoder, held_out[:BATCH])
-            found = np.percentile(log_condition(spectrum), PERCENTILES)
+            conditions = log_condition(spectrum(held_out[:BATCH]))
+            found = np.percentile(conditions, PERCENTILES)
             for percentile, value in zip(PERCENTILES, found, strict=True):
                 curve = curves.setdefault(f"log_condition/{percentile}", [])
                 curve.append(float(value))
