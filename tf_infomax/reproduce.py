@@ -39,6 +39,8 @@ class ReproduceOptions(Options):
         "fashion", _DATA, "Labelled images: fashion, tfds:mnist, arrays:FILE, ..."
     )
     data_dir: str = shared_option("data_dir")
+    local_files: str = shared_option("local_files")
+    download: bool = shared_option("download")
     debug: bool = shared_option("debug")
 
     def __post_init__(self):
@@ -56,7 +58,11 @@ def read_images(options: ReproduceOptions):
     from tf_infomax.data import sources
     from tf_infomax.studies.halves import Images
 
-    read = sources.ReadOptions(data_dir=options.data_dir or None)
+    read = sources.ReadOptions(
+        data_dir=options.data_dir or None,
+        local_files=options.local_files or None,
+        download=options.download,
+    )
     splits = sources.read(options.dataset, read)
     if splits.test is None or splits.train.labels is None:
         raise ConfigError(
