@@ -168,37 +168,42 @@ class TestMemory:
         return bank
 
     def test_remembers_a_moving_average_of_unit_vectors(self, bank):
-        before = bank.codes_x.numpy()
-        np.testing.assert_allclose(np.linalg.norm(before, axis=1), 1.0, atol=1e-5)
-        codes = np.array([[3.0, 0, 0, 0], [0, 0, 2.0, 0]], np.float32)
-        bank.remember("x", tf.constant([5, 2], tf.int64), tf.constant(codes))
-        after = bank.codes_x.numpy()
-        for row, direction in ((5, 0), (2, 2)):
-            mixed = before[row] / 2 + np.eye(4)[direction] / 2
-            np.testing.assert_allclose(
-                after[row], mixed / np.linalg.norm(mixed), atol=1e-5
-            )
+        index = tf.constant([5, 2], tf.int64)
+        first = np.array([[0, 2.0, 0, 0], [0, 0, 0, 4.0]], np.float32)
+        bank.remember({"x": tf.constant(first)}, index)
+        np.testing.assert_allclose(bank.codes_x.numpy()[[5, 2]], np.eye(4)[[1, 3]])
+        second = np.array([[3.0, 0, 0, 0], [0, 0, 2.0, 0]], np.float32)
+        bank.remember({"x": tf.constant(second)}, index)
+        expected = (np.eye(4)[[1, 3]] + np.eye(4)[[0, 2]]) / math.sqrt(2.0)
+        np.testing.assert_allclose(bank.codes_x.numpy()[[5, 2]], expected, atol=1e-6)
         others = np.setdiff1d(np.arange(20), [5, 2])
-        np.testing.assert_array_equal(after[others], before[others])
+        assert (bank.codes_x.numpy()[others] == 0.0).all()
+        np.testing.assert_array_equal(np.flatnonzero(bank.seen.numpy()), [2, 5])
 
-    def test_ranks_against_what_was_drawn_and_never_itself(self, bank):
+    def test_ranks_against_what_was_drawn_and_seen_and_never_itself(self, bank):
         rng = np.random.default_rng(0)
         x, y = (tf.constant(rng.normal(size=(3, 4)), tf.float32) for _ in "xy")
+        stored = rng.normal(size=(2, 12, 4)).astype(np.float32)
+        bank.remember(dict(zip("xy", stored, strict=True)), tf.range(12))
         critic = critics.Cosine(temperature=0.5)
         seed = tf.constant([1, 7], tf.int64)
         drawn = tf.random.stateless_uniform([8], seed, maxval=20, dtype=tf.int64)
-        index = np.array([int(drawn[0]), 19, int(drawn[3])])
+        assert drawn.numpy().max() >= 12  # some were never seen
+        seen = [int(k) for k in drawn if k < 12]
+        index = np.array([seen[0], 19, seen[1]])
         found = float(bank.value(critic, x, y, ("x", "y"), tf.constant(index), seed))
         arrays = [v.numpy() for v in (x, y)]
         hx, hy = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in arrays)
         values = []
-        for own, far in ((hx, bank.codes_y), (hy, bank.codes_x)):
+        for own, other, far in ((hx, hy, bank.codes_y), (hy, hx, bank.codes_x)):
             for i in range(3):
-                kept = [k for k in drawn.numpy() if k != index[i]]
+                kept = [k for k in seen if k != index[i]]
                 negatives = far.numpy()[kept] @ own[i] / 0.5
-                positive = hx[i] @ hy[i] / 0.5
-                values.append(positive - logsumexp([positive, *negatives]))
-        assert found == pytest.approx(np.mean(values) + math.log(9), abs=1e-4)
+                # Of the pair too what is stored, if the image was seen.
+                pair = other[i] if index[i] == 19 else far.numpy()[index[i]]
+                u = [own[i] @ pair / 0.5, *negatives]
+                values.append(u[0] - logsumexp(u) + math.log(len(u)))
+        assert found == pytest.approx(np.mean(values), abs=1e-4)
 
     def test_the_normalizer_follows_the_steps(self):
         """The public program sets Z once, by the first batch."""
@@ -207,6 +212,8 @@ class TestMemory:
         critic = critics.Cosine(temperature=1.0)
         x = tf.constant(np.random.default_rng(0).normal(size=(3, 4)), tf.float32)
         index, found = tf.constant([0, 1, 2]), []
+        stored = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float32)
+        bank.remember({"x": stored, "y": stored}, tf.range(20))
         for step in range(3):
             seed = tf.constant([0, step], tf.int64)
             bank.value(critic, x, x, ("x", "y"), index, seed)

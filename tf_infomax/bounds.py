@@ -156,11 +156,12 @@ def rank_candidates(positive: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
     """InfoNCE of positives `[N]` against candidates of their own `[N, K - 1]`, nats.
 
     `mean_i[u_i - log(1/K (e^(u_i) + sum_k e^(u_ik)))]`, at most log K: for negatives
-    that are not the other pairs of a batch.
+    that are not the other pairs of a batch. Scores of -inf are not candidates.
     """
     regret = tf.nn.softplus(tf.reduce_logsumexp(negatives, axis=-1) - positive)
-    count = tf.cast(tf.shape(negatives)[-1], positive.dtype)
-    return tf.math.log1p(count) - tf.reduce_mean(regret, axis=-1)
+    counted = tf.cast(negatives > -math.inf, positive.dtype)
+    ceiling = tf.math.log1p(tf.reduce_sum(counted, axis=-1))
+    return tf.reduce_mean(ceiling - regret, axis=-1)
 
 
 def jsd(scores: tf.Tensor) -> tf.Tensor:

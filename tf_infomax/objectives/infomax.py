@@ -285,9 +285,9 @@ class InfoMax(keras.Model):
                 value = NEGATIVES[term.negatives].value(term, hx, hy)
             values[term.name] = value
             loss += term.loss(value)
-        if training:
-            for view, name in self._sides_to_remember:
-                self.memory.remember(view, views["index"], features[view][name])
+        if training and self.memory is not None:
+            codes = {v: features[v][name] for v, name in self._sides_to_remember}
+            self.memory.remember(codes, views["index"])
         discriminator_loss = tf.constant(0.0)
         if self.prior is not None:
             encoder_loss, discriminator_loss = self.prior(

@@ -15,10 +15,12 @@ _DECAY = 0.99  # of the moving average of the normalizer
 class MemoryBank(keras.layers.Layer):
     """Unit vectors, one per image and view, that follow its codes.
 
-    A step draws `negatives` images, scores the batch against their stored codes, and
-    moves the stored codes m of the batch to normalize(momentum m + (1 - momentum) z). A
-    pair is never its own negative. Stored codes are those of older encoders, so that
-    what comes of it is a score and not a bound.
+    A step draws `negatives` images and scores the codes of the batch against stored
+    ones, of the pair as of the negatives: were the pair's alone fresh, codes could win
+    by drifting away from the bank. Then it moves the stored codes m of the batch to
+    normalize(momentum m + (1 - momentum) z). Images that were not seen yet are no
+    negatives, and their pairs are fresh; a pair is never its own negative. Stored codes
+    are those of older encoders, so that what comes of it is a score and not a bound.
 
     Args:
         images: how many training images there are.
@@ -48,24 +50,22 @@ class MemoryBank(keras.layers.Layer):
         self.loss = loss
 
     def build(self, widths: dict[str, int]):
-        """Random unit vectors for each view, by its width."""
+        """An empty bank for each view, by its width."""
         for view, width in widths.items():
-            setattr(self, f"codes_{view}", self._add_codes(view, width))
+            codes = self.add_weight(
+                shape=(self.images, width),
+                initializer="zeros",
+                trainable=False,
+                name=f"codes_{view}",
+            )
+            setattr(self, f"codes_{view}", codes)
+        self.seen = self.add_weight(
+            shape=(self.images,), initializer="zeros", trainable=False, name="seen"
+        )
         self.normalizer = self.add_weight(
             shape=(), initializer="zeros", trainable=False, name="log_normalizer"
         )
         self.built = True
-
-    def _add_codes(self, view: str, width: int):
-        def draw(shape, dtype=None):
-            return tf.nn.l2_normalize(keras.random.normal(shape, dtype=dtype), -1)
-
-        return self.add_weight(
-            shape=(self.images, width),
-            initializer=draw,
-            trainable=False,
-            name=f"codes_{view}",
-        )
 
     def _codes_of(self, view: str) -> tf.Variable:
         return getattr(self, f"codes_{view}").value
@@ -83,22 +83,35 @@ class MemoryBank(keras.layers.Layer):
         drawn = tf.random.stateless_uniform(
             [self.negatives], seed, maxval=self.images, dtype=tf.int64
         )
-        own = drawn[None] == tf.cast(index, tf.int64)[:, None]
+        itself = drawn[None] == tf.cast(index, tf.int64)[:, None]
+        left_out = itself | (tf.gather(self.seen.value, drawn) == 0.0)[None]
         stored_x, stored_y = (tf.gather(self._codes_of(v), drawn) for v in views)
         hx, hy = critic.embed(x, y)
         far_x, far_y = critic.embed(stored_x, stored_y)
-        positive = critic.score_pairs(hx, hy)
+        own_x, own_y = (
+            self._own(view, index, z) for view, z in zip(views, (x, y), strict=True)
+        )
+        kept_x, kept_y = critic.embed(own_x, own_y)
+        positives = critic.score_pairs(hx, kept_y), critic.score_pairs(kept_x, hy)
         sides = (
             critic.score(hx, far_y),
             tf.linalg.matrix_transpose(critic.score(far_x, hy)),
         )
-        masked = [tf.where(own, -math.inf, side) for side in sides]
+        masked = [tf.where(left_out, -math.inf, side) for side in sides]
         if self.loss == "info_nce":
-            found = [bounds.rank_candidates(positive, side) for side in masked]
+            rank = bounds.rank_candidates
         else:
-            self._follow_normalizer(sides)
-            found = [self._contrast(positive, side) for side in masked]
-        return tf.reduce_mean(found)
+            self._follow_normalizer(masked)
+            rank = self._contrast
+        return tf.reduce_mean(
+            [rank(own, side) for own, side in zip(positives, masked, strict=True)]
+        )
+
+    def _own(self, view: str, index, codes) -> tf.Tensor:
+        """The stored codes of these images, or those given where there are none."""
+        seen = tf.gather(self.seen.value, index)[:, None] > 0.0
+        stored = tf.gather(self._codes_of(view), index)
+        return tf.where(seen, stored, tf.nn.l2_normalize(codes, -1))
 
     def _contrast(self, positive, negative) -> tf.Tensor:
         # The odds of "data" against K draws of noise, 1 / images each.
@@ -110,17 +123,28 @@ class MemoryBank(keras.layers.Layer):
     def _follow_normalizer(self, sides) -> None:
         """log Z, Z = images * E e^f: the first batch's, then a moving average."""
         values = tf.stop_gradient(tf.concat([tf.reshape(s, [-1]) for s in sides], 0))
+        values = tf.boolean_mask(values, tf.math.is_finite(values))
         now = bounds.log_mean_exp(values) + math.log(self.images)
         followed = tf.reduce_logsumexp(
             [math.log(_DECAY) + self.normalizer, math.log(1.0 - _DECAY) + now]
         )
         unset = tf.equal(self.normalizer, 0.0)
-        self.normalizer.assign(tf.where(unset, now, followed))
+        value = tf.where(unset, now, followed)
+        known = tf.math.is_finite(value)  # something drawn was seen before
+        self.normalizer.assign(tf.where(known, value, self.normalizer))
 
-    def remember(self, view: str, index, codes) -> None:
-        """Moves the stored codes of these images."""
+    def remember(self, codes: dict, index) -> None:
+        """Moves the stored codes of these images, by view."""
+        seen = tf.gather(self.seen.value, index)[:, None]
+        for view, z in codes.items():
+            self._move(view, index, z, self.momentum * seen)
+        self.seen.value.scatter_update(
+            tf.IndexedSlices(tf.ones_like(seen[:, 0]), index)
+        )
+
+    def _move(self, view: str, index, codes, momentum) -> None:
         bank, codes = self._codes_of(view), tf.nn.l2_normalize(codes, -1)
-        mixed = self.momentum * tf.gather(bank, index) + (1.0 - self.momentum) * codes
+        mixed = momentum * tf.gather(bank, index) + (1.0 - momentum) * codes
         updates = tf.IndexedSlices(tf.nn.l2_normalize(mixed, -1), index)
         bank.scatter_update(updates)
 
