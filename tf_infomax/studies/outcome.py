@@ -11,7 +11,7 @@ import numpy as np
 from tf_infomax.output import replacing
 from tf_infomax.studies import kept
 
-_LOWEST = -5.0  # of what is drawn: NWJ may start at minus millions
+_LOWEST = -5.0  # drawn for all below: NWJ may start at minus millions
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _middle_and_bands(runs: Runs, arm: str, curve: str):
     """The line of an arm, and (low, high) of each band about it."""
     curves = next(c for (name, _), c in runs.found.items() if name == arm)
     if curve in curves:
-        values = np.array(runs.all(arm, curve))
+        values = np.maximum(runs.all(arm, curve), _LOWEST)
         mean, sd = values.mean(axis=0), values.std(axis=0)
         return mean, [(mean - sd, mean + sd)]
     percentiles = sorted(
@@ -209,8 +209,6 @@ def draw(
         if curve in lines:
             panel.axhline(lines[curve], color="0.3", ls="--", lw=1)
         panel.set(xlabel="step", ylabel=label)
-        if panel.get_ylim()[0] < _LOWEST:
-            panel.set_ylim(bottom=_LOWEST)
         panel.grid(alpha=0.3)
     axes[0].legend(fontsize="small")
     with replacing(path) as file:
