@@ -52,7 +52,7 @@ ALLOWED = {
     "estimation": {"bounds", "critics", "optimizers", "output", "progress"},
     "studies": {
         "bounds", "config", "critics", "data", "encoders", "estimation", "evaluation",
-        "objectives", "optimizers", "output", "progress",
+        "objectives", "optimizers", "output", "progress", "workdir",
     },
     "estimate_options": {"config"},
     "estimate": {

@@ -7,7 +7,6 @@ classifier then says what is left for it; the inverse, that nothing was lost.
 Source: Tschannen et al. 2020, section 3.1, figure 1c.
 """
 
-import itertools
 from dataclasses import dataclass
 
 import keras
@@ -20,6 +19,7 @@ from tf_infomax.evaluation.probes import run_probe
 from tf_infomax.optimizers import FusedAdam
 from tf_infomax.studies import halves
 from tf_infomax.studies.halves import BATCH, Images
+from tf_infomax.studies.kept import Curves, Unfinished, run_in_parts
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,12 @@ class Game:
     @property
     def _parts(self):
         return self.encoder, self.classifier
+
+    @property
+    def variables(self) -> list:
+        """All that the game changes."""
+        both = (*self._parts, *self._optimizers)
+        return [variable for each in both for variable in each.variables]
 
     def _codes_and_labels(self, first, batches: int):
         """Of the batches first <= k < first + batches, one after another."""
@@ -134,8 +140,14 @@ class Game:
         return loss
 
 
-def train(size: Size, data: Images, seed: int) -> dict[str, list[float]]:
+def train(
+    size: Size, data: Images, seed: int, unfinished: Unfinished | None = None
+) -> Curves:
     """Curves of one run.
+
+    Args:
+        size, data, seed: of it.
+        unfinished: where it is kept between its readings; None: nowhere.
 
     Returns:
         `step`; `accuracy`, the paper's linear evaluation of the codes of upper halves;
@@ -158,38 +170,26 @@ def train(size: Size, data: Images, seed: int) -> dict[str, list[float]]:
         halves.upper_pixels(part) for part in (data.train[: size.images], data.test)
     )
     labels = data.labels[: size.images]
-    curves: dict[str, list[float]] = {
-        name: []
-        for name in (
-            "step",
-            "accuracy",
-            "round_trip",
-            "round_trip/float64",
-            "cross_entropy",
-        )
-    }
 
-    def read(step: int, loss):
+    def read(loss) -> dict[str, float]:
         codes = halves.encode(encoder, kept), halves.encode(encoder, held_out)
-        accuracy = halves.linear_accuracy(
-            codes[0], labels, codes[1], data.test_labels, seed
-        )
-        found = (
-            step,
-            accuracy,
-            halves.round_trip(encoder, held_out[:500]),
-            halves.round_trip(encoder, held_out[:500], "float64"),
-            float(loss),
-        )
-        for name, value in zip(curves, found, strict=True):
-            curves[name].append(value)
-        return codes
+        return {
+            "accuracy": halves.linear_accuracy(
+                codes[0], labels, codes[1], data.test_labels, seed
+            ),
+            "round_trip": halves.round_trip(encoder, held_out[:500]),
+            "round_trip/float64": halves.round_trip(encoder, held_out[:500], "float64"),
+            "cross_entropy": float(loss),
+        }
 
-    read(0, game.warm_up(tf.constant(size.warm_up)))
-    ends = np.linspace(0, size.iterations, size.readings).astype(int)
-    for first, last in itertools.pairwise(ends):
-        loss = game.play(tf.constant(int(first)), tf.constant(int(last)))
-        codes = read(int(last), loss)
+    curves = run_in_parts(
+        np.linspace(0, size.iterations, size.readings).astype(int),
+        game.variables,
+        lambda first, last: read(game.play(tf.constant(first), tf.constant(last))),
+        unfinished or Unfinished(),
+        lambda: read(game.warm_up(tf.constant(size.warm_up))),
+    )
+    codes = halves.encode(encoder, kept), halves.encode(encoder, held_out)
     converged = run_probe("linear", codes[0], labels, codes[1], data.test_labels, 1)
     curves["accuracy/converged"] = [float(converged[0])]
     return curves

@@ -50,7 +50,7 @@ def _on_halves(
         runs.collect(
             arms,
             seeds,
-            lambda arm, seed: halves.train(arms[arm], size, data, seed),
+            lambda arm, *which: halves.train(arms[arm], size, data, *which),
             tell,
         )
         verdict = judge(runs)
@@ -114,6 +114,8 @@ def _judge_bijective(runs: Runs) -> Verdict:
     return Verdict(
         "With bijective encoders, whose information cannot change, the bound and the "
         "accuracy rise (fig. 1a, b).",
+        "accuracy rises from the 0.85 of pixels while I_EST goes from below 0 towards "
+        "its end, within an axis of -5 .. 8 nats; curves of 20 runs, no numbers",
         effects,
         (f"Largest relative round-trip error after training: {worst:.1e}.",),
     )
@@ -136,6 +138,8 @@ def _judge_hard_to_invert(runs: Runs) -> Verdict:
     return Verdict(
         "The bound and the accuracy rise while an encoder that could stay invertible "
         "becomes hard to invert (fig. 2).",
+        "accuracy within 0.83 .. 0.90, log condition numbers within 0 .. 8, both "
+        "rising; curves of 20 runs, no numbers",
         _rises(runs, _SKIP, _RISES | condition),
         (f"Log condition numbers over images at the end, {'; '.join(ranges)}.",),
     )
@@ -152,7 +156,7 @@ def _run_adversarial(scale: str, seeds: Sequence[int], data, folder: Path, tell)
     size, arm = _ADVERSARIES[scale], "adversarial"
     runs = Runs(folder / "runs", {"scale": scale, "data": data.name, **asdict(size)})
     runs.collect(
-        [arm], seeds, lambda _, seed: adversarial.train(size, data, seed), tell
+        [arm], seeds, lambda _, *which: adversarial.train(size, data, *which), tell
     )
     pixels = halves.pixel_accuracy(data, size)
     below = subtract(runs.last(arm, "accuracy"), [pixels] * len(seeds))
@@ -166,6 +170,7 @@ def _run_adversarial(scale: str, seeds: Sequence[int], data, folder: Path, tell)
     verdict = Verdict(
         "A bijective encoder can be trained to have an accuracy far below that of "
         "pixels, while its inverse still gives them back (fig. 1c).",
+        "far below the 0.85 of pixels; a curve of 20 runs, no numbers",
         (
             Effect("linear accuracy, codes - pixels", below, "", expected=-1),
             Effect("right digits of the round trip in float64, beyond 3", digits, ""),
@@ -192,7 +197,7 @@ def _run_invariance(scale: str, seeds: Sequence[int], data, folder: Path, tell):
     runs.collect(
         invariance.ARMS,
         seeds,
-        lambda arm, seed: invariance.train(arm, count, steps, data, seed),
+        lambda arm, *which: invariance.train(arm, count, steps, data, *which),
         tell,
     )
     before, after = invariance.ARMS
@@ -221,6 +226,8 @@ def _run_invariance(scale: str, seeds: Sequence[int], data, folder: Path, tell):
     verdict = Verdict(
         "Under bijections of either side KSG does not change; trained bounds and "
         "linear V-information do.",
+        "information is invariant under homeomorphisms of either side (Kraskov et al. "
+        "2004); no experiment",
         (agreement, *others),
         (f"Means, nats: {values}.", f"Data: {data.name}."),
     )
@@ -258,6 +265,9 @@ def _judge_critics(runs: Runs) -> Verdict:
     return Verdict(
         "Bilinear and separable critics give better representations than the MLP "
         "critic at a lower or equal bound (fig. 3).",
+        "accuracy within 0.80 .. 0.90, that of the MLP critic little above pixels' "
+        "0.85; InfoNCE near log 128 = 4.85 for all, NWJ highest for the MLP critic; "
+        "curves of 20 runs, no numbers",
         tuple(effects),
         tuple(notes),
     )
@@ -283,6 +293,8 @@ def _judge_encoders(runs: Runs) -> Verdict:
         )
     return Verdict(
         "At the same bound the encoder decides: ConvNet beats MLP (fig. 4a, b).",
+        "ConvNet clearly above MLP at both targets, within 0.78 .. 0.92; curves of 20 "
+        "runs, no numbers",
         tuple(effects),
         tuple(notes),
     )
@@ -297,7 +309,7 @@ def _run_negatives(scale: str, seeds: Sequence[int], data, folder: Path, tell):
     runs.collect(
         negatives.ARMS,
         seeds,
-        lambda arm, seed: negatives.train(arm, steps, readings, seed),
+        lambda arm, *which: negatives.train(arm, steps, readings, *which),
         tell,
     )
     truth = [negatives.TRUTH] * len(seeds)
@@ -308,6 +320,8 @@ def _run_negatives(scale: str, seeds: Sequence[int], data, folder: Path, tell):
     verdict = Verdict(
         "With negatives that are not independent, NWJ and InfoNCE exceed the "
         f"information, {negatives.TRUTH:.4f} nats (fig. 4c).",
+        "both above the information, InfoNCE above NWJ, within -0.3 .. 0.25; curves of "
+        "20 runs, no numbers",
         tuple(effect for effect in over if "shared" in effect.what),
         (
             "Closed forms: NWJ tends to 0.1081, InfoNCE to at least 0.2018.",
@@ -329,7 +343,9 @@ STUDIES: dict[str, Study] = {
         "1a, 1b",
         _on_halves(
             _BIJECTIVE,
-            _sizes(Size(800, 5, couplings=30, width=256), couplings=2, width=16),
+            _sizes(
+                Size(1500, 6, couplings=30, width=256, rate=3e-4), couplings=2, width=16
+            ),
             _judge_bijective,
         ),
     ),
@@ -354,7 +370,7 @@ STUDIES: dict[str, Study] = {
         "4a, 4b",
         _on_halves(
             _TARGETS,
-            _sizes(Size(2000, 5)),
+            _sizes(Size(2500, 6)),
             _judge_encoders,
         ),
     ),

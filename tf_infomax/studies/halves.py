@@ -5,7 +5,6 @@ encoders of one architecture; Adam 1e-4, batches of 128. The representation that
 evaluated is g1(x).
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from tf_infomax.evaluation.jacobian import JacobianSpectrum, log_condition
 from tf_infomax.evaluation.probes import fit_and_score, run_probe
 from tf_infomax.objectives import InfoMax, Term
 from tf_infomax.optimizers import FusedAdam
+from tf_infomax.studies.kept import Curves, Unfinished, run_in_parts
 
 BATCH = 128
 PERCENTILES = (0, 20, 40, 50, 60, 80, 100)
@@ -67,6 +67,7 @@ class Size:
         readings: of the curves, the first before training.
         couplings, width: of RealNVP.
         images: to train the linear classifier on.
+        rate: Adam's step size.
     """
 
     steps: int
@@ -74,6 +75,7 @@ class Size:
     couplings: int = 30
     width: int = 512
     images: int = 10_000
+    rate: float = 1e-4
 
 
 ENCODERS: dict[str, Callable] = {
@@ -114,7 +116,7 @@ def build(arm: Arm, size: Size, shape: tuple[int, int, int], seed: int) -> InfoM
         target=arm.target,
     )
     objective = InfoMax(g1, [term], view_encoders={"y": g2}, seed=seed)
-    objective.compile(FusedAdam(1e-4))
+    objective.compile(FusedAdam(size.rate))
     return objective
 
 
@@ -187,8 +189,14 @@ def pixel_accuracy(data: Images, size: Size, noise: float = 0.0) -> float:
     )
 
 
-def train(arm: Arm, size: Size, data: Images, seed: int) -> dict[str, list[float]]:
+def train(
+    arm: Arm, size: Size, data: Images, seed: int, unfinished: Unfinished | None = None
+) -> Curves:
     """Curves of one run.
+
+    Args:
+        arm, size, data, seed: of it.
+        unfinished: where it is kept between its readings; None: nowhere.
 
     Returns:
         `step`; `bound/test` and `bound/train`, I_EST on test and on training batches,
@@ -204,35 +212,38 @@ def train(arm: Arm, size: Size, data: Images, seed: int) -> dict[str, list[float
     labels = data.labels[: size.images]
     kept = upper_pixels(images[: size.images], arm.noise)
     held_out = upper_pixels(test, arm.noise)
-    curves: dict[str, list[float]] = {
-        name: [] for name in ("step", "bound/test", "bound/train", "accuracy")
-    }
-
     spectrum = JacobianSpectrum(objective.encoder)
 
-    def read(step: int):
+    def read() -> dict[str, float]:
+        row = {}
         for part, given in (("test", test), ("train", images)):
             batches = make_batches(given, 0, _BATCHES, seed + 1000, arm.noise)
             found = objective.evaluate(batches, verbose=0, return_dict=True)
-            curves[f"bound/{part}"].append(float(found["views"]))
+            row[f"bound/{part}"] = float(found["views"])
         codes = encode(objective.encoder, kept), encode(objective.encoder, held_out)
-        accuracy = linear_accuracy(codes[0], labels, codes[1], data.test_labels, seed)
-        curves["step"].append(step)
-        curves["accuracy"].append(accuracy)
+        row["accuracy"] = linear_accuracy(
+            codes[0], labels, codes[1], data.test_labels, seed
+        )
         if arm.jacobian:
             conditions = log_condition(spectrum(held_out[:BATCH]))
             found = np.percentile(conditions, PERCENTILES)
             for percentile, value in zip(PERCENTILES, found, strict=True):
-                curve = curves.setdefault(f"log_condition/{percentile}", [])
-                curve.append(float(value))
-        return codes
+                row[f"log_condition/{percentile}"] = float(value)
+        return row
 
-    ends = np.linspace(0, size.steps, size.readings).astype(int)
-    read(0)
-    for first, last in itertools.pairwise(ends):
+    def advance(first: int, last: int) -> dict[str, float]:
         batches = make_batches(images, first, last, seed, arm.noise)
         objective.fit(batches, verbose=0, shuffle=False)
-        codes = read(int(last))
+        return read()
+
+    curves = run_in_parts(
+        np.linspace(0, size.steps, size.readings).astype(int),
+        [*objective.variables, *objective.optimizer.variables],
+        advance,
+        unfinished or Unfinished(),
+        read,
+    )
+    codes = encode(objective.encoder, kept), encode(objective.encoder, held_out)
     converged = run_probe("linear", codes[0], labels, codes[1], data.test_labels, 1)
     curves["accuracy/converged"] = [float(converged[0])]
     if arm.encoder == "real_nvp":

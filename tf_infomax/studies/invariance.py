@@ -19,6 +19,7 @@ from tf_infomax.estimation import estimate_mi
 from tf_infomax.estimation.v_information import v_information
 from tf_infomax.output import replacing
 from tf_infomax.studies.halves import Images, split_halves
+from tf_infomax.studies.kept import Curves, Unfinished
 from tf_infomax.studies.outcome import Runs
 
 COMPONENTS = 2  # of each side: nearest neighbours are at their best up to about five
@@ -65,16 +66,26 @@ def bend(values: np.ndarray, seed: int) -> np.ndarray:
     return layer(values).numpy()
 
 
-def train(arm: str, count: int, steps: int, data: Images, seed: int) -> dict:
+def train(
+    arm: str,
+    count: int,
+    steps: int,
+    data: Images,
+    seed: int,
+    unfinished: Unfinished | None = None,
+) -> Curves:
     """What each of `METHODS` says, nats."""
+    unfinished = unfinished or Unfinished()
     keras.utils.set_random_seed(seed)
     x, y = project(data, count, seed)
     if arm == "mapped":
         x, y = bend(x, 2 * seed), bend(y, 2 * seed + 1)
-    return {
-        name: [float(method(x, y, seed, steps).value)]
-        for name, method in METHODS.items()
-    }
+    curves = unfinished.restore()
+    for number, (name, method) in enumerate(METHODS.items(), 1):
+        if name not in curves:
+            curves[name] = [float(method(x, y, seed, steps).value)]
+            unfinished.save(curves, number / len(METHODS))
+    return curves
 
 
 def draw(path: Path, runs: Runs) -> None:

@@ -1,10 +1,15 @@
 """Results that a second start goes on from, if their settings are the same."""
 
+import itertools
 import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tf_infomax.config import ConfigError
 from tf_infomax.output import replacing
+from tf_infomax.workdir import load_checkpoint, read_state, save_checkpoint
 
 
 def read(path: Path | None, settings: dict, flag: str) -> dict | None:
@@ -21,12 +26,15 @@ def read(path: Path | None, settings: dict, flag: str) -> dict | None:
     if path is None or not path.exists():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
-    if content["settings"] != json.loads(json.dumps(settings)):  # tuples are lists
-        raise ConfigError(
-            f"{path} holds results of other options ({content['settings']}); choose "
-            f"another {flag}."
-        )
+    _check_settings(path, content["settings"], settings, flag)
     return content
+
+
+def _check_settings(path: Path, found: dict, wanted: dict, flag: str) -> None:
+    if found != json.loads(json.dumps(wanted)):  # tuples are lists
+        raise ConfigError(
+            f"{path} holds results of other options ({found}); choose another {flag}."
+        )
 
 
 def write(path: Path | None, settings: dict, **content) -> None:
@@ -37,3 +45,94 @@ def write(path: Path | None, settings: dict, **content) -> None:
     with replacing(path) as file:
         text = json.dumps({"settings": settings, **content}, indent=1)
         file.write_text(text + "\n", encoding="utf-8")
+
+
+Curves = dict[str, list[float]]
+
+
+@dataclass
+class Unfinished:
+    """A run that is kept after each of its parts, so that a kill costs one at most.
+
+    Attributes:
+        path: of an .npz, there until the run is finished; None keeps nothing.
+        settings: that it must have been made with.
+        tell: hears, after each part, which share of the run is done.
+        seconds: that the run has taken, over all starts.
+    """
+
+    path: Path | None = None
+    settings: dict = field(default_factory=dict)
+    tell: Callable[[float], None] = lambda share: None
+    seconds: float = 0.0
+
+    def __post_init__(self):
+        self._clock = time.monotonic()
+
+    def restore(self, variables: Sequence = ()) -> Curves:
+        """The curves last saved, with the variables as they were; {} at the start.
+
+        Raises:
+            ConfigError: if they are of other settings.
+        """
+        if self.path is None or not self.path.exists():
+            return {}
+        found = read_state(self.path)["settings"]
+        _check_settings(self.path, found, self.settings, "--workdir")
+        state = load_checkpoint(self.path, list(variables))
+        self.seconds += state["seconds"]
+        return state["curves"]
+
+    def save(self, curves: Curves, share: float, variables: Sequence = ()) -> None:
+        """Keeps curves and variables; `share` of the run is done."""
+        self.count_seconds()
+        self.tell(share)
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            state = {
+                "settings": self.settings,
+                "seconds": self.seconds,
+                "curves": curves,
+            }
+            save_checkpoint(self.path, list(variables), state)
+
+    def count_seconds(self) -> float:
+        """Seconds up to now."""
+        now = time.monotonic()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        return self.seconds
+
+
+def run_in_parts(
+    ends: Sequence[int],
+    variables: Sequence,
+    advance: Callable[[int, int], dict[str, float]],
+    unfinished: Unfinished,
+    start: Callable[[], dict[str, float]] | None = None,
+) -> Curves:
+    """Runs from end to end, and goes on at the last one that was saved.
+
+    Args:
+        ends: ascending steps; the first is the beginning.
+        variables: all that the run changes.
+        advance: (first, last) -> what is read at step `last`.
+        unfinished: where it is kept.
+        start: reads at the first end; None reads nothing there.
+
+    Returns:
+        Curves, `step` among them.
+    """
+    curves = unfinished.restore(variables)
+
+    def add(step: int, row: dict[str, float]) -> None:
+        for name, value in ({"step": step} | row).items():
+            curves.setdefault(name, []).append(value)
+
+    if start is not None and not curves:
+        add(int(ends[0]), start())
+    done = curves["step"][-1] if curves else int(ends[0])
+    for first, last in itertools.pairwise(map(int, ends)):
+        if last > done:
+            add(last, advance(first, last))
+            unfinished.save(curves, last / int(ends[-1]), variables)
+    return curves

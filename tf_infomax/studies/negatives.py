@@ -7,7 +7,6 @@ are negatives of another distribution than the product of the marginals. The cri
 Source: Tschannen et al. 2020, section 4, figure 4c.
 """
 
-import itertools
 from collections.abc import Callable
 
 import keras
@@ -16,6 +15,7 @@ import tensorflow as tf
 
 from tf_infomax import bounds, critics
 from tf_infomax.optimizers import FusedAdam
+from tf_infomax.studies.kept import Curves, Unfinished, run_in_parts
 
 BATCH = 128
 TRUTH = -0.5 * float(np.log1p(-(0.2**2)))
@@ -43,8 +43,19 @@ def _draw(key: tf.Tensor, iid: bool) -> tuple[tf.Tensor, tf.Tensor]:
     return both[:, :1], both[:, 1:]
 
 
-def train(arm: str, steps: int, readings: int, seed: int) -> dict[str, list[float]]:
-    """Curves of one run: `step`, and `bound`, the mean over batches since the last."""
+def train(
+    arm: str,
+    steps: int,
+    readings: int,
+    seed: int,
+    unfinished: Unfinished | None = None,
+) -> Curves:
+    """Curves of one run: `step`, and `bound`, the mean over batches since the last.
+
+    Args:
+        arm, steps, readings, seed: of it.
+        unfinished: where it is kept between its readings; None: nowhere.
+    """
     name, iid = ARMS[arm]
     keras.utils.set_random_seed(seed)
     critic, optimizer = critics.Concatenated((10,) * 5), FusedAdam(1e-4)
@@ -65,10 +76,13 @@ def train(arm: str, steps: int, readings: int, seed: int) -> dict[str, list[floa
 
     number = tf.TensorSpec([], tf.int32)
     run = tf.function(run_steps).get_concrete_function(number, number)
-    curves: dict[str, list[float]] = {"step": [], "bound": []}
-    ends = np.linspace(0, steps, readings + 1).astype(int)
-    for first, last in itertools.pairwise(ends):
-        value = run(tf.constant(int(first)), tf.constant(int(last - first)))
-        curves["step"].append(int(last))
-        curves["bound"].append(float(value))
-    return curves
+
+    def advance(first: int, last: int) -> dict[str, float]:
+        return {"bound": float(run(tf.constant(first), tf.constant(last - first)))}
+
+    return run_in_parts(
+        np.linspace(0, steps, readings + 1).astype(int),
+        [*critic.variables, *optimizer.variables],
+        advance,
+        unfinished or Unfinished(),
+    )

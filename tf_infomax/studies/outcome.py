@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.output import replacing
+from tf_infomax.progress import format_left
 from tf_infomax.studies import kept
+from tf_infomax.studies.kept import Unfinished
 
 _LOWEST = -5.0  # drawn for all below: NWJ may start at minus millions
 
@@ -66,11 +69,13 @@ class Verdict:
 
     Attributes:
         claim: the paper's, with its figure.
+        paper: what the paper shows, in words.
         effects: all that the claim needs.
         notes: further facts, in words.
     """
 
     claim: str
+    paper: str
     effects: tuple[Effect, ...]
     notes: tuple[str, ...] = ()
 
@@ -85,7 +90,11 @@ class Verdict:
     def __str__(self) -> str:
         parts = "; ".join(map(str, self.effects))
         return " ".join(
-            [f"{self.claim} {self.word.capitalize()}: {parts}.", *self.notes]
+            [
+                f"{self.claim} {self.word.capitalize()}: {parts}.",
+                f"The paper: {self.paper}.",
+                *self.notes,
+            ]
         )
 
 
@@ -96,33 +105,58 @@ class Runs:
     Attributes:
         folder: of the files.
         settings: that a file must have been made with.
+        found: the curves.
+        seconds: that the runs have taken, over all starts.
     """
 
     folder: Path
     settings: dict
     found: dict[tuple[str, int], dict] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def collect(
         self,
         arms: Iterable[str],
         seeds: Sequence[int],
-        run: Callable[[str, int], dict],
+        run: Callable[[str, int, Unfinished], dict],
         tell: Callable[[str], None],
     ) -> None:
-        """Runs what is missing.
+        """Runs what is missing, from where it was interrupted.
+
+        Args:
+            arms, seeds: all of which are wanted.
+            run: (arm, seed, `Unfinished`) -> curves.
+            tell: hears how far they are.
 
         Raises:
             ConfigError: if the folder holds runs of other settings.
         """
         wanted = [(arm, seed) for seed in seeds for arm in arms]
-        for count, (arm, seed) in enumerate(wanted, 1):
+        began, before = time.monotonic(), 0
+        for count, (arm, seed) in enumerate(wanted):
             path = self.folder / f"{arm}-{seed}.json"
             content = kept.read(path, self.settings, "--workdir")
             if content is None:
-                content = {"curves": run(arm, seed)}
+
+                def tell_share(share, arm=arm, seed=seed, count=count, before=before):
+                    done, left = count + share, len(wanted) - count - share
+                    speed = (done - before) / (time.monotonic() - began)
+                    tell(
+                        f"{self.folder.parent.name}: {arm}, seed {seed}, run "
+                        f"{count + 1}/{len(wanted)}, {share:.0%}  "
+                        f"{format_left(left, speed)}".rstrip()
+                    )
+
+                unfinished = Unfinished(
+                    path.with_suffix(".npz"), self.settings, tell_share
+                )
+                curves = run(arm, seed, unfinished)
+                content = {"seconds": unfinished.count_seconds(), "curves": curves}
                 kept.write(path, self.settings, **content)
-                name = self.folder.parent.name
-                tell(f"{name}: {arm}, seed {seed}, {count}/{len(wanted)}")
+                path.with_suffix(".npz").unlink(missing_ok=True)
+            else:
+                before += 1
+            self.seconds += content["seconds"]
             self.found[arm, seed] = content["curves"]
 
     def last(self, arm: str, curve: str) -> list[float]:
@@ -150,6 +184,8 @@ def write(folder: Path, runs: Runs, verdict: Verdict) -> None:
     content = {
         "verdict": verdict.word,
         "sentence": str(verdict),
+        "paper": verdict.paper,
+        "seconds": round(runs.seconds, 1),
         "effects": [
             {**asdict(e), "mean": e.mean, "interval": [_finite(v) for v in e.interval]}
             for e in verdict.effects
