@@ -28,7 +28,11 @@ CASES = {
     "MINE (16, 8), 256 negatives": (300, 3000, 0.0),
     "InfoNCE (16, 8), joint": (30, 300, 0.0),
     "InfoNCE 2 x 256, joint": (2, 10, 6 * BATCH**2 * (256 * 256 + 256) / 1e9),
-    "InfoNCE 2 x 256 to 32, separable": (50, 500, 0.0),
+    "InfoNCE 2 x 256 to 32, separable": (
+        50,
+        500,
+        6 * BATCH * (2 * (WIDTH * 256 + 256 * 256 + 256 * 32) + BATCH * 32) / 1e9,
+    ),
 }
 PEERS = {
     "MINE (16, 8), 256 negatives": "bmi",

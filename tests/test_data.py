@@ -621,10 +621,32 @@ class TestBatches:
         with pytest.raises(DataError, match=rf"batch_size.*50.*Received: {size}"):
             self.take(0, 1, size=size)
 
-    def test_fixed_batches_are_in_order(self, images):
-        parts = list(batches.make_fixed_batches(images, 4))
-        together = np.concatenate([part["x"] for part in parts])
-        np.testing.assert_array_equal(together, images)
+    def test_fixed_batches_hold_every_image_once(self, images):
+        def read(**options):
+            parts = list(batches.make_fixed_batches(images, 4, **options))
+            return np.concatenate([part["x"] for part in parts])
+
+        in_order, mixed = read(consecutive=True), read()
+        np.testing.assert_array_equal(in_order, images)
+        np.testing.assert_array_equal(mixed, read())
+        keys = [sorted(image.tobytes() for image in part) for part in (mixed, images)]
+        assert keys[0] == keys[1]
+
+    def test_fixed_batches_of_sorted_classes_are_mixed(self):
+        """Negatives of one's own class alone are no draws from the marginals."""
+        classes = np.repeat(np.arange(10, dtype=np.uint8), 40)
+        images = classes[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
+        for batch in batches.make_fixed_batches(images, 40):
+            assert len(np.unique(batch["x"])) > 5
+
+    def test_consecutive_batches_are_runs_of_neighbours(self):
+        drawn = self.take(0, 60, consecutive=True)
+        np.testing.assert_array_equal(np.diff(drawn, axis=1), 1)
+        epochs = drawn.reshape(10, 48)
+        assert all(len(set(epoch)) == 48 for epoch in epochs)
+        assert len({tuple(epoch[::8]) for epoch in epochs}) > 5
+        assert len(np.unique(drawn)) == 50
+        np.testing.assert_array_equal(drawn[7:], self.take(7, 60, consecutive=True))
 
 
 def test_unlabelled_examples_are_left_out_of_probes():

@@ -639,6 +639,25 @@ class TestEstimateMi:
             data.x, data.y, method="ksg"
         )
 
+    def test_a_dataset_of_batches(self, data):
+        dataset = tf.data.Dataset.from_tensor_slices((data.x, data.y)).batch(7)
+        assert estimate_mi(dataset, method="ksg") == estimate_mi(
+            data.x, data.y, method="ksg"
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda d: d.repeat(), r"\.take\(n\)"),
+            (lambda d: d.map(lambda x, y: x), r"pairs \(x, y\)"),
+            (lambda d: d.take(0), "empty"),
+        ],
+    )
+    def test_datasets_that_cannot_be_used(self, change, words, data):
+        dataset = tf.data.Dataset.from_tensor_slices((data.x, data.y))
+        with pytest.raises(PairsError, match=words):
+            estimate_mi(change(dataset), method="ksg")
+
     def test_same_seed_same_value(self, data):
         one, other = (
             estimate_mi(data.x[:500], data.y[:500], "nwj", max_steps=100).value

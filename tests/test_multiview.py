@@ -242,6 +242,7 @@ class TestExperiment:
             dict(view_encoders="shared", ema=0.9),
             dict(view_critic="cosine", negatives="memory", memory_negatives=16),
             dict(negatives="hard", hard_negatives=3),
+            dict(negatives="shared_context"),
             dict(views="quadrants", view_graph="full", bound="nwj", target=1.0),
             dict(views="color", other_encoder="half_convnet", gamma=0.1),
         ],

@@ -14,7 +14,18 @@ from tf_infomax import encoders
 from tf_infomax.config import ConfigError
 from tf_infomax.data.sources import Splits, read
 from tf_infomax.studies import adversarial, claims, halves, invariance, negatives
+from tf_infomax.studies.kept import Unfinished
 from tf_infomax.studies.outcome import Effect, Runs, Verdict
+
+
+@pytest.fixture
+def noise():
+    """Images of nothing, with labels that mean nothing."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (256, 10, 8, 1), np.uint8)
+    return halves.Images(
+        "noise", images, np.arange(256) % 4, images[:128], np.arange(128) % 4
+    )
 
 
 class TestReadme:
@@ -52,14 +63,15 @@ class TestOutcome:
         good = Effect("a", (1.0, 1.1, 0.9), "")
         unclear = Effect("b", (1.0, -1.0, 0.0), "")
         bad = Effect("c", (-1.0, -1.1, -0.9), "")
-        assert Verdict("claim.", (good, good)).word == "reproduced"
-        assert Verdict("claim.", (good, unclear)).word == "undecided"
-        assert Verdict("claim.", (good, unclear, bad)).word == "contradicted"
+        word = lambda *effects: Verdict("claim.", "curves", effects).word
+        assert word(good, good) == "reproduced"
+        assert word(good, unclear) == "undecided"
+        assert word(good, unclear, bad) == "contradicted"
 
     def test_finished_runs_are_not_repeated(self, tmp_path):
         calls = []
 
-        def train(arm, seed):
+        def train(arm, seed, unfinished):
             calls.append((arm, seed))
             return {"step": [0, 1], "value": [0.0, seed + 1.0]}
 
@@ -73,39 +85,97 @@ class TestOutcome:
             Runs(tmp_path, {"steps": 2}).collect(["a"], [0], train, str)
 
 
-class TestHalves:
-    @pytest.fixture
-    def data(self):
-        rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (256, 10, 8, 1), np.uint8)
-        return halves.Images(
-            "noise", images, np.arange(256) % 4, images[:128], np.arange(128) % 4
-        )
+class KilledError(Exception):
+    pass
 
+
+def killed_and_resumed(train, path, parts: int):
+    """Curves of a run that dies right after its first part is kept, and of the rest."""
+
+    def die(share):
+        if calls.append(share) or len(calls) > 1:
+            raise KilledError
+
+    calls: list[float] = []
+    with pytest.raises(KilledError):
+        train(Unfinished(path, {"a": 1}, die))
+    kept_steps = []
+    curves = train(Unfinished(path, {"a": 1}, kept_steps.append))
+    assert len(kept_steps) == parts - 1  # the first is not done again
+    return curves
+
+
+class TestUnfinished:
+    def check(self, train, path, parts):
+        whole = train(Unfinished())
+        resumed = killed_and_resumed(train, path, parts)
+        assert resumed.keys() == whole.keys()
+        for name, values in whole.items():
+            np.testing.assert_allclose(resumed[name], values, rtol=1e-5, err_msg=name)
+
+    def test_a_run_on_halves_goes_on_where_it_was_killed(self, noise, tmp_path):
+        arm, size = halves.Arm("mlp", "bilinear", "nwj"), halves.Size(6, 4, images=200)
+        train = lambda unfinished: halves.train(arm, size, noise, 0, unfinished)
+        self.check(train, tmp_path / "run.npz", 3)
+
+    def test_a_game_goes_on_where_it_was_killed(self, noise, tmp_path):
+        size = adversarial.Size(6, 4, 2, 16, 200, warm_up=10, turns=2, rate=1e-2)
+        train = lambda unfinished: adversarial.train(size, noise, 0, unfinished)
+        self.check(train, tmp_path / "run.npz", 3)
+
+    def test_negatives_go_on_where_they_were_killed(self, tmp_path):
+        train = lambda unfinished: negatives.train("nwj, shared", 9, 3, 0, unfinished)
+        self.check(train, tmp_path / "run.npz", 3)
+
+    def test_other_settings_are_refused(self, tmp_path):
+        path = tmp_path / "run.npz"
+        Unfinished(path, {"steps": (1, 2)}).save({"step": [1]}, 0.5)
+        assert Unfinished(path, {"steps": (1, 2)}).restore() == {"step": [1]}
+        with pytest.raises(ConfigError, match=r"other options.*--workdir"):
+            Unfinished(path, {"steps": (1, 3)}).restore()
+
+    def test_a_damaged_file_is_named(self, tmp_path):
+        path = tmp_path / "run.npz"
+        path.write_bytes(b"PK no archive")
+        with pytest.raises(ConfigError, match=r"run\.npz cannot be read"):
+            Unfinished(path, {}).restore()
+
+    def test_finished_runs_leave_no_state(self, tmp_path):
+        def train(arm, seed, unfinished):
+            unfinished.save({"step": [1]}, 1.0)
+            return {"step": [1]}
+
+        runs = Runs(tmp_path / "runs", {})
+        runs.collect(["a"], [0], train, str)
+        assert [path.name for path in runs.folder.iterdir()] == ["a-0.json"]
+        assert runs.seconds >= 0.0
+
+
+class TestHalves:
     def test_halves_are_the_upper_and_the_lower(self):
         images = np.arange(2 * 5 * 3).reshape(2, 5, 3, 1)
         upper, lower = halves.split_halves(images)
         np.testing.assert_array_equal(upper, images[:, :2])
         np.testing.assert_array_equal(lower, images[:, 3:])
 
-    def test_batches_pair_halves_of_one_image(self, data):
-        images = data.train.copy()
+    def test_batches_pair_halves_of_one_image(self, noise):
+        images = noise.train.copy()
         images[:, :5] = np.arange(256)[:, None, None, None]
         images[:, 5:] = np.arange(256)[:, None, None, None]
         for batch in halves.make_batches(images, 0, 2, seed=3):
             np.testing.assert_array_equal(batch["x"], batch["y"])
             assert len(np.unique(batch["x"][:, 0, 0, 0])) == halves.BATCH
 
-    def test_a_bijective_run_is_read_before_and_after(self, data):
+    def test_a_bijective_run_is_read_before_and_after(self, noise):
         size = halves.Size(3, 2, couplings=2, width=8, images=200)
         arm = halves.Arm("real_nvp", "bilinear", "nwj")
-        curves = halves.train(arm, size, data, seed=0)
+        curves = halves.train(arm, size, noise, seed=0)
         assert curves["step"] == [0, 3]
         assert curves["round_trip"][0] < 1e-5
         for name in ("bound/test", "bound/train", "accuracy"):
             assert len(curves[name]) == 2
             assert np.isfinite(curves[name]).all()
-        again = halves.train(arm, size, data, seed=0)
+        again = halves.train(arm, size, noise, seed=0)
         np.testing.assert_allclose(again["bound/test"], curves["bound/test"], rtol=1e-4)
 
     def test_critics_have_the_published_widths(self):

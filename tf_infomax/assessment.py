@@ -4,7 +4,7 @@ Results are a flat dict, name -> `{"mean": ..., "sd": ..., "n": ...}`:
 
     probe/linear/code, probe/mlp/conv, ...      accuracy of the trained encoder
     probe/linear/random/code, ...               of the same encoder before training
-    probe/linear/pixels                         of the raw pixels
+    probe/linear/pixels                         of the raw pixels of view x
     mi/local, mi/global                         bound on test images, with its ceiling
     health/effective_rank, ...                  of the codes of test images
 """
@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tf_infomax import report
 from tf_infomax.data.batches import make_fixed_batches
+from tf_infomax.data.views import build_front
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.neighbors import find_neighbors
@@ -43,6 +44,7 @@ def assess_probes(
     names: tuple[str, ...],
     seeds: int,
     limit: int,
+    view: str,
 ) -> Iterator[tuple[str, dict]]:
     """Yields every probe's result; nothing where there are no labels.
 
@@ -53,6 +55,7 @@ def assess_probes(
         names: keys of `probes.PROBES`.
         seeds: repetitions.
         limit: most labelled training images, 0 for all.
+        view: a key of `views.VIEWS`; raw pixels are those of view x.
     """
     if data.probe_train is None:
         return
@@ -74,13 +77,19 @@ def assess_probes(
                 yield f"probe/{name}/{label}{part}", summarize(accuracies)
             del features[part], test_features[part]  # conv is large
     pixels, test_pixels = (
-        part.images[:].reshape(len(part), -1).astype(np.float32)
+        _pixels_of(view, part.images[:]).reshape(len(part), -1).astype(np.float32)
         for part in (train, test)
     )
     accuracies = run_probe(
         names[0], pixels, train.labels, test_pixels, test.labels, seeds
     )
     yield f"probe/{names[0]}/pixels", summarize(accuracies)
+
+
+def _pixels_of(view: str, images: np.ndarray) -> np.ndarray:
+    """What the encoder sees of whole images, where it sees a part of them."""
+    front = build_front(view, images.shape[1:])
+    return images if front is None else front.predict(images, 500, verbose=0)
 
 
 def assess_bounds(
@@ -128,7 +137,12 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
     if data.probe_train is None:
         tell("no labels: the encoder is not probed (see --eval_dataset)")
     batch_size = min(config.batch_size, len(data.test))
-    batches = make_fixed_batches(data.test.images, batch_size, config.views)
+    batches = make_fixed_batches(
+        data.test.images,
+        batch_size,
+        config.views,
+        consecutive=config.negatives == "shared_context",
+    )
     extract = FeatureExtractor(encoder, [p for p in PROBED if p in encoder.output])
     shown = data.test.single.images[:2000]
     codes = extract(shown)["code"]
@@ -142,6 +156,7 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
             config.probes,
             config.probe_seeds,
             config.probe_images,
+            config.views,
         ),
     )
     results = {"step": {"mean": run.step, "sd": None, "n": 1}}

@@ -323,7 +323,8 @@ class Config(Options):
         _OBJECTIVE,
         "all: every other image of the batch (of a local term at all locations); "
         "same_location: at the same; derangement: one each; hard, weighted, memory: "
-        "of multiview; same_image: of cpc.",
+        "of multiview; same_image: of cpc; shared_context: batches of consecutive "
+        "images, as frames of a film.",
         choices=(
             "all",
             "same_location",
@@ -332,6 +333,7 @@ class Config(Options):
             "weighted",
             "memory",
             "same_image",
+            "shared_context",
         ),
     )
     local_critic: str = option(
@@ -633,14 +635,14 @@ _OF_TERMS = {
 }  # fmt: skip
 _NEGATIVES_OF_TERMS = {
     "dim": ("all", "same_location"),
-    "multiview": ("all", "derangement", "hard", "weighted", "memory"),
-    "cpc": ("all", "same_image"),
+    "multiview": ("all", "derangement", "hard", "weighted", "memory", "shared_context"),
+    "cpc": ("all", "same_image", "shared_context"),
 }
 _VIEWS_OF_TERMS = {
     "dim": ("one", "augment"),
     "multiview": ("augment", "crops", "halves", "quadrants", "color", "pairs"),
     "cpc": ("one",),
-}
+}  # fmt: skip
 
 
 def _check_terms(c: Config) -> None:

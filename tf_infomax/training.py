@@ -154,6 +154,7 @@ class Run:
                 self.config.views,
                 self.config.augment,
                 with_index=self.objective.memory is not None,
+                consecutive=self.config.negatives == "shared_context",
             )
             epoch = first // self.per_epoch
             self.objective.fit(
@@ -187,7 +188,12 @@ class Monitor(keras.callbacks.Callback):
         held_out = run.data.validation
         if held_out is None or len(held_out) < config.batch_size:
             return None
-        return make_fixed_batches(held_out.images, config.batch_size, run.config.views)
+        return make_fixed_batches(
+            held_out.images,
+            config.batch_size,
+            config.views,
+            consecutive=config.negatives == "shared_context",
+        )
 
     def on_epoch_end(self, epoch, logs=None):
         run = self.run

@@ -21,21 +21,34 @@ def count_batches(count: int, batch_size: int) -> int:
     return count // batch_size
 
 
-def batch_indices(step: tf.Tensor, count: int, batch_size: int, seed: int) -> tf.Tensor:
+def batch_indices(
+    step: tf.Tensor, count: int, batch_size: int, seed: int, consecutive: bool = False
+) -> tf.Tensor:
     """Which images stand in the batch of this step: int64 `[batch_size]`.
 
     Every pass over the data is a new pseudo-random permutation, computed for the
-    positions of the batch alone.
+    positions of the batch alone: of the images, or, if `consecutive`, of runs of
+    neighbouring images, cut anew for each pass.
     """
     per_epoch = count_batches(count, batch_size)
     step = tf.cast(step, tf.int64)
-    positions = (step % per_epoch) * batch_size + tf.range(batch_size, dtype=tf.int64)
+    places = tf.range(batch_size, dtype=tf.int64)
     key = tf.stack([tf.constant(seed, tf.int64), step // per_epoch, 0])
+    if consecutive:
+        run = _shuffled((step % per_epoch)[None], key, per_epoch)
+        left = count - per_epoch * batch_size
+        first = tf.random.stateless_uniform([], key[:2], 0, left + 1, tf.int64)
+        return first + run * batch_size + places
+    return _shuffled((step % per_epoch) * batch_size + places, key, count)
+
+
+def _shuffled(positions: tf.Tensor, key: tf.Tensor, count: int) -> tf.Tensor:
+    """Where a permutation of `count`, a function of the key, sends these positions."""
     # The raw op: its Python wrapper mistakes the shape of the seeds of a vector of
     # positions inside of Dataset.map.
     return tf.raw_ops.RandomIndexShuffle(
         index=positions,
-        seed=tf.tile(tf.cast(key, tf.uint32)[None], [batch_size, 1]),
+        seed=tf.tile(tf.cast(key, tf.uint32)[None], [positions.shape[0], 1]),
         max_index=tf.constant(count - 1, tf.int64),
         rounds=4,
     )
@@ -50,6 +63,7 @@ def make_batches(
     view: str = "one",
     augmentations: tuple[str, ...] = (),
     with_index: bool = False,
+    consecutive: bool = False,
 ) -> tf.data.Dataset:
     """Batches of views for the steps first_step <= k < last_step.
 
@@ -61,6 +75,7 @@ def make_batches(
         view: a key of `views.VIEWS`.
         augmentations: keys of `views.AUGMENTATIONS`.
         with_index: also `index`, which images these are, int64 `[batch_size]`.
+        consecutive: batches of neighbouring images, which may have something in common.
 
     Returns:
         A dataset of known cardinality of dicts of uint8 `[batch_size, H, W, C]`.
@@ -70,7 +85,7 @@ def make_batches(
     take = _make_reader(images, batch_size)
 
     def make_batch(step):
-        indices = batch_indices(step, count, batch_size, seed)
+        indices = batch_indices(step, count, batch_size, seed, consecutive)
         view_seed = tf.stack([tf.constant(seed, tf.int64), step])
         views = VIEWS[view](take(indices), augmentations, view_seed)
         return views | {"index": indices} if with_index else views
@@ -79,13 +94,26 @@ def make_batches(
 
 
 def make_fixed_batches(
-    images: np.ndarray | MappedImages, batch_size: int, view: str = "one"
+    images: np.ndarray | MappedImages,
+    batch_size: int,
+    view: str = "one",
+    consecutive: bool = False,
 ) -> tf.data.Dataset:
-    """All images once, in order and unaugmented, in full batches of views."""
+    """All images once and unaugmented, in full batches of views, always the same.
+
+    In random order, since neighbours in a folder may be of one class: as one another's
+    negatives they would be no draws from the product of the marginals. `consecutive`
+    keeps the order of the images.
+    """
     take = _make_reader(images, batch_size)
+    order = np.arange(len(images))
+    if not consecutive:
+        order = np.random.default_rng(0).permutation(order)
+    order = tf.constant(order, tf.int64)
 
     def make_batch(k):
-        batch = take(k * batch_size + tf.range(batch_size, dtype=tf.int64))
+        rows = order[k * batch_size : (k + 1) * batch_size]
+        batch = take(tf.ensure_shape(rows, [batch_size]))
         return VIEWS[view](batch, (), tf.constant([0, 0], tf.int64))
 
     return _map_range(make_batch, 0, count_batches(len(images), batch_size))

@@ -19,7 +19,8 @@ def read_pairs(x, y, fewest: int = _FEWEST) -> tuple[np.ndarray, np.ndarray]:
     """Float arrays `[n, ...]` of arrays, tensors, or (y = None) a dataset of pairs.
 
     Args:
-        x, y: see there.
+        x, y: see there. A dataset yields single pairs, or batches of a size that is
+            not fixed, as `.batch(k)` makes them.
         fewest: pairs; below 20, columns may be constant.
 
     Raises:
@@ -28,10 +29,7 @@ def read_pairs(x, y, fewest: int = _FEWEST) -> tuple[np.ndarray, np.ndarray]:
     if y is None:
         if not hasattr(x, "as_numpy_iterator"):
             raise PairsError("y is needed, unless x is a tf.data.Dataset of pairs.")
-        rows = list(x.as_numpy_iterator())
-        if not rows or not isinstance(rows[0], tuple) or len(rows[0]) != 2:
-            raise PairsError("the dataset must yield pairs (x, y).")
-        x, y = (np.stack(side) for side in zip(*rows, strict=True))
+        x, y = _read_dataset(x)
     x, y = (
         _as_array(side, name, fewest >= _FEWEST) for side, name in ((x, "x"), (y, "y"))
     )
@@ -42,6 +40,28 @@ def read_pairs(x, y, fewest: int = _FEWEST) -> tuple[np.ndarray, np.ndarray]:
     if len(x) < fewest:
         raise PairsError(f"at least {fewest} pairs are needed. Received: {len(x)}.")
     return x, y
+
+
+def _read_dataset(dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides of all pairs of a tf.data.Dataset; batches are taken apart."""
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or len(spec) != 2:
+        raise PairsError(f"the dataset must yield pairs (x, y). Received: {spec}.")
+    if int(dataset.cardinality()) == -1:
+        raise PairsError("the dataset never ends: choose how many pairs by .take(n).")
+    rows = list(dataset.as_numpy_iterator())
+    if not rows:
+        raise PairsError("the dataset is empty.")
+    # Only a batch can have a length that is not known before.
+    batched = all(len(side.shape) and side.shape[0] is None for side in spec)
+    join = np.concatenate if batched else np.stack
+    try:
+        return tuple(join(side) for side in zip(*rows, strict=True))
+    except ValueError as error:
+        raise PairsError(
+            "the pairs of the dataset differ in shape; of batches make single pairs by "
+            ".unbatch()."
+        ) from error
 
 
 def _as_array(values, name: str, must_vary: bool) -> np.ndarray:

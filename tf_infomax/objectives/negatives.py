@@ -131,6 +131,12 @@ NEGATIVES: dict[str, Negatives] = {
         False,
         "other locations of the same image",
     ),
+    "shared_context": Negatives(
+        _all,
+        _count_all,
+        False,
+        "all others of a batch of consecutive images, which have something in common",
+    ),
     # What `MemoryBank` replaces in training; where there is no bank, all others.
     "memory": Negatives(_all, _count_all, False, "codes of images of earlier batches"),
 }

@@ -344,7 +344,7 @@ STUDIES: dict[str, Study] = {
         _on_halves(
             _BIJECTIVE,
             _sizes(
-                Size(1500, 6, couplings=30, width=256, rate=3e-4), couplings=2, width=16
+                Size(600, 5, couplings=30, width=256, rate=3e-4), couplings=2, width=16
             ),
             _judge_bijective,
         ),
