@@ -105,14 +105,37 @@ def main(options: ReproduceOptions) -> int:
 
 def write_report(root: Path, names: tuple[str, ...]) -> None:
     """report.html, figures inside, and report.md, a table of verdicts."""
-    rows, parts = ["| study | verdict | |", "|---|---|---|"], []
+    rows = [
+        "| study | claim | verdict | effects | the paper | minutes |",
+        "|---|---|---|---|---|---|",
+    ]
+    parts = []
     for name in names:
         content = json.loads((root / name / "results.json").read_text())
         picture = base64.b64encode((root / name / "figure.png").read_bytes()).decode()
-        rows.append(f"| {name} | {content['verdict']} | {content['sentence']} |")
+        effects = [effect["text"] for effect in content["effects"]]
+        minutes = f"{content['seconds'] / 60:.1f}"
+        cells = (
+            name,
+            content["claim"],
+            content["verdict"],
+            "; ".join(effects),
+            content["paper"],
+            minutes,
+        )
+        rows.append(
+            "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        )
+        items = [
+            *effects,
+            f"The paper: {content['paper']}.",
+            *content["notes"],
+            f"{minutes} minutes of runs.",
+        ]
+        listed = "".join(f"<li>{html.escape(item)}</li>\n" for item in items)
         parts.append(
             f"<h2>{name}: {content['verdict']}</h2>\n"
-            f"<p>{html.escape(content['sentence'])}</p>\n"
+            f"<p>{html.escape(content['claim'])}</p>\n<ul>\n{listed}</ul>\n"
             f'<img alt="{name}" src="data:image/png;base64,{picture}">\n'
         )
     page = (

@@ -64,7 +64,10 @@ def _on_halves(
         verdict = replace(verdict, notes=(*verdict.notes, note))
         verdict = _say_pixels(verdict, pixels, data)
         write(folder, runs, verdict)
-        panels = [("bound/test", "I_EST on test pairs, nats"), ("accuracy", "accuracy")]
+        panels = [
+            ("bound/test", "I_EST on test (dashed: training) pairs, nats"),
+            ("accuracy", "accuracy"),
+        ]
         if any(arm.jacobian for arm in arms.values()):
             panels.append(("log_condition", "log condition number of dg1/dx"))
         draw(folder / "figure.png", runs, panels, {"accuracy": pixels})

@@ -15,6 +15,7 @@ from tf_infomax.studies import kept
 from tf_infomax.studies.kept import Unfinished
 
 _LOWEST = -5.0  # drawn for all below: NWJ may start at minus millions
+_BESIDE = {"bound/test": "bound/train"}
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,17 @@ def write(folder: Path, runs: Runs, verdict: Verdict) -> None:
     content = {
         "verdict": verdict.word,
         "sentence": str(verdict),
+        "claim": verdict.claim,
         "paper": verdict.paper,
+        "notes": verdict.notes,
         "seconds": round(runs.seconds, 1),
         "effects": [
-            {**asdict(e), "mean": e.mean, "interval": [_finite(v) for v in e.interval]}
+            {
+                **asdict(e),
+                "mean": e.mean,
+                "interval": [_finite(v) for v in e.interval],
+                "text": str(e),
+            }
             for e in verdict.effects
         ],
         "settings": runs.settings,
@@ -229,6 +237,8 @@ def draw(
         panels: (curve, label of the axis). A curve that is kept by percentiles,
             `curve/P`, is drawn as the median in bands of the others.
         lines: label -> level, in panels of that curve, e.g. {"accuracy": pixels}.
+
+    What `_BESIDE` names is drawn with its curve, dashed.
     """
     from matplotlib.figure import Figure
 
@@ -242,6 +252,9 @@ def draw(
             panel.plot(steps, middle, color=colour, marker="o", ms=3, label=arm)
             for low, high in bands:
                 panel.fill_between(steps, low, high, color=colour, alpha=0.15, lw=0)
+            if beside := _BESIDE.get(curve):
+                middle, _ = _middle_and_bands(runs, arm, beside)
+                panel.plot(steps, middle, color=colour, ls="--", lw=1, alpha=0.7)
         if curve in lines:
             panel.axhline(lines[curve], color="0.3", ls="--", lw=1)
         panel.set(xlabel="step", ylabel=label)
