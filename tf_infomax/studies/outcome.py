@@ -138,23 +138,17 @@ class Runs:
             path = self.folder / f"{arm}-{seed}.json"
             content = kept.read(path, self.settings, "--workdir")
             if content is None:
-
-                def tell_share(share, arm=arm, seed=seed, count=count, before=before):
-                    done, left = count + share, len(wanted) - count - share
-                    speed = (done - before) / (time.monotonic() - began)
-                    tell(
-                        f"{self.folder.parent.name}: {arm}, seed {seed}, run "
-                        f"{count + 1}/{len(wanted)}, {share:.0%}  "
-                        f"{format_left(left, speed)}".rstrip()
-                    )
-
-                unfinished = Unfinished(
-                    path.with_suffix(".npz"), self.settings, tell_share
+                name = f"{self.folder.parent.name}: {arm}, seed {seed}"
+                show = lambda share, name=name, count=count, before=before: tell(
+                    f"{name}, run {count + 1}/{len(wanted)}, {share:.0%}  "
+                    f"{_left(count + share, before, len(wanted), began)}".rstrip()
                 )
+                state = path.with_suffix(".npz")
+                unfinished = Unfinished(state, self.settings, show)
                 curves = run(arm, seed, unfinished)
                 content = {"seconds": unfinished.count_seconds(), "curves": curves}
                 kept.write(path, self.settings, **content)
-                path.with_suffix(".npz").unlink(missing_ok=True)
+                state.unlink(missing_ok=True)
             else:
                 before += 1
             self.seconds += content["seconds"]
@@ -173,6 +167,12 @@ class Runs:
         return [
             curves[curve] for (name, _), curves in self.found.items() if name == arm
         ]
+
+
+def _left(done: float, before: int, total: int, began: float) -> str:
+    """How long the rest takes if it goes on as since `began`, with `before` done."""
+    speed = (done - before) / (time.monotonic() - began)
+    return format_left(total - done, speed)
 
 
 def subtract(a: Iterable[float], b: Iterable[float]) -> tuple[float, ...]:
