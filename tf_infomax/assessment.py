@@ -141,6 +141,7 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
         data.test.images,
         batch_size,
         config.views,
+        config.augment,
         consecutive=config.negatives == "shared_context",
     )
     extract = FeatureExtractor(encoder, [p for p in PROBED if p in encoder.output])

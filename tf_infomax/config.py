@@ -723,6 +723,10 @@ def _check_multiview(c: Config) -> None:
         c.negatives == "memory" and c.strategy == "mirrored",
         "--negatives=memory does not work under --strategy=mirrored: choose one.",
     )
+    refuse_if(
+        c.target > 0 and c.memory_loss == "nce",
+        "--target is of a value in nats, which --memory_loss=nce is not.",
+    )
     shared = c.view_encoders == "shared"
     refuse_if(
         shared and bool(c.other_encoder),

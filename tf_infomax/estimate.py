@@ -10,7 +10,12 @@ from pathlib import Path
 
 from tf_infomax import flags
 from tf_infomax.config import ConfigError, refuse_if
-from tf_infomax.estimate_options import RELATED, STAIRS, EstimateOptions
+from tf_infomax.estimate_options import (
+    RELATED,
+    STAIRS,
+    WITHOUT_CRITIC,
+    EstimateOptions,
+)
 from tf_infomax.output import check_writable
 from tf_infomax.progress import tell
 
@@ -28,6 +33,10 @@ def main(options: EstimateOptions) -> int:
     if options.output:
         check_writable(output, f"--output={output}")
     if options.export:
+        refuse_if(
+            options.method[0] in WITHOUT_CRITIC,
+            f"--export needs a method with a critic. Received: {options.method[0]}.",
+        )
         check_writable(Path(options.export).parent, f"--export={options.export}")
         refuse_if(
             Path(options.export).exists(),
@@ -50,7 +59,7 @@ def main(options: EstimateOptions) -> int:
     estimates = run_all(x, y, options.method, shared, tell)
     print_table(estimates, truth)
     if options.output:
-        write(output, estimates, x, y, truth)
+        write(output, estimates, x, y, truth, options.changed)
         print(f"{output / 'estimates.json'}, {output / 'estimates.png'}")
     if options.export:
         try:

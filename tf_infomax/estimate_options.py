@@ -176,6 +176,16 @@ class EstimateOptions(Options):
                 )
 
     @property
+    def changed(self) -> dict[str, object]:
+        """The options that are not at their defaults."""
+        fields = EstimateOptions.__dataclass_fields__
+        return {
+            name: getattr(self, name)
+            for name in fields
+            if getattr(self, name) != fields[name].default
+        }
+
+    @property
     def given(self) -> dict[str, object]:
         """The options of the task: numbers where they look like numbers."""
         return {
@@ -219,6 +229,10 @@ _UNTRAINED = (*_NEIGHBOURS, "gaussian")
 _TRAINED = tuple(name for name in ESTIMATORS if name not in _UNTRAINED)
 # Trained, but without a choice of critic.
 _FITTED = ("auto", "l1out", "club", "difference_of_entropies")
+# What a SavedModel could not be made of.
+WITHOUT_CRITIC = (
+    *_UNTRAINED, "l1out", "club", "difference_of_entropies", *RELATED,
+)  # fmt: skip
 # Option -> the methods on which it has an effect; the others are for all.
 _METHODS_OF: dict[str, tuple[str, ...]] = {
     "k": ("auto", *_NEIGHBOURS),
@@ -242,8 +256,7 @@ _OF_THE_STAIRCASE = (
 
 def _check_used(options: EstimateOptions) -> None:
     """Refuses what would be accepted and have no effect."""
-    fields = EstimateOptions.__dataclass_fields__
-    given = [n for n in fields if getattr(options, n) != fields[n].default]
+    given = list(options.changed)
     benchmark = options.benchmark
     for name in given:
         unused = {

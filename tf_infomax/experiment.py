@@ -1,5 +1,6 @@
 """From a configuration to an objective and data: the one module that knows them all."""
 
+import math
 from dataclasses import dataclass, replace
 
 import keras
@@ -10,7 +11,7 @@ from tf_infomax.config import Config, ConfigError
 from tf_infomax.data import sources
 from tf_infomax.data.batches import count_batches
 from tf_infomax.data.images import DataError, ImageSet, pair, split_randomly
-from tf_infomax.data.views import build_front, view_shapes
+from tf_infomax.data.views import PARTS, build_front, view_shapes
 from tf_infomax.objectives import InfoMax, MemoryBank, PriorMatching, Term
 from tf_infomax.objectives.infomax import put_front
 from tf_infomax.optimizers import FusedAdam
@@ -163,7 +164,13 @@ def _build_encoder_of(config: Config, flag: str, shape) -> keras.Model:
             return _adapt_encoder(config, shape)
         return encoders.ENCODERS[name](shape, config.code_size)
     except ValueError as error:
-        raise ConfigError(f"--{flag}={name}: {error}") from error
+        hint = ""
+        if config.views in PARTS:
+            hint = (
+                f" With --views={config.views} it gets a part of each image; "
+                "half_convnet, mlp, skip_mlp and real_nvp take any size."
+            )
+        raise ConfigError(f"--{flag}={name}: {error}{hint}") from error
 
 
 def _adapt_encoder(config: Config, image_shape) -> keras.Model:
@@ -370,6 +377,7 @@ def build_objective(
             for view, shape in shapes.items()
             if view != "x"
         }
+    _check_widths(config, encoder, others)
     memory = None
     if config.negatives == "memory":
         memory = MemoryBank(images, config.memory_negatives, loss=config.memory_loss)
@@ -388,6 +396,7 @@ def build_objective(
         seed=config.seed,
         ema=config.ema,
     )
+    _check_targets(config, objective)
     objective.compile(
         build_optimizer(config, steps),
         prior_optimizer=build_optimizer(config, steps, clip=False) if prior else None,
@@ -395,6 +404,34 @@ def build_objective(
         steps_per_execution=config.steps_per_execution,
     )
     return objective
+
+
+def _check_widths(config: Config, encoder: keras.Model, others: dict) -> None:
+    """Dot products without weights need codes of one width."""
+    if config.view_critic not in ("inner_product", "cosine"):
+        return
+    widths = {view: e.output["code"].shape[-1] for view, e in others.items()}
+    width = encoder.output["code"].shape[-1]
+    if any(other != width for other in widths.values()):
+        shown = ", ".join(f"{v} {w}" for v, w in {"x": width, **widths}.items())
+        raise ConfigError(
+            f"--view_critic={config.view_critic} needs codes of one width. Received: "
+            f"{shown} (see --encoder, --other_encoder, --code_size)."
+        )
+
+
+def _check_targets(config: Config, objective: InfoMax) -> None:
+    """Refuses a target that no value of a term can reach."""
+    features = objective.online_encoder.output
+    for term in objective.terms:
+        shape = features[term.x.split(".")[-1]].shape
+        ceiling = term.ceiling(config.batch_size, math.prod(shape[1:-1]))
+        if term.target is not None and term.target >= ceiling:
+            raise ConfigError(
+                f"--target={config.target:g} cannot be reached: --bound={config.bound} "
+                f"with --negatives={config.negatives} and --batch_size="
+                f"{config.batch_size} is at most {ceiling:.2f} nats."
+            )
 
 
 def count_steps(config: Config, images: int) -> tuple[int, int]:

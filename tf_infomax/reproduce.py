@@ -106,22 +106,20 @@ def main(options: ReproduceOptions) -> int:
 def write_report(root: Path, names: tuple[str, ...]) -> None:
     """report.html, figures inside, and report.md, a table of verdicts."""
     rows = [
-        "| study | claim | verdict | effects | the paper | minutes |",
-        "|---|---|---|---|---|---|",
+        "| study | claim | verdict | effects | the paper |",
+        "|---|---|---|---|---|",
     ]
     parts = []
     for name in names:
         content = json.loads((root / name / "results.json").read_text())
         picture = base64.b64encode((root / name / "figure.png").read_bytes()).decode()
         effects = [effect["text"] for effect in content["effects"]]
-        minutes = f"{content['seconds'] / 60:.1f}"
         cells = (
             name,
             content["claim"],
-            content["verdict"],
+            f"{content['verdict']} ({_describe_settings(content)})",
             "; ".join(effects),
             content["paper"],
-            minutes,
         )
         rows.append(
             "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
@@ -130,7 +128,7 @@ def write_report(root: Path, names: tuple[str, ...]) -> None:
             *effects,
             f"The paper: {content['paper']}.",
             *content["notes"],
-            f"{minutes} minutes of runs.",
+            _describe_settings(content),
         ]
         listed = "".join(f"<li>{html.escape(item)}</li>\n" for item in items)
         parts.append(
@@ -147,6 +145,20 @@ def write_report(root: Path, names: tuple[str, ...]) -> None:
         with replacing(root / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
         print(root / file)
+
+
+def _describe_settings(content: dict) -> str:
+    """Scale, data, seeds and time of a study's results.json."""
+    settings = content["settings"]
+    scale = settings["scale"]
+    seeds = len({name.rpartition("-")[2] for name in content["curves"]})
+    parts = [
+        f"scale {scale}" + (", too short to show anything" if scale == "smoke" else ""),
+        f"{seeds} seeds",
+        f"data {settings.get('data', 'drawn')}",
+        f"{content['seconds'] / 60:.1f} minutes of runs",
+    ]
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":

@@ -192,6 +192,7 @@ class Monitor(keras.callbacks.Callback):
             held_out.images,
             config.batch_size,
             config.views,
+            config.augment,
             consecutive=config.negatives == "shared_context",
         )
 

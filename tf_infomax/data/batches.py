@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.data.images import DataError, MappedImages
-from tf_infomax.data.views import VIEWS
+from tf_infomax.data.views import AUGMENTED, VIEWS
 
 
 def count_batches(count: int, batch_size: int) -> int:
@@ -97,15 +97,20 @@ def make_fixed_batches(
     images: np.ndarray | MappedImages,
     batch_size: int,
     view: str = "one",
+    augmentations: tuple[str, ...] = (),
     consecutive: bool = False,
 ) -> tf.data.Dataset:
-    """All images once and unaugmented, in full batches of views, always the same.
+    """All images once, in full batches of views, always the same.
+
+    Images are not augmented, unless augmenting is what makes the views: then two views
+    of an image that is left as it is would be one and the same.
 
     In random order, since neighbours in a folder may be of one class: as one another's
     negatives they would be no draws from the product of the marginals. `consecutive`
     keeps the order of the images.
     """
     take = _make_reader(images, batch_size)
+    names = augmentations if view in AUGMENTED else ()
     order = np.arange(len(images))
     if not consecutive:
         order = np.random.default_rng(0).permutation(order)
@@ -114,7 +119,7 @@ def make_fixed_batches(
     def make_batch(k):
         rows = order[k * batch_size : (k + 1) * batch_size]
         batch = take(tf.ensure_shape(rows, [batch_size]))
-        return VIEWS[view](batch, (), tf.constant([0, 0], tf.int64))
+        return VIEWS[view](batch, names, tf.stack([tf.constant(0, tf.int64), k]))
 
     return _map_range(make_batch, 0, count_batches(len(images), batch_size))
 

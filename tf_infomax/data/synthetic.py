@@ -44,6 +44,10 @@ def gaussian_mi(covariance: np.ndarray, dx: int) -> float:
 
 def correlation_for(mi: float, dim: int) -> float:
     """rho of `dim` independent pairs of correlated Gaussians with this MI."""
+    if not isinstance(dim, int) or dim < 1:
+        raise TaskError(f"dim must be a whole number above 0. Received: {dim!r}.")
+    if isinstance(mi, str) or not 0.0 <= mi < math.inf:
+        raise TaskError(f"mi must be a number from 0. Received: {mi!r}.")
     return math.sqrt(-math.expm1(-2.0 * mi / dim))
 
 
@@ -71,7 +75,15 @@ def gaussian(n: int, rng, dim: int = 20, mi: float = 2.0, transform="none") -> P
     rho = correlation_for(mi, dim)
     x = rng.standard_normal((n, dim))
     y = rho * x + math.sqrt(1.0 - rho**2) * rng.standard_normal((n, dim))
-    return Pairs(x, _TRANSFORMS[transform](y), mi)
+    return Pairs(x, _transform(transform, y), mi)
+
+
+def _transform(name: str, values: np.ndarray) -> np.ndarray:
+    if name not in _TRANSFORMS:
+        raise TaskError(
+            f"transform must be one of {', '.join(_TRANSFORMS)}. Received: {name!r}."
+        )
+    return _TRANSFORMS[name](values)
 
 
 def dense(n: int, rng, dim: int = 5, rho: float = 0.5) -> Pairs:
@@ -113,7 +125,7 @@ def student(n: int, rng, dim: int = 2, dof: float = 2.0, transform="none") -> Pa
     """Uncorrelated Student-t: x and y share only the scale of their tails."""
     both = rng.standard_normal((n, 2 * dim))
     both *= np.sqrt(dof / rng.chisquare(dof, size=(n, 1)))
-    both = _TRANSFORMS[transform](both)
+    both = _transform(transform, both)
     return Pairs(both[:, :dim], both[:, dim:], student_mi(dim, dim, dof, 0.0))
 
 
@@ -243,6 +255,8 @@ def draw(task: str, n: int, seed: int = 0, **options) -> Pairs:
         )
     try:
         return TASKS[task](n, np.random.default_rng(seed), **options)
+    except TaskError:
+        raise
     except (TypeError, ValueError, KeyError, ArithmeticError) as error:
         given = ", ".join(f"{name}={value}" for name, value in options.items())
         raise TaskError(

@@ -274,6 +274,9 @@ VIEWS: dict[str, Callable] = {
     "pairs": _make_parts(_take_pairs),
 }
 
+# Views that differ by their augmentation.
+AUGMENTED = ("augment", "crops")
+
 
 def view_shapes(view: str, image_shape: tuple[int, int, int]) -> dict[str, tuple]:
     """Name -> (H, W, C) of every view of images of this shape."""

@@ -73,16 +73,21 @@ class RealNVP(keras.layers.Layer):
             raise ValueError(
                 f"masks={self.masks!r} need images [N, H, W, C]. Received: {shape}."
             )
+        if self.masks == "channel" and shape[2] < 2:
+            raise ValueError(
+                f"masks='channel' needs at least 2 channels. Received: {shape}; take "
+                "'checkerboard'."
+            )
         self._shape, self._size = shape, size
-        self._orders = self._make_orders()
-        self._kept = size // 2
-        outputs = (size - self._kept) * (1 if self.scale == "none" else 2)
+        self._orders, self._kept = self._make_orders()
         for index in range(self.couplings):
             # As attributes: Keras tracks the layers of a list, tf.train does not.
-            setattr(self, f"net_{index}", self._make_net(index, outputs))
+            setattr(self, f"net_{index}", self._make_net(index))
         super().build(input_shape)
 
-    def _make_net(self, index: int, outputs: int) -> keras.Sequential:
+    def _make_net(self, index: int) -> keras.Sequential:
+        kept = self._kept[index]
+        outputs = (self._size - kept) * (1 if self.scale == "none" else 2)
         layers = []
         for place, width in enumerate((*self.widths, outputs)):
             kernel = keras.initializers.TruncatedNormal(
@@ -98,14 +103,15 @@ class RealNVP(keras.layers.Layer):
                 )
             )
         net = keras.Sequential(layers, name=f"net_{index}")
-        net.build((None, self._kept))
+        net.build((None, kept))
         return net
 
-    def _make_orders(self) -> list[np.ndarray]:
-        """For each coupling, the order of the dimensions; the first half is kept."""
+    def _make_orders(self) -> tuple[list[np.ndarray], list[int]]:
+        """For each coupling the order of the dimensions, and how many are kept."""
         if self.masks == "random":
             rng = np.random.default_rng(self.seed)
-            return [rng.permutation(self._size) for _ in range(self.couplings)]
+            orders = [rng.permutation(self._size) for _ in range(self.couplings)]
+            return orders, [self._size // 2] * self.couplings
         rows, columns, channels = np.indices(self._shape)
         if self.masks == "checkerboard":
             colour = ((rows + columns) % 2).ravel()
@@ -113,7 +119,9 @@ class RealNVP(keras.layers.Layer):
             colour = (channels >= -(-self._shape[2] // 2)).ravel()
         first = np.argsort(colour, kind="stable")
         second = np.argsort(1 - colour, kind="stable")
-        return [(first, second)[index % 2] for index in range(self.couplings)]
+        counts = int(np.sum(colour == 0)), int(np.sum(colour == 1))
+        turns = [index % 2 for index in range(self.couplings)]
+        return [(first, second)[k] for k in turns], [counts[k] for k in turns]
 
     def _make_bijector(self):
         """The chain of couplings, anew."""
@@ -122,7 +130,7 @@ class RealNVP(keras.layers.Layer):
         steps = []
         for index, order in enumerate(self._orders):
             coupling = tfb.RealNVP(
-                num_masked=self._kept, bijector_fn=self._coupling_of(index)
+                num_masked=self._kept[index], bijector_fn=self._coupling_of(index)
             )
             there = tfb.Permute(tf.constant(order, tf.int32))
             if self.masks == "random":
@@ -152,12 +160,22 @@ class RealNVP(keras.layers.Layer):
 
     def _flat(self, values) -> tf.Tensor:
         values = tf.cast(tf.convert_to_tensor(values), self.compute_dtype)
+        if not self.built:
+            self.build(values.shape)
+        if tuple(values.shape[1:]) != self._shape:
+            raise ValueError(
+                f"RealNVP was built for {self._shape}. Received: {values.shape[1:]}."
+            )
         return tf.reshape(values, [-1, self._size])
 
     def call(self, x):
         """y of x, of the same shape."""
         flat = self._make_bijector().forward(self._flat(x))
         return tf.reshape(flat, [-1, *self._shape])
+
+    def forward(self, x):
+        """y of x: the layer called, by the name that goes with `inverse`."""
+        return self(x)
 
     def inverse(self, y):
         """x of y, computed backwards through the couplings."""

@@ -2,7 +2,8 @@
 
 * Marginals are made normal by ranks; information does not change.
 * In up to three dimensions together, nearest neighbours (`ksg`; `mixed` if values
-  repeat): nothing learns as fast there.
+  repeat): nothing learns as fast there. So too for one discrete column beside up to ten
+  continuous ones (`discrete_continuous`).
 * In more, critics are cross-fitted that start at the Gaussian copula's log-ratio and
   learn, by InfoNCE, what is not Gaussian. The value is InfoNCE over held-out pairs plus
   what the copula loses by being fitted to a sample (its bias is known exactly). If the
@@ -40,6 +41,7 @@ DEFAULTS = {
 }
 
 _FEW = 3  # dimensions of x and y together
+_FEW_BESIDE_LABELS = 10
 _ROWS_PER_COMPONENT = 5  # of x and y together
 _REPEATED = 0.1  # share of distinct values below which a column is discrete
 _ERRORS = 2.0  # standard errors by which a critic must beat the copula
@@ -55,11 +57,27 @@ def fit(samples: Samples, options: Options) -> Fitted:
     continuous = not (_is_discrete(x) or _is_discrete(y))
     if x.shape[1] + y.shape[1] <= _FEW:
         name = "ksg" if continuous else "mixed"
-        function = neighbors.ksg1 if continuous else neighbors.mixed
-        return replace(points(function)(samples, options), chosen=name)
+        fit_points = points(neighbors.mixed)
+        if continuous:
+            fit_points = points(neighbors.ksg1, neighbors.ksg_ceiling)
+        return replace(fit_points(samples, options), chosen=name)
+    if (labels_first := _find_labels(x, y)) is not None:
+        function = lambda x, y, k: neighbors.discrete_continuous(
+            *((x, y) if labels_first else (y, x)), k
+        )
+        return replace(points(function)(samples, options), chosen="discrete_continuous")
     rows = len(samples.folds[0].train_rows)
     most = max(1, rows // (2 * _ROWS_PER_COMPONENT))
     return _fit_critics(samples, options, most, continuous)
+
+
+def _find_labels(x: np.ndarray, y: np.ndarray) -> bool | None:
+    """Whether x (else y) is one discrete column beside few continuous ones; or None."""
+    for labels, other, first in ((x, y, True), (y, x, False)):
+        alone = labels.shape[1] == 1 and other.shape[1] <= _FEW_BESIDE_LABELS
+        if alone and _is_discrete(labels) and not _is_discrete(other):
+            return first
+    return None
 
 
 def _is_discrete(side: np.ndarray) -> bool:

@@ -6,7 +6,7 @@ depends on what the estimate is for. Source of the laws: Song & Ermon 2020, sect
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +25,11 @@ def derange(n: int, rng: np.random.Generator) -> np.ndarray:
     return result
 
 
+def _number(estimate) -> float:
+    """A number, also of an `Estimate`."""
+    return float(getattr(estimate, "value", estimate))
+
+
 @dataclass(frozen=True)
 class PermutationTest:
     """Whether x and y depend on one another.
@@ -36,7 +41,7 @@ class PermutationTest:
     """
 
     value: float
-    null: np.ndarray
+    null: np.ndarray = field(repr=False)
     p_value: float
 
 
@@ -47,16 +52,16 @@ def permutation_test(
 
     Args:
         x, y: pairs, independent of one another.
-        estimate: (x, y) -> number; it is called `draws + 1` times, so that one without
-            training (`ksg`, `gaussian`) is the choice.
+        estimate: (x, y) -> number or `Estimate`; it is called `draws + 1` times, so
+            that one without training (`ksg`, `gaussian`) is the choice.
         draws: 99 allow for p = 0.01.
         seed: of the orders.
     """
     x, y = read_pairs(x, y)
     rng = np.random.default_rng(seed)
-    value = float(estimate(x, y))
+    value = _number(estimate(x, y))
     null = np.array(
-        [float(estimate(x, y[rng.permutation(len(y))])) for _ in range(draws)]
+        [_number(estimate(x, y[rng.permutation(len(y))])) for _ in range(draws)]
     )
     p_value = (1 + np.count_nonzero(null >= value)) / (1 + draws)
     return PermutationTest(value, null, p_value)
@@ -66,15 +71,15 @@ def check_independence(x, y, estimate, seed: int = 0) -> dict[str, float]:
     """`broken`, the estimate of pairs that were broken up, should be about 0."""
     x, y = read_pairs(x, y)
     order = derange(len(y), np.random.default_rng(seed))
-    return {"paired": float(estimate(x, y)), "broken": float(estimate(x, y[order]))}
+    return {"paired": _number(estimate(x, y)), "broken": _number(estimate(x, y[order]))}
 
 
 def check_data_processing(x, y, estimate, process) -> dict[str, float]:
     """`processed`, of x and process(y), should not exceed `whole`."""
     x, y = read_pairs(x, y)
     return {
-        "whole": float(estimate(x, y)),
-        "processed": float(estimate(x, process(y))),
+        "whole": _number(estimate(x, y)),
+        "processed": _number(estimate(x, process(y))),
     }
 
 
@@ -88,9 +93,9 @@ def check_additivity(x, y, estimate) -> dict[str, float]:
     a, b = slice(0, half), slice(half, 2 * half)
     joint = [np.concatenate([side[a], side[b]], axis=1) for side in (x, y)]
     return {
-        "first": float(estimate(x[a], y[a])),
-        "second": float(estimate(x[b], y[b])),
-        "joint": float(estimate(*joint)),
+        "first": _number(estimate(x[a], y[a])),
+        "second": _number(estimate(x[b], y[b])),
+        "joint": _number(estimate(*joint)),
     }
 
 
@@ -98,6 +103,6 @@ def check_invariance(x, y, estimate, transform=np.arcsinh) -> dict[str, float]:
     """`transformed`, after an injective map of y, should equal `original`."""
     x, y = read_pairs(x, y)
     return {
-        "original": float(estimate(x, y)),
-        "transformed": float(estimate(x, transform(y))),
+        "original": _number(estimate(x, y)),
+        "transformed": _number(estimate(x, transform(y))),
     }

@@ -348,7 +348,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "psi(k) + psi(n) - <psi(n_x + 1) + psi(n_y + 1)>",
         "neither",
         _KRASKOV,
-        points(neighbors.ksg1),
+        points(neighbors.ksg1, neighbors.ksg_ceiling),
     ),
     "ksg2": Estimator(
         "psi(k) - 1/k + psi(n) - <psi(n_x) + psi(n_y)>",

@@ -10,17 +10,22 @@ from tf_infomax.estimation.result import Estimate
 
 def draw(
     estimates: list[Estimate],
-    path: Path,
+    path: Path | None,
     truth: float | None = None,
     pointwise: np.ndarray | None = None,
-) -> None:
+    pointwise_of: str = "",
+):
     """Values with their intervals, learning curves with ceilings, a histogram.
 
     Args:
         estimates: at least one.
-        path: of the picture.
+        path: of the picture, or None.
         truth: drawn as a line where it is known.
         pointwise: log density ratios of pairs, for the histogram.
+        pointwise_of: whose they are.
+
+    Returns:
+        The figure.
     """
     from matplotlib.figure import Figure
 
@@ -36,10 +41,14 @@ def draw(
         panel.hist(pointwise, bins=50, color="C0", alpha=0.8)
         panel.axvline(float(np.mean(pointwise)), color="0.2", ls="--", label="mean")
         panel.set(
-            title="single pairs", xlabel="log density ratio, nats", ylabel="pairs"
+            title=f"single pairs {pointwise_of}".rstrip(),
+            xlabel="log density ratio, nats",
+            ylabel="pairs",
         )
         panel.legend(fontsize="small")
-    figure.savefig(path, dpi=110)
+    if path is not None:
+        figure.savefig(path, dpi=110)
+    return figure
 
 
 def _draw_values(axes, estimates: list[Estimate], truth: float | None) -> None:
@@ -51,14 +60,15 @@ def _draw_values(axes, estimates: list[Estimate], truth: float | None) -> None:
         if math.isfinite(low):
             axes.plot([low, high], [position, position], color="C0", lw=2)
         axes.plot(each.value, position, markers[each.direction], color="C0", ms=7)
-    axes.set_yticks(range(len(estimates)), [e.method for e in reversed(estimates)])
+    names = [e.name if e.unit == "nats" else f"{e.name} (not nats)" for e in estimates]
+    axes.set_yticks(range(len(estimates)), names[::-1])
     axes.set_ylim(-0.6, len(estimates) - 0.4)
     if truth is not None:
         axes.axvline(truth, color="C3", ls="--", label="truth")
         axes.legend(fontsize="small")
     axes.set(
         title=f"estimate, {100 * estimates[0].level:.0f} % interval",
-        xlabel=estimates[0].unit,
+        xlabel="nats" if any(e.unit == "nats" for e in estimates) else "not nats",
     )
     axes.grid(alpha=0.3)
 
@@ -70,7 +80,7 @@ def _draw_curves(axes, trained: list[Estimate], truth: float | None) -> None:
         color = f"C{index}"
         axes.plot(steps, on_validation, color=color, label=each.method)
         axes.plot(steps, on_train, color=color, lw=0.8, alpha=0.5)
-        if math.isfinite(each.ceiling) and each.ceiling < 2.0 * max(top, 0.5):
+        if math.isfinite(each.ceiling) and each.ceiling < 4.0 * max(top, 0.5):
             axes.axhline(each.ceiling, color=color, ls=":")
     if truth is not None:
         axes.axhline(truth, color="C3", ls="--")

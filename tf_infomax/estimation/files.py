@@ -71,8 +71,10 @@ def _load(path: Path, flag: str):
 
 def _read_csv(path: Path) -> dict[str, list[str]]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
+    except FileNotFoundError as error:
+        raise PairsError(f"--data={path}: no such file.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PairsError(f"--data={path} cannot be read as CSV: {error}.") from error
     if len(rows) < 2:
@@ -99,10 +101,14 @@ def _pick(columns: dict, names: str, flag: str, path: Path) -> list[np.ndarray]:
                 f"--{flag}={names}: {path} has no column {name!r}. It has: "
                 f"{', '.join(columns)}."
             )
-        try:
-            picked.append(np.array(columns[name], float))
-        except ValueError as error:
-            raise PairsError(
-                f"--{flag}={names}: column {name!r} of {path} has no numbers: {error}."
-            ) from error
+        numbers = []
+        for line, text in enumerate(columns[name], 2):
+            try:
+                numbers.append(float(text))
+            except ValueError as error:
+                raise PairsError(
+                    f"--{flag}={names}: {path}, line {line}: column {name!r} is no "
+                    f"number. Received: {text!r}."
+                ) from error
+        picked.append(np.array(numbers))
     return picked

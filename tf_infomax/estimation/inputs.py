@@ -19,8 +19,7 @@ def read_pairs(x, y, fewest: int = _FEWEST) -> tuple[np.ndarray, np.ndarray]:
     """Float arrays `[n, ...]` of arrays, tensors, or (y = None) a dataset of pairs.
 
     Args:
-        x, y: see there. A dataset yields single pairs, or batches of a size that is
-            not fixed, as `.batch(k)` makes them.
+        x, y: see there. A dataset yields single pairs, or ends in `.batch(k)`.
         fewest: pairs; below 20, columns may be constant.
 
     Raises:
@@ -54,6 +53,7 @@ def _read_dataset(dataset) -> tuple[np.ndarray, np.ndarray]:
         raise PairsError("the dataset is empty.")
     # Only a batch can have a length that is not known before.
     batched = all(len(side.shape) and side.shape[0] is None for side in spec)
+    batched = batched or type(dataset).__name__.endswith("BatchDataset")
     join = np.concatenate if batched else np.stack
     try:
         return tuple(join(side) for side in zip(*rows, strict=True))
@@ -65,6 +65,8 @@ def _read_dataset(dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _as_array(values, name: str, must_vary: bool) -> np.ndarray:
+    if np.ma.is_masked(values):
+        raise PairsError(f"{name} has masked values: leave these pairs out.")
     values = np.asarray(values)
     if values.dtype.kind not in "fiub":
         raise PairsError(f"{name} must be numbers. Received: {values.dtype}.")
@@ -75,9 +77,11 @@ def _as_array(values, name: str, must_vary: bool) -> np.ndarray:
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
         raise PairsError(f"{name} has {bad} values that are NaN or infinite.")
-    if must_vary and len(values) > 1 and values.ndim == 2:
-        constant = np.flatnonzero(values.max(axis=0) == values.min(axis=0))
-        if len(constant):
+    if must_vary and len(values) > 1:
+        columns = values.reshape(len(values), -1)
+        constant = np.flatnonzero(columns.max(axis=0) == columns.min(axis=0))
+        # Images have pixels that never change; vectors should not.
+        if len(constant) and (values.ndim == 2 or len(constant) == columns.shape[1]):
             shown = ", ".join(map(str, constant[:5]))
             more = ", ..." if len(constant) > 5 else ""
             raise PairsError(

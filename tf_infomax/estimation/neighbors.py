@@ -1,7 +1,8 @@
 """Mutual information from distances to nearest neighbours: no training, no bound.
 
 Each estimator returns the contribution of every point; the estimate is their mean.
-Distances are the maximum norm. Neighbours are found with trees of SciPy.
+Distances are the maximum norm. Neighbours are found with SciPy: by trees, in many
+dimensions by all distances, block by block.
 
 Imports NumPy and SciPy only.
 """
@@ -10,7 +11,11 @@ from functools import cache
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 from scipy.special import digamma
+
+_TREE_DIMENSIONS = 12  # in more, a tree looks at all points anyway, and slowly
+_BLOCK = 1 << 24  # distances at a time
 
 
 def _column(values: np.ndarray) -> np.ndarray:
@@ -26,11 +31,47 @@ def _count_within(values: np.ndarray, radius: np.ndarray, strict: bool) -> np.nd
     """How many other points lie within (strictly inside) each point's radius."""
     # The next float towards 0 turns "<=" into "<".
     radius = np.nextafter(radius, 0.0) if strict else radius
+    if values.shape[1] > _TREE_DIMENSIONS:
+        counts = [
+            np.count_nonzero(distances <= radius[rows, None], axis=1)
+            for rows, distances in _all_distances(values)
+        ]
+        return np.concatenate(counts) - 1
     tree = cKDTree(values)
     counts = tree.query_ball_point(
         values, radius, p=np.inf, workers=-1, return_length=True
     )
     return counts - 1
+
+
+def _all_distances(values: np.ndarray):
+    """(rows, distances of these rows to all points), block by block."""
+    count = max(1, _BLOCK // len(values))
+    for start in range(0, len(values), count):
+        rows = slice(start, start + count)
+        yield rows, cdist(values[rows], values, "chebyshev")
+
+
+def _nearest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(distance to the k-th neighbour `[n]`, positions of the k nearest `[n, k]`)."""
+    if values.shape[1] <= _TREE_DIMENSIONS:
+        distances, index = cKDTree(values).query(values, k + 1, p=np.inf, workers=-1)
+        return distances[:, k], index[:, 1:]
+    radii, positions = [], []
+    for rows, distances in _all_distances(values):
+        own = np.arange(rows.start, rows.start + len(distances))
+        distances[np.arange(len(distances)), own] = -1.0  # the point itself comes first
+        index = np.argpartition(distances, k, axis=1)[:, : k + 1]
+        found = np.take_along_axis(distances, index, axis=1)
+        order = np.argsort(found, axis=1)
+        radii.append(np.take_along_axis(found, order, axis=1)[:, k])
+        positions.append(np.take_along_axis(index, order, axis=1)[:, 1:])
+    return np.concatenate(radii), np.concatenate(positions)
+
+
+def ksg_ceiling(n: int, k: int) -> float:
+    """What `ksg1` gives where x and y are functions of one another: psi(n) - psi(k)."""
+    return float(digamma(n) - digamma(k))
 
 
 def ksg1(x: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
@@ -50,8 +91,7 @@ def ksg1(x: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
     x, y = _column(x), _column(y)
     n = len(x)
     _check_k(n, k)
-    both = np.concatenate([x, y], axis=1)
-    distance = cKDTree(both).query(both, k + 1, p=np.inf, workers=-1)[0][:, k]
+    distance, _ = _nearest(np.concatenate([x, y], axis=1), k)
     nx, ny = (_count_within(side, distance, strict=True) for side in (x, y))
     return digamma(k) + digamma(n) - digamma(nx + 1) - digamma(ny + 1)
 
@@ -65,8 +105,7 @@ def ksg2(x: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
     x, y = _column(x), _column(y)
     n = len(x)
     _check_k(n, k)
-    both = np.concatenate([x, y], axis=1)
-    index = cKDTree(both).query(both, k + 1, p=np.inf, workers=-1)[1][:, 1:]
+    _, index = _nearest(np.concatenate([x, y], axis=1), k)
     counts = []
     for side in (x, y):
         extent = np.abs(side[index] - side[:, None]).max(axis=(1, 2))
@@ -97,7 +136,7 @@ def lnc(
     n, d = both.shape
     k = max(k, d + 1)
     _check_k(n, k)
-    index = cKDTree(both).query(both, k + 1, p=np.inf, workers=-1)[1][:, 1:]
+    _, index = _nearest(both, k)
     ratio = _log_volume_ratio(both[index] - both[:, None])
     threshold = _uniform_ratio(k, d) if alpha is None else np.log(alpha)
     corrected = (ratio < threshold) & np.isfinite(ratio)
@@ -139,7 +178,7 @@ def mixed(x: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
     n = len(x)
     _check_k(n, k)
     both = np.concatenate([x, y], axis=1)
-    distance = cKDTree(both).query(both, k + 1, p=np.inf, workers=-1)[0][:, k]
+    distance, _ = _nearest(both, k)
     tied = distance == 0.0
 
     def count(side: np.ndarray) -> np.ndarray:
@@ -167,6 +206,11 @@ def discrete_continuous(labels: np.ndarray, y: np.ndarray, k: int = 5) -> np.nda
         np.asarray(labels).reshape(len(y), -1), axis=0, return_inverse=True,
         return_counts=True,
     )  # fmt: skip
+    if counts.max() == 1:
+        raise ValueError(
+            "x must be discrete: no value of it occurs twice. If y is the discrete "
+            "side, exchange them; if neither is, take ksg."
+        )
     inverse = inverse.ravel()
     radius, neighbors = np.zeros(len(y)), np.zeros(len(y), int)
     for label, count in enumerate(counts):

@@ -94,6 +94,11 @@ def flatten(values: tf.Tensor) -> tf.Tensor:
 
 def critic_of(options: TrainOptions) -> critics.Critic:
     """The critic of these options."""
+    if options.critic not in critics.VECTOR_CRITICS:
+        raise ValueError(
+            f"critic must be one of {', '.join(critics.VECTOR_CRITICS)}. Received: "
+            f"{options.critic!r}."
+        )
     build = critics.VECTOR_CRITICS[options.critic]
     if options.critic in ("inner_product", "bilinear"):
         return build()

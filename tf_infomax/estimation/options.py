@@ -1,5 +1,6 @@
 """How critics and conditionals are trained, and what `estimate_mi` takes beside."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,24 @@ class TrainOptions:
     check_every: int = 100
     patience: int = 10
     seed: int = 0
+
+    def __post_init__(self):
+        at_least = (
+            ("batch_size", 2), ("max_steps", 1), ("check_every", 1), ("patience", 1),
+            ("weight_decay", 0.0),
+        )  # fmt: skip
+        for name, low in at_least:
+            _accept(self, name, getattr(self, name) >= low, f"at least {low}")
+        _accept(self, "learning_rate", 0.0 < self.learning_rate < math.inf, "above 0")
+        known = "all", "derangement"
+        _accept(self, "negatives", self.negatives in known, f"one of {known}")
+
+
+def _accept(options, name: str, accepted: bool, what: str) -> None:
+    if not accepted:
+        raise ValueError(
+            f"{name} must be {what}. Received: {getattr(options, name)!r}."
+        )
 
 
 @dataclass(frozen=True)
@@ -71,3 +90,11 @@ class Options(TrainOptions):
     bracket: bool = False
     log_conditional: Callable | None = None
     entropy_y: float | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, low in (("folds", 1), ("k", 1), ("block", 1), ("max_reported", 2)):
+            _accept(self, name, getattr(self, name) >= low, f"at least {low}")
+        _accept(self, "alpha", 0.0 <= self.alpha <= 1.0, "between 0 and 1")
+        _accept(self, "tau", self.tau > 0.0, "above 0")
+        _accept(self, "level", 0.0 < self.level < 1.0, "between 0 and 1, as 0.9 is")

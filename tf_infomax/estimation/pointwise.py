@@ -48,15 +48,21 @@ class PointwiseRatio(tf.Module):
         super().__init__()
         self.members = list(members)
         self.parts = [part for member in members for part in member.model.parts]
-        signature = [
+        self.signature = [
             tf.TensorSpec([None, *shape], tf.float32, name=name)
             for shape, name in ((x_shape, "x"), (y_shape, "y"))
         ]
-        self.pointwise = tf.function(self._pointwise, input_signature=signature)
+        self.pointwise = tf.function(self._pointwise, input_signature=self.signature)
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Float64 `[n]`."""
         x, y = (tf.constant(side, tf.float32) for side in (x, y))
+        for name, side, spec in zip("xy", (x, y), self.signature, strict=True):
+            if not spec.shape.is_compatible_with(side.shape):
+                raise ValueError(
+                    f"{name} must be {spec.shape}, as it was estimated with. Received: "
+                    f"{side.shape}."
+                )
         return self.pointwise(x, y)["log_ratio"].numpy().astype(np.float64)
 
     def _pointwise(self, x, y):

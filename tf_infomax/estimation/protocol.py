@@ -14,11 +14,16 @@ import numpy as np
 
 from tf_infomax.estimation import values
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
-from tf_infomax.estimation.inputs import read_pairs, transform
+from tf_infomax.estimation.inputs import PairsError, read_pairs, transform
 from tf_infomax.estimation.intervals import bootstrap, jackknife
 from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.samples import Fitted, Samples
+
+_FEWEST_BLOCKS = 10
+_NEIGHBORS = ("ksg", "ksg2", "lnc")  # of continuous pairs in few dimensions
+_MOST_DIMENSIONS = 6
+_REPEATED = 0.9  # share of different values below which neighbours tie
 
 
 def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
@@ -36,7 +41,7 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
         PairsError: for pairs that cannot be used.
         ValueError: for an unknown method or option.
     """
-    if method not in ESTIMATORS:
+    if not isinstance(method, str) or method not in ESTIMATORS:
         raise ValueError(
             f"method must be one of {', '.join(ESTIMATORS)}. Received: {method!r}."
         )
@@ -64,6 +69,14 @@ def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
     """The method with its own defaults where the options do not say otherwise."""
     row = ESTIMATORS[method]
     chosen = Options(**{**row.defaults, **options})
+    n = len(pairs[0])
+    if chosen.k >= n:
+        raise PairsError(f"k must be below the {n} pairs. Received: {chosen.k}.")
+    if n // chosen.block < _FEWEST_BLOCKS:
+        raise PairsError(
+            f"block must leave at least {_FEWEST_BLOCKS} blocks of the {n} pairs. "
+            f"Received: {chosen.block}."
+        )
     samples = Samples(*pairs, chosen)
     return row.fit(samples, chosen), samples, chosen
 
@@ -93,10 +106,16 @@ def _describe(
             "report": n,
         }
     diagnostics = _diagnose(method, row, fitted, options)
-    ceiling = math.inf
+    ceiling = fitted.ceiling
     if fitted.scores:
         ceiling = row.ceiling(fitted.candidates, options)
-    warnings = _warn(value, interval, row, fitted, ceiling, diagnostics)
+    diagnostics["log_n"] = math.log(fitted.candidates)
+    if math.isfinite(ceiling):
+        diagnostics["below_ceiling"] = ceiling - value
+    warnings = [
+        *_warn(value, interval, row, fitted, ceiling, diagnostics),
+        *_warn_of_neighbors(fitted.chosen or method, samples),
+    ]
     return Estimate(
         method=method,
         chosen=fitted.chosen,
@@ -156,9 +175,10 @@ def _warn(
     """Yields, in words, why a value should not be taken as it is."""
     n = fitted.candidates
     if value > ceiling - 0.5:
+        lift = "report on more pairs (max_reported)" if fitted.scores else "take more"
         yield (
             f"within 0.5 nats of the ceiling {ceiling:.2f}: the truth may be anything "
-            "above; report on more pairs (max_reported)"
+            f"above; {lift}"
         )
     elif row.direction == "lower" and value > math.log(n) - 0.5:
         yield (
@@ -178,15 +198,42 @@ def _warn(
             "value is that of tau, not of the data; raise tau"
         )
     if not math.isfinite(value):
+        cause = "too few pairs for so many columns, or values that are too large"
+        if row.exponential:
+            cause = "an exponential mean has overflowed"
         yield (
-            "the value is not finite: an exponential mean has overflowed, or x and y "
-            "are functions of one another"
+            f"the value is not finite: {cause}, or x and y are functions of one another"
         )
     elif interval[0] < 0.0 < interval[1]:
         yield "the interval contains 0: see permutation_test for a p-value"
     elif value < 0.0:
-        yield "negative, which mutual information never is: the critic has over-fitted"
+        cause = "the critic has over-fitted"
+        if not fitted.trainings:
+            cause = "the estimator does not suit these pairs"
+        yield f"negative, which mutual information never is: {cause}"
     yield from dict.fromkeys(each for t in fitted.trainings for each in _warn_of(t))
+
+
+def _warn_of_neighbors(method: str, samples: Samples):
+    """Yields where distances to neighbours say little."""
+    if method not in _NEIGHBORS:
+        return
+    dimensions = 0
+    for name, side in (("x", samples.x), ("y", samples.y)):
+        rows = side.reshape(len(side), -1)
+        dimensions += rows.shape[1]
+        different = len(np.unique(rows, axis=0))
+        if different < _REPEATED * len(rows):
+            yield (
+                f"{name} repeats: {different} different values in {len(rows)} pairs, "
+                "whose distances tie; mixed counts ties as such, and copies of a pair "
+                "are no draws"
+            )
+    if dimensions > _MOST_DIMENSIONS:
+        yield (
+            f"nearest neighbours in {dimensions} dimensions fall short of the truth; "
+            "take auto or a critic"
+        )
 
 
 def _warn_of(training):

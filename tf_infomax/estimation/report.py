@@ -16,6 +16,8 @@ from tf_infomax.estimation.result import Estimate
 from tf_infomax.output import replacing
 from tf_infomax.progress import print_wide
 
+_SHOWN = 1000  # pairs in the histogram
+
 
 def run_all(
     x, y, methods: Iterable[str], options: dict, tell: Callable[[str], None]
@@ -50,7 +52,7 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
     from rich.table import Table
 
     level = 100 * estimates[0].level
-    title = "mutual information, nats"
+    title = "estimates, nats"
     if truth is not None:
         title += f" (truth {truth:.3f})"
     table = Table(title=title, title_justify="left")
@@ -61,6 +63,8 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
         kind = each.direction if each.direction != "neither" else ""
         if each.unit != "nats":
             kind = f"not nats, but {each.unit}"
+        elif each.method.partition("/")[0] in RELATED:
+            kind = "not mutual information"
         table.add_row(
             each.name,
             f"{each.value:.3f}",
@@ -93,10 +97,16 @@ def write(
     x: np.ndarray,
     y: np.ndarray,
     truth: float | None,
+    options: dict,
 ) -> None:
-    """Writes estimates.json and estimates.png."""
+    """Writes estimates.json, with all that was asked for, and estimates.png."""
+    from tf_infomax import __version__
+
     folder.mkdir(parents=True, exist_ok=True)
     content = {
+        "version": __version__,
+        "options": options,
+        "shapes": {"x": list(x.shape), "y": list(y.shape)},
         "truth": truth,
         "estimates": [
             {
@@ -109,11 +119,11 @@ def write(
     }
     with replacing(folder / "estimates.json") as file:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    pointwise = None
+    pointwise, name = None, ""
     with_ratio = [each for each in estimates if each.density_ratio is not None]
     if with_ratio:
         # Those of all pairs, for the shape alone: some were trained on.
-        shown = slice(0, 5000)
+        shown, name = slice(0, _SHOWN), f"by {with_ratio[-1].name}"
         pointwise = with_ratio[-1].pointwise(x[shown], y[shown])
     with replacing(folder / "estimates.png") as file:
-        draw(estimates, file, truth, pointwise)
+        draw(estimates, file, truth, pointwise, name)

@@ -66,21 +66,27 @@ class Estimate:
         return self.density_ratio(*read_pairs(x, y, fewest=1))
 
     def plot(
-        self, path: str | Path, truth: float | None = None, pairs: tuple | None = None
-    ) -> None:
+        self,
+        path: str | Path | None = None,
+        truth: float | None = None,
+        pairs: tuple | None = None,
+    ):
         """Draws value and interval, learning curve with its ceiling, pointwise ratios.
 
         Args:
-            path: of the picture.
+            path: of the picture; None: the figure is returned only.
             truth: drawn where it is known.
             pairs: (x, y) whose pointwise ratios become a histogram.
+
+        Returns:
+            The `matplotlib.figure.Figure`.
         """
         from tf_infomax.estimation.figure import draw
 
         shown = None
         if pairs is not None and self.density_ratio is not None:
             shown = self.pointwise(*pairs)
-        draw([self], Path(path), truth, shown)
+        return draw([self], path and Path(path), truth, shown)
 
     def export(self, path: str | Path) -> None:
         """Writes the critic as a SavedModel: signature x, y -> log_ratio `[n]`, nats.
@@ -108,6 +114,7 @@ class Estimate:
             "chosen": self.chosen,
             "value": finite(self.value),
             "unit": self.unit,
+            "bits": finite(self.bits) if self.unit == "nats" else None,
             "interval": [finite(end) for end in self.interval],
             "level": self.level,
             "direction": self.direction,

@@ -3,6 +3,7 @@
 Imports NumPy only.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -107,6 +108,7 @@ class Fitted:
         marginals: that `log_ratio` takes.
         diagnostics: further figures.
         chosen: what an automatic method has chosen, in words.
+        ceiling: the largest value possible, where it does not hang on scores.
     """
 
     value: Callable
@@ -120,6 +122,7 @@ class Fitted:
     marginals: tuple = ()
     diagnostics: dict[str, float] = field(default_factory=dict)
     chosen: str = ""
+    ceiling: float = math.inf
 
     def __post_init__(self):
         self.candidates = self.candidates or self.n
@@ -130,11 +133,14 @@ def flatten(sides: Sides) -> Sides:
     return tuple(side.reshape(len(side), -1) for side in sides)
 
 
-def points(function: Callable) -> Callable[[Samples, Options], Fitted]:
+def points(
+    function: Callable, ceiling: Callable[[int, int], float] = lambda n, k: math.inf
+) -> Callable[[Samples, Options], Fitted]:
     """An estimator that is the mean of the contributions of all points.
 
     Args:
         function: (x, y, k) -> contributions; nothing is trained.
+        ceiling: (n, k) -> the largest value possible.
     """
 
     def fit(samples: Samples, options: Options) -> Fitted:
@@ -143,6 +149,7 @@ def points(function: Callable) -> Callable[[Samples, Options], Fitted]:
             value=lambda rows: float(np.mean(function(x[rows], y[rows], options.k))),
             n=len(x),
             subsets=True,
+            ceiling=ceiling(len(x), options.k),
         )
 
     return fit

@@ -85,7 +85,9 @@ def _linear_classifier(widths, seed):
 def _mlp_classifier(widths, seed):
     from sklearn.neural_network import MLPClassifier
 
-    return _ByLogLoss(MLPClassifier(widths, random_state=seed, **_MLP))
+    return _ByLogLoss(
+        MLPClassifier(hidden_layer_sizes=widths, random_state=seed, **_MLP)
+    )
 
 
 def _knn_classifier(widths, seed):
@@ -109,7 +111,9 @@ def _linear_regressor(widths, seed):
 def _mlp_regressor(widths, seed):
     from sklearn.neural_network import MLPRegressor
 
-    return _ByLogLoss(MLPRegressor(widths, random_state=seed, **_MLP))
+    return _ByLogLoss(
+        MLPRegressor(hidden_layer_sizes=widths, random_state=seed, **_MLP)
+    )
 
 
 def _knn_regressor(widths, seed):
@@ -127,30 +131,36 @@ FAMILIES: dict[str, tuple[Callable, Callable]] = {
 }
 
 
-def _label_log_loss(model, train, test, labels: int) -> np.ndarray:
-    """-log p(y | x) of held-out labels; a class gets at least the share of one pair."""
-    x, y = train
+def _fit_labels(model, x, y, labels: int) -> Callable:
+    """(x, y) -> -log p(y | x); a class gets at least the share of one pair."""
     model.fit(x, y)
-    probabilities = np.full((len(test[0]), labels), 0.0)
-    probabilities[:, model.classes_] = model.predict_proba(test[0])
     floor = 1.0 / (len(x) + labels)
-    probabilities = (1.0 - labels * floor) * probabilities + floor
-    return -np.log(probabilities[np.arange(len(test[0])), test[1]])
+
+    def losses(x, y):
+        probabilities = np.full((len(x), labels), 0.0)
+        probabilities[:, model.classes_] = model.predict_proba(x)
+        probabilities = (1.0 - labels * floor) * probabilities + floor
+        return -np.log(probabilities[np.arange(len(x)), y])
+
+    return losses
 
 
-def _gaussian_log_loss(model, train, test) -> np.ndarray:
-    """-log N(y; f(x), S) of held-out numbers, S the covariance of the residuals."""
-    x, y = train
+def _fit_gaussian(model, x, y) -> Callable:
+    """(x, y) -> -log N(y; f(x), S), S the covariance of the residuals."""
     flat = y.ravel() if y.shape[1] == 1 else y
     model.fit(x, flat)
     predict = lambda v: model.predict(v).reshape(len(v), -1)
     covariance = np.atleast_2d(np.cov((y - predict(x)).T, bias=True))
     d = len(covariance)
     covariance += np.eye(d) * (_RIDGE * np.trace(covariance) / d + 1e-300)
-    residual = test[1] - predict(test[0])
-    solved = np.linalg.solve(covariance, residual.T).T
-    log_det = np.linalg.slogdet(covariance)[1]
-    return 0.5 * (np.sum(residual * solved, 1) + log_det + d * math.log(2 * math.pi))
+    constant = np.linalg.slogdet(covariance)[1] + d * math.log(2 * math.pi)
+
+    def losses(x, y):
+        residual = y - predict(x)
+        solved = np.linalg.solve(covariance, residual.T).T
+        return 0.5 * (np.sum(residual * solved, axis=1) + constant)
+
+    return losses
 
 
 def v_information(
@@ -176,8 +186,9 @@ def v_information(
         level, block, seed: as for `estimate_mi`.
 
     Returns:
-        An `Estimate` whose `diagnostics["pointwise_mean"]` is its value; direction
-        "neither": it is a lower bound on mutual information in population only.
+        An `Estimate` whose `pointwise(x, y)` is -log g0(y) + log g(x)(y), the pointwise
+        V-information of any pairs; direction "neither": it is a lower bound on mutual
+        information in population only.
 
     Raises:
         PairsError: for pairs that cannot be used.
@@ -199,21 +210,34 @@ def v_information(
     train_rows = np.concatenate([fit_rows, choose_rows])
     train_rows = np.random.default_rng(seed).permutation(train_rows)
     center, scale = x[train_rows].mean(axis=0), x[train_rows].std(axis=0)
-    x = (x - center) / np.where(scale > 0, scale, 1.0)
-    nothing = np.zeros((len(x), 1))
+    scale = np.where(scale > 0, scale, 1.0)
+    values = np.unique(y) if labels else None
     if labels:
-        values, y = np.unique(y[:, 0], return_inverse=True)
-        loss = lambda model, *parts: _label_log_loss(model, *parts, len(values))
+        fit = lambda model, x, y: _fit_labels(model, x, y, len(values))
     else:
-        loss = _gaussian_log_loss
-    build = FAMILIES[family][0 if labels else 1]
-    null = FAMILIES["constant"][0 if labels else 1]
+        fit = _fit_gaussian
 
-    def losses(model, inputs):
-        parts = ((inputs[rows], y[rows]) for rows in (train_rows, report_rows))
-        return loss(model, *parts)
+    def read(x, y):
+        """Inputs of the family, of the null model, and what they predict."""
+        x = (x.reshape(len(x), -1) - center) / scale
+        y = y.reshape(len(y), -1)
+        if labels:
+            y = y[:, 0]
+            if unknown := sorted(set(y.tolist()) - set(values.tolist())):
+                raise PairsError(f"y has labels that were not there: {unknown[:5]}.")
+            y = np.searchsorted(values, y)
+        return x, np.zeros((len(x), 1)), y
 
-    pointwise = losses(null(widths, seed), nothing) - losses(build(widths, seed), x)
+    inputs, nothing, given = read(x[train_rows], y[train_rows])
+    kind = 0 if labels else 1
+    null_losses = fit(FAMILIES["constant"][kind](widths, seed), nothing, given)
+    losses = fit(FAMILIES[family][kind](widths, seed), inputs, given)
+
+    def of_pairs(x, y):
+        inputs, nothing, given = read(x, y)
+        return null_losses(nothing, given) - losses(inputs, given)
+
+    pointwise = of_pairs(x[report_rows], y[report_rows])
     value = float(pointwise.mean())
     interval = intervals.of_mean(pointwise, level, seed, block)
     warnings = []
@@ -233,4 +257,5 @@ def v_information(
             "share_negative": float(np.mean(pointwise < 0)),
         },
         warnings=tuple(warnings),
+        density_ratio=of_pairs,
     )

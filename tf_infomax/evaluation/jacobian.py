@@ -50,8 +50,9 @@ def measure_spectrum(
         encoder, feature: as `JacobianSpectrum` has them.
         inputs: float `[n, ...]`.
         top: only this many of the largest, by randomized subspace iteration, which
-            never forms the Jacobian (Halko, Martinsson & Tropp 2011, algorithm 4.4);
-            None: all, by the exact decomposition.
+            never forms the Jacobian (Halko, Martinsson & Tropp 2011, algorithm 4.4) and
+            is close where the values fall off, less so where they are all alike; None:
+            all, by the exact decomposition.
         chunk: inputs at a time; memory is chunk x inputs x outputs.
         seed: of the random directions.
 
@@ -79,6 +80,12 @@ def log_condition(spectrum: np.ndarray) -> np.ndarray:
 
 def _flatten(encoder: Callable, feature: str) -> Callable:
     """The encoder as a function to one feature `[n, D]`."""
+    taken = str(getattr(getattr(encoder, "input", None), "dtype", "float32"))
+    if "float" not in taken:
+        raise ValueError(
+            f"the encoder takes {taken}, which has no derivatives: see "
+            "encoders.strip_scaling."
+        )
     options = {"training": False} if isinstance(encoder, keras.Model) else {}
 
     def encode(x):

@@ -213,6 +213,7 @@ def train(
     kept = upper_pixels(images[: size.images], arm.noise)
     held_out = upper_pixels(test, arm.noise)
     spectrum = JacobianSpectrum(objective.encoder)
+    inputs = min(BATCH, size.images // 40)  # a batch, as the paper; few if all is few
 
     def read() -> dict[str, float]:
         row = {}
@@ -225,7 +226,7 @@ def train(
             codes[0], labels, codes[1], data.test_labels, seed
         )
         if arm.jacobian:
-            conditions = log_condition(spectrum(held_out[:BATCH]))
+            conditions = log_condition(spectrum(held_out[:inputs]))
             found = np.percentile(conditions, PERCENTILES)
             for percentile, value in zip(PERCENTILES, found, strict=True):
                 row[f"log_condition/{percentile}"] = float(value)

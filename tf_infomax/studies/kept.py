@@ -25,16 +25,27 @@ def read(path: Path | None, settings: dict, flag: str) -> dict | None:
     """
     if path is None or not path.exists():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    _check_settings(path, content["settings"], settings, flag)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is damaged ({error}): remove it, and its run is done again."
+        ) from error
+    _check_settings(path, found, settings, flag)
     return content
 
 
 def _check_settings(path: Path, found: dict, wanted: dict, flag: str) -> None:
-    if found != json.loads(json.dumps(wanted)):  # tuples are lists
-        raise ConfigError(
-            f"{path} holds results of other options ({found}); choose another {flag}."
-        )
+    wanted = json.loads(json.dumps(wanted))  # tuples are lists
+    if found == wanted:
+        return
+    names = [k for k in {**found, **wanted} if found.get(k) != wanted.get(k)]
+    parts = [f"{k} is {wanted.get(k)}, there {found.get(k)}" for k in names]
+    raise ConfigError(
+        f"{path} holds results of other options ({'; '.join(parts)}); choose another "
+        f"{flag}."
+    )
 
 
 def write(path: Path | None, settings: dict, **content) -> None:

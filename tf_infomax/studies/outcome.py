@@ -209,6 +209,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _values(runs: Runs, arm: str, curve: str) -> Iterable[float]:
+    """All values of a curve, none if it is kept by percentiles."""
+    for (name, _), curves in runs.found.items():
+        if name == arm:
+            yield from curves.get(curve, ())
+
+
 def _middle_and_bands(runs: Runs, arm: str, curve: str):
     """The line of an arm, and (low, high) of each band about it."""
     curves = next(c for (name, _), c in runs.found.items() if name == arm)
@@ -227,7 +234,10 @@ def _middle_and_bands(runs: Runs, arm: str, curve: str):
 
 
 def draw(
-    path: Path, runs: Runs, panels: Sequence[tuple[str, str]], lines: dict[str, float]
+    path: Path,
+    runs: Runs,
+    panels: Sequence[tuple[str, str]],
+    lines: dict[str, tuple[str, float]],
 ) -> None:
     """Curves of all arms: means over seeds with a band of one deviation.
 
@@ -236,7 +246,7 @@ def draw(
         runs: all of the study.
         panels: (curve, label of the axis). A curve that is kept by percentiles,
             `curve/P`, is drawn as the median in bands of the others.
-        lines: label -> level, in panels of that curve, e.g. {"accuracy": pixels}.
+        lines: curve -> (what, level), drawn across its panel.
 
     What `_BESIDE` names is drawn with its curve, dashed.
     """
@@ -256,7 +266,11 @@ def draw(
                 middle, _ = _middle_and_bands(runs, arm, beside)
                 panel.plot(steps, middle, color=colour, ls="--", lw=1, alpha=0.7)
         if curve in lines:
-            panel.axhline(lines[curve], color="0.3", ls="--", lw=1)
+            what, level = lines[curve]
+            panel.axhline(level, color="0.3", ls=":", lw=1.5)
+            panel.annotate(what, (0.0, level), (3, 3), textcoords="offset points")
+        if any(v < _LOWEST for arm in arms for v in _values(runs, arm, curve)):
+            label += f" (below {_LOWEST:g}: drawn there)"
         panel.set(xlabel="step", ylabel=label)
         panel.grid(alpha=0.3)
     axes[0].legend(fontsize="small")
