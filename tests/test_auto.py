@@ -143,11 +143,26 @@ class TestChoice:
 
     def test_labels_are_not_taken_for_gaussians(self, rng):
         labels = rng.integers(0, 3, size=1500)
-        x = rng.normal(size=(1500, 4)) + 3.0 * np.eye(3, 4)[labels]
+        x = rng.normal(size=(1500, 12)) + 3.0 * np.eye(3, 12)[labels]
         estimate = estimate_mi(x, labels, **QUICK)
         assert estimate.chosen == "critic"
         assert "copula" not in estimate.diagnostics
         assert 0.8 < estimate.value < math.log(3.0)
+
+    @pytest.mark.parametrize("labels_first", [True, False])
+    def test_labels_beside_numbers_count_as_labels(self, labels_first, rng):
+        from scipy.special import logsumexp
+
+        labels = rng.integers(0, 4, 3000)
+        centers = 1.5 * rng.normal(size=(4, 4))
+        y = centers[labels] + rng.normal(size=(3000, 4))
+        densities = -0.5 * np.square(y[:, None] - centers).sum(axis=2)
+        own = densities[np.arange(3000), labels]
+        truth = float(np.mean(own - logsumexp(densities, axis=1) + np.log(4)))
+        pair = (labels, y) if labels_first else (y, labels)
+        estimate = estimate_mi(*pair)
+        assert estimate.chosen == "discrete_continuous"
+        assert estimate.value == pytest.approx(truth, abs=0.08)
 
     def test_of_very_many_columns_the_components_that_vary_count(self, rng):
         shared = rng.normal(size=(300, 1))

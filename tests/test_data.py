@@ -632,6 +632,18 @@ class TestBatches:
         keys = [sorted(image.tobytes() for image in part) for part in (mixed, images)]
         assert keys[0] == keys[1]
 
+    def test_fixed_batches_of_augmented_views_differ(self, images):
+        """An image against itself would be reported as two views of it."""
+        for name in ("augment", "crops"):
+            draw = lambda name=name: next(
+                iter(batches.make_fixed_batches(images, 4, name, ("shift", "cutout")))
+            )
+            batch = draw()
+            assert not np.array_equal(batch["x"], batch["y"])
+            np.testing.assert_array_equal(batch["y"], draw()["y"])
+        plain = batches.make_fixed_batches(images, 4, "one", ("cutout",), True)
+        np.testing.assert_array_equal(next(iter(plain))["x"], images[:4])
+
     def test_fixed_batches_of_sorted_classes_are_mixed(self):
         """Negatives of one's own class alone are no draws from the marginals."""
         classes = np.repeat(np.arange(10, dtype=np.uint8), 40)

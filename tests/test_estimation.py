@@ -320,6 +320,16 @@ class TestNeighbors:
             ksg, abs=0.05
         )
 
+    @pytest.mark.parametrize("name", ["ksg1", "ksg2", "lnc", "mixed"])
+    def test_all_distances_give_what_trees_give(self, name, rng, monkeypatch):
+        x = rng.normal(size=(300, 8))
+        y = x + rng.normal(size=x.shape)
+        assert x.shape[1] + y.shape[1] > neighbors._TREE_DIMENSIONS
+        monkeypatch.setattr(neighbors, "_BLOCK", 5000)  # several blocks
+        by_all = getattr(neighbors, name)(x, y, 4)
+        monkeypatch.setattr(neighbors, "_TREE_DIMENSIONS", 100)
+        np.testing.assert_allclose(by_all, getattr(neighbors, name)(x, y, 4))
+
     @pytest.mark.parametrize("separation", [0.5, 2.0])
     def test_label_against_number(self, separation, rng):
         labels = rng.integers(0, 2, 4000)
@@ -448,6 +458,32 @@ class TestVInformation:
     def test_independence_gives_nothing(self, family, rng):
         x, y = rng.normal(size=(2000, 3)), rng.integers(0, 3, 2000)
         assert v_information(x, y, family).value < 0.01
+
+    @pytest.mark.parametrize("family", ["linear", "mlp", "knn"])
+    def test_numbers_are_predicted_by_every_family(self, family):
+        draws = synthetic.draw("gaussian", 3000, dim=1, mi=0.8)
+        estimate = v_information(draws.x, draws.y, family)
+        assert estimate.value == pytest.approx(0.8, abs=0.1)
+
+    def test_pointwise_of_a_linear_gaussian_is_the_log_ratio(self):
+        """-log g0(y) + log g(x)(y); with the true family it is log p/q."""
+        rho = 0.8
+        mi = -0.5 * math.log(1.0 - rho**2)
+        draws = synthetic.draw("gaussian", 50_000, dim=1, mi=mi)
+        estimate = v_information(draws.x, draws.y, "linear")
+        x, y = np.array([0.0, 1.0, -1.0]), np.array([0.0, 1.0, 1.0])
+        expected = mi + 0.5 * y**2 - 0.5 * (y - rho * x) ** 2 / (1.0 - rho**2)
+        np.testing.assert_allclose(estimate.pointwise(x, y), expected, atol=0.05)
+
+    def test_pointwise_of_labels(self, rng):
+        labels = rng.integers(0, 2, 4000)
+        x = 2.0 * labels + rng.normal(size=4000)
+        estimate = v_information(x, labels, "linear")
+        given = np.array([1.0, 3.0]), np.array([0, 1])  # even odds; e^4 : 1
+        expected = [0.0, math.log(2.0) - math.log1p(math.exp(-4.0))]
+        np.testing.assert_allclose(estimate.pointwise(*given), expected, atol=0.12)
+        with pytest.raises(PairsError, match="labels that were not there"):
+            estimate.pointwise(np.zeros(1), np.array([7]))
 
     def test_constants_use_nothing_at_all(self, rng):
         x = rng.normal(size=(500, 2))
@@ -658,6 +694,63 @@ class TestEstimateMi:
         with pytest.raises(PairsError, match=words):
             estimate_mi(change(dataset), method="ksg")
 
+    def test_batches_of_a_fixed_size_are_batches(self, data):
+        whole = len(data.x) - len(data.x) % 50
+        dataset = tf.data.Dataset.from_tensor_slices((data.x, data.y))
+        dataset = dataset.batch(50, drop_remainder=True)
+        assert estimate_mi(dataset, method="ksg") == estimate_mi(
+            data.x[:whole], data.y[:whole], method="ksg"
+        )
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (dict(level=90), "level must be between 0 and 1.*90"),
+            (dict(negatives="some"), "negatives must be one of"),
+            (dict(alpha=5.0), "alpha must be between 0 and 1"),
+            (dict(tau=math.nan), "tau must be above 0"),
+            (dict(max_steps=-5), "max_steps must be at least 1"),
+            (dict(batch_size=1), "batch_size must be at least 2"),
+            (dict(critic="best"), "critic must be one of.*best"),
+            (dict(k=10**6), "k must be below"),
+            (dict(block=10**6), "block must leave at least 10"),
+        ],
+    )
+    def test_options_out_of_range_are_refused(self, options, words, data):
+        with pytest.raises(ValueError, match=words):
+            estimate_mi(data.x, data.y, "smile", **options)
+
+    def test_pairs_of_another_width_are_refused(self, data):
+        estimate = estimate_mi(data.x, data.y, "nwj", max_steps=10)
+        with pytest.raises(ValueError, match="x must be"):
+            estimate.pointwise(np.zeros((5, 7)), data.y[:5])
+
+    def test_ties_and_many_dimensions_are_told(self, rng):
+        bits = rng.integers(0, 2, 200)
+        repeated = estimate_mi(bits, bits, "ksg")
+        assert any("x repeats: 2 different" in each for each in repeated.warnings)
+        assert any("does not suit" in each for each in repeated.warnings)
+        wide = estimate_mi(rng.normal(size=(200, 5)), rng.normal(size=(200, 5)), "ksg")
+        assert any("in 10 dimensions" in each for each in wide.warnings)
+        good = estimate_mi(rng.normal(size=200), rng.normal(size=200), "ksg")
+        assert not any("repeats" in e or "dimensions" in e for e in good.warnings)
+
+    def test_functions_of_one_another_reach_the_ceiling_of_neighbours(self, rng):
+        x = rng.normal(size=500)
+        estimate = estimate_mi(x, x, "ksg")
+        assert estimate.value == pytest.approx(estimate.ceiling, abs=1e-6)
+        assert any("take more" in each for each in estimate.warnings)
+        assert estimate.diagnostics["below_ceiling"] == pytest.approx(0.0, abs=1e-6)
+
+    def test_continuous_labels_are_refused(self, rng):
+        x, y = rng.normal(size=100), rng.integers(0, 2, 100)
+        with pytest.raises(ValueError, match="x must be discrete"):
+            estimate_mi(x, y, "discrete_continuous")
+
+    def test_a_figure_without_a_file(self, data):
+        figure = estimate_mi(data.x, data.y, "gaussian").plot()
+        assert len(figure.axes) == 1
+
     def test_same_seed_same_value(self, data):
         one, other = (
             estimate_mi(data.x[:500], data.y[:500], "nwj", max_steps=100).value
@@ -689,6 +782,8 @@ class TestEstimateMi:
             (np.full(30, np.nan), np.arange(30.0), ["x", "NaN"]),
             (np.array([{}] * 30), np.arange(30.0), ["x", "object"]),
             (np.arange(30.0), None, ["y is needed"]),
+            (np.ones((30, 2, 2)), np.arange(30.0), ["x", "4 constant columns"]),
+            (np.ma.masked_less(np.arange(30.0), 3), np.arange(30.0), ["x", "masked"]),
         ],
     )
     def test_bad_pairs_get_one_line(self, x, y, words):
@@ -752,6 +847,8 @@ class TestCommand:
             content = json.loads((output / "estimates.json").read_text())
             values.append([each["value"] for each in content["estimates"]])
             assert (output / "estimates.png").stat().st_size > 5000
+            assert content["options"]["method"] == ["ksg", "gaussian"]
+            assert content["shapes"] == {"x": [800, 2], "y": [800, 2]}
         assert values[0] == values[1]
         np.testing.assert_allclose(values[2], values[0], rtol=1e-6)
         np.testing.assert_allclose(values[0], 0.7, atol=0.15)
@@ -777,7 +874,7 @@ class TestCommand:
             (["--x={}/x.npy", "--y={}/text.npy"], ["--y", "no .npy"]),
             (["--data={}/pairs.npz", "--x=z"], ["no array 'z'", "x, y"]),
             (["--data={}/t.csv", "--x=a", "--y=z"], ["no column 'z'", "a, b, c, d"]),
-            (["--data={}/words.csv", "--x=a", "--y=b"], ["'b'", "four"]),
+            (["--data={}/words.csv", "--x=a", "--y=b"], ["line 3", "'b'", "four"]),
             (["--data={}/torn.csv", "--x=a", "--y=b"], ["line 3"]),
             (["--task=gaussian", "--task_options=dims=3"], ["dims", "dim, mi"]),
             (["--task=gaussian", "--task_options=dim"], ["NAME=VALUE"]),

@@ -67,6 +67,26 @@ class TestRealNVP:
         y = make(kernel_sd=1e-4)(x).numpy()
         np.testing.assert_allclose(np.sort(y, axis=1), np.sort(x, axis=1), atol=1e-5)
 
+    @pytest.mark.parametrize("shape", [(3, 3, 3), (4, 3, 1), (2, 2, 4)])
+    @pytest.mark.parametrize("masks", [m for m in MASKS if m != "random"])
+    def test_two_couplings_move_every_dimension(self, masks, shape):
+        if masks == "channel" and shape[2] == 1:
+            with pytest.raises(ValueError, match=r"2 channels.*checkerboard"):
+                make(shape, masks=masks)
+            return
+        images = np.random.default_rng(1).normal(size=(3, *shape))
+        layer = make(shape, couplings=2, masks=masks, scale="exp")
+        y = layer.forward(images).numpy()
+        assert (np.abs(y - images).max(axis=0) > 1e-6).all()
+        np.testing.assert_allclose(layer.inverse(y.copy()), images, atol=1e-9)
+
+    def test_it_is_built_by_its_first_use_and_keeps_its_shape(self, x):
+        fresh = RealNVP(3, (16,), kernel_sd=0.3, dtype="float64")
+        y = fresh.inverse(x).numpy()
+        np.testing.assert_allclose(fresh.forward(y.copy()), x, atol=1e-9)
+        with pytest.raises(ValueError, match=r"built for \(10,\)"):
+            fresh.inverse(np.zeros((6, 5)))
+
     @pytest.mark.parametrize("masks", [m for m in MASKS if m != "random"])
     def test_masks_of_images(self, masks):
         images = np.random.default_rng(1).normal(size=(3, 4, 4, 2))

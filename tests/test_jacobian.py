@@ -41,6 +41,14 @@ def test_the_largest_values_without_the_matrix():
     np.testing.assert_allclose(found, exact[:, :4], rtol=1e-3)
 
 
+def test_integer_inputs_of_an_encoder_have_no_derivatives():
+    encoder = encoders.build_mlp((4,), (4, 4, 1), 3)
+    pixels = np.random.default_rng(0).uniform(size=(2, 4, 4, 1)).astype(np.float32)
+    with pytest.raises(ValueError, match="strip_scaling"):
+        measure_spectrum(encoder, pixels)
+    assert (measure_spectrum(encoders.strip_scaling(encoder), pixels) > 0).all()
+
+
 def test_a_singular_jacobian_has_no_finite_condition(x):
     found = measure_spectrum(lambda v: v * np.array([1, 1, 1, 1, 1, 0], "f"), x)
     assert np.isinf(log_condition(found)).all()

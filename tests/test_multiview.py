@@ -300,6 +300,32 @@ class TestExperiment:
             Config(**{**vars(build()), **options})
 
 
+class TestRefused:
+    """What only the built encoders and terms can tell."""
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (dict(target=2.1), "at most 2.08 nats"),
+            (dict(target=0.7, negatives="derangement"), "at most 0.69"),
+            (
+                dict(
+                    encoder="skip_mlp", other_encoder="mlp", view_critic="inner_product"
+                ),
+                "x 128, y 64",
+            ),
+            (dict(encoder="basic28x28"), "half_convnet, mlp"),
+        ],
+    )
+    def test_what_cannot_work(self, options, words):
+        with pytest.raises(ConfigError, match=words):
+            experiment.build_objective(build(**options), (16, 16, 1), 4)
+
+    def test_a_target_below_the_ceiling_is_taken(self):
+        objective = experiment.build_objective(build(target=2.0), (16, 16, 1), 4)
+        assert objective.terms[0].target == 2.0
+
+
 def train_on(objective, draw, steps: int, tail: int) -> list[float]:
     """Values of the last steps of training on pairs of `draw(seed)`."""
     step = tf.function(objective.train_step)

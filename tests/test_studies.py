@@ -68,6 +68,22 @@ class TestOutcome:
         assert word(good, unclear) == "undecided"
         assert word(good, unclear, bad) == "contradicted"
 
+    def test_bounds_below_zero_count_as_zero(self, tmp_path):
+        """A rise that ends below 0 is no fall."""
+
+        def train(arm, seed, unfinished):
+            return {"step": [0, 1], "b": [-15.0 + seed, -2.0 + 4.0 * seed]}
+
+        runs = Runs(tmp_path, {})
+        runs.collect(["a"], [0, 1, 2], train, str)
+        (effect,) = claims._rises(runs, ["a"], {"b": ("bound", "nats")})
+        assert effect.values == (0.0, 2.0, 6.0)
+
+    def test_a_damaged_file_of_a_run_is_named(self, tmp_path):
+        (tmp_path / "a-0.json").write_text('{"settings": {')
+        with pytest.raises(ConfigError, match=r"a-0\.json is damaged.*remove it"):
+            Runs(tmp_path, {}).collect(["a"], [0], None, str)
+
     def test_finished_runs_are_not_repeated(self, tmp_path):
         calls = []
 
@@ -81,7 +97,7 @@ class TestOutcome:
         assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
         assert runs.last("b", "value") == [1.0, 2.0]
         assert runs.first("b", "value") == [0.0, 0.0]
-        with pytest.raises(ConfigError, match="other options"):
+        with pytest.raises(ConfigError, match=r"other options .steps is 2, there 1"):
             Runs(tmp_path, {"steps": 2}).collect(["a"], [0], train, str)
 
 
@@ -299,6 +315,7 @@ class TestCommand:
         assert result.returncode == 0, result.stderr[-2000:]
         assert "too short to show anything" in result.stdout
         assert "Closed forms" in result.stdout
+        assert "info_nce: shared - iid" in result.stdout
         content = json.loads((tmp_path / "results.json").read_text())
         assert content["verdict"] in ("reproduced", "undecided", "contradicted")
         assert len(content["curves"]) == 2 * len(negatives.ARMS)
