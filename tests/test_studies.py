@@ -270,9 +270,10 @@ class TestAdversarial:
 
 
 class TestInvariance:
-    def test_the_bend_is_a_bijection_and_not_linear(self):
+    def test_winding_is_a_bijection_and_not_linear(self):
         x = np.random.default_rng(0).normal(size=(500, 2))
-        y = invariance.bend(x, 3)
+        y = invariance.wind(x)
+        np.testing.assert_allclose(invariance.wind(y, -invariance.SPEED), x)
         ones = np.concatenate([x, np.ones((500, 1))], axis=1)
         left = np.linalg.lstsq(ones, y, rcond=None)[1].sum()
         assert left / np.square(y - y.mean(axis=0)).sum() > 0.01
@@ -283,7 +284,7 @@ class TestInvariance:
         rng = np.random.default_rng(1)
         x = rng.normal(size=(3000, 2))
         y = 0.9 * x + np.sqrt(1 - 0.81) * rng.normal(size=(3000, 2))
-        bent = invariance.bend(x, 4), invariance.bend(y, 5)
+        bent = invariance.wind(x), invariance.wind(y)
         read = lambda name, pair: float(invariance.METHODS[name](*pair, 0, 100).value)
         change = {
             name: abs(read(name, bent) - read(name, (x, y)))

@@ -170,7 +170,8 @@ class RealNVP(keras.layers.Layer):
 
     def call(self, x):
         """y of x, of the same shape."""
-        flat = self._make_bijector().forward(self._flat(x))
+        x = self._flat(x)  # builds the layer, which the bijector needs
+        flat = self._make_bijector().forward(x)
         return tf.reshape(flat, [-1, *self._shape])
 
     def forward(self, x):
@@ -179,7 +180,8 @@ class RealNVP(keras.layers.Layer):
 
     def inverse(self, y):
         """x of y, computed backwards through the couplings."""
-        flat = self._make_bijector().inverse(self._flat(y))
+        y = self._flat(y)
+        flat = self._make_bijector().inverse(y)
         return tf.reshape(flat, [-1, *self._shape])
 
     def log_det_jacobian(self, x) -> tf.Tensor:

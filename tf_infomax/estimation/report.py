@@ -97,15 +97,12 @@ def write(
     x: np.ndarray,
     y: np.ndarray,
     truth: float | None,
-    options: dict,
+    settings: dict,
 ) -> None:
-    """Writes estimates.json, with all that was asked for, and estimates.png."""
-    from tf_infomax import __version__
-
+    """Writes estimates.json, with the settings it was made with, and estimates.png."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "version": __version__,
-        "options": options,
+        **settings,
         "shapes": {"x": list(x.shape), "y": list(y.shape)},
         "truth": truth,
         "estimates": [

@@ -191,7 +191,7 @@ def _run_adversarial(scale: str, seeds: Sequence[int], data, folder: Path, tell)
     return verdict
 
 
-_COUNTS = {"smoke": (300, 50), "cpu": (10_000, 3000), "paper": (10_000, 5000)}
+_COUNTS = {"smoke": (300, 50), "cpu": (6000, 1500), "paper": (10_000, 5000)}
 
 
 def _run_invariance(scale: str, seeds: Sequence[int], data, folder: Path, tell):
