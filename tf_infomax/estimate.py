@@ -8,7 +8,8 @@ many of these, `--benchmark=staircase` trains critics while the information rise
 
 from pathlib import Path
 
-from tf_infomax import __version__, flags
+import tf_infomax
+from tf_infomax import flags
 from tf_infomax.config import ConfigError, refuse_if
 from tf_infomax.estimate_options import (
     RELATED,
@@ -59,7 +60,7 @@ def main(options: EstimateOptions) -> int:
     estimates = run_all(x, y, options.method, shared, tell)
     print_table(estimates, truth)
     if options.output:
-        settings = {"version": __version__, "options": options.changed}
+        settings = {"version": tf_infomax.__version__, "options": options.changed}
         write(output, estimates, x, y, truth, settings)
         print(f"{output / 'estimates.json'}, {output / 'estimates.png'}")
     if options.export:
