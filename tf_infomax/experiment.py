@@ -424,9 +424,11 @@ def _check_targets(config: Config, objective: InfoMax) -> None:
     """Refuses a target that no value of a term can reach."""
     features = objective.online_encoder.output
     for term in objective.terms:
+        if term.target is None:
+            continue
         shape = features[term.x.split(".")[-1]].shape
         ceiling = term.ceiling(config.batch_size, math.prod(shape[1:-1]))
-        if term.target is not None and term.target >= ceiling:
+        if term.target >= ceiling:
             raise ConfigError(
                 f"--target={config.target:g} cannot be reached: --bound={config.bound} "
                 f"with --negatives={config.negatives} and --batch_size="
