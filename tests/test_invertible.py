@@ -44,6 +44,20 @@ class TestRealNVP:
         if scale == "none":
             np.testing.assert_allclose(found, 0.0, atol=1e-12)
 
+    @pytest.mark.parametrize("scale", SCALES)
+    @pytest.mark.parametrize(
+        ("masks", "shape"), [("random", (9,)), ("checkerboard", (3, 3, 1))]
+    )
+    def test_its_jacobian_is_that_of_autodiff(self, scale, masks, shape):
+        layer = make(shape, scale=scale, masks=masks, widths=(16, 12))
+        given = tf.constant(np.random.default_rng(0).normal(size=(6, *shape)))
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            y = tf.reshape(layer(given), [6, 9])
+        expected = tf.reshape(tape.batch_jacobian(y, given), [6, 9, 9])
+        assert np.abs(expected - np.eye(9)).max() > 0.1
+        np.testing.assert_allclose(layer.jacobian(given), expected, atol=1e-12)
+
     def test_same_tensor_other_weights_other_output(self, x):
         """TFP's cache: the same tensor would give the output of the old weights."""
         layer, given = make(), tf.constant(x)

@@ -15,14 +15,16 @@ class JacobianSpectrum:
 
     Args:
         encoder: from float32 `[n, ...]` to features by name, or to one tensor. One of
-            this package's takes uint8: give it through `encoders.strip_scaling`.
+            this package's takes uint8: give it through `encoders.strip_scaling`. Where
+            it has a `jacobian(x)` of its own, as `encoders.RealNVP` has, that is taken.
         feature: which feature; it is flattened.
         chunk: inputs at a time; memory is chunk x inputs x outputs.
     """
 
     def __init__(self, encoder: Callable, feature: str = "code", chunk: int = 16):
-        self._encode, self.chunk = _flatten(encoder, feature), chunk
-        self._jacobian = tf.function(lambda x: _jacobian(self._encode, x))
+        encode, self.chunk = _flatten(encoder, feature), chunk
+        own = getattr(encoder, "jacobian", None)
+        self._jacobian = tf.function(own or (lambda x: _jacobian(encode, x)))
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """float `[n, ...]` -> float64 `[n, k]`, largest first.
