@@ -1,5 +1,6 @@
 """Estimators of mutual information against truths that can be written down."""
 
+import json
 import math
 
 import numpy as np
@@ -830,8 +831,6 @@ class TestCommand:
         return folder
 
     def test_every_way_to_give_pairs_gives_the_same(self, files, tmp_path):
-        import json
-
         ways = [
             [f"--x={files / 'x.npy'}", f"--y={files / 'y.npy'}"],
             [f"--data={files / 'pairs.npz'}"],
@@ -863,10 +862,44 @@ class TestCommand:
         assert "truth 1.250" in result.stdout
         assert "4.79" in result.stdout  # log of 120 reported pairs
 
+    def test_permutations_give_a_p_value(self, tmp_path):
+        for task, low, high in (("dim=1,mi=0.5", 0.05, 0.05), ("dim=1,mi=0", 0.1, 1)):
+            result = run(
+                "estimate", "--task=gaussian", f"--task_options={task}",
+                "--samples=300", "--method=ksg", "--permutations=19",
+                f"--output={tmp_path}",
+            )  # fmt: skip
+            assert result.returncode == 0, result.stderr[-2000:]
+            content = json.loads((tmp_path / "estimates.json").read_text())
+            (estimate,) = content["estimates"]
+            assert low <= round(estimate["diagnostics"]["p_value"], 9) <= high
+            assert " p " in result.stdout.splitlines()[2]
+
+    def test_an_interrupt_keeps_what_is_done(self, tmp_path, monkeypatch):
+        from tf_infomax import estimate
+        from tf_infomax.estimate_options import EstimateOptions
+        from tf_infomax.estimation import report
+
+        def one_then_stop(x, y, method, options):
+            if method == "gaussian":
+                raise KeyboardInterrupt
+            return estimate_mi(x, y, "ksg")
+
+        monkeypatch.setattr(report, "_estimate", one_then_stop)
+        options = EstimateOptions(
+            task="gaussian", samples=200, method=("ksg", "gaussian"),
+            output=str(tmp_path),
+        )  # fmt: skip
+        with pytest.raises(KeyboardInterrupt):
+            estimate.main(options)
+        content = json.loads((tmp_path / "estimates.json").read_text())
+        assert [each["method"] for each in content["estimates"]] == ["ksg"]
+
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
             ([], ["--x and --y", "--data", "--task"]),
+            (["--task=autoregressive", "--block=9", "--permutations=9"], ["--block"]),
             (["--x={}/x.npy"], ["--y is needed"]),
             (["--x={}/x.npy", "--y={}/none.npy"], ["--y", "no such file"]),
             (["--x={}/x.npy", "--y={}/short.npy"], ["800 and 799"]),

@@ -185,6 +185,15 @@ def test_term_of_a_missing_feature_is_refused():
         InfoMax(encoder, [term])
 
 
+@pytest.mark.parametrize(
+    ("given", "word"), [({"bound": "nce"}, "info_nce"), ({"negatives": "far"}, "hard")]
+)
+def test_a_term_accepts_rows_of_its_tables(given, word):
+    options = {"bound": "dv", **given}
+    with pytest.raises(ValueError, match=word):
+        Term("g", "x.code", "y.code", critics.InnerProduct(), **options)
+
+
 def test_prior_and_its_optimizer_belong_together():
     critic = critics.InnerProduct()
     objective = InfoMax(build_encoder(), [Term("g", "x.code", "x.code", critic, "dv")])

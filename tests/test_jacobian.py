@@ -63,6 +63,13 @@ def test_a_volume_preserving_map_has_a_product_of_one(x):
     assert np.abs(np.log(found)).max() > 0.1
 
 
+def test_float64_where_the_encoder_computes_in_it(x):
+    layer = encoders.RealNVP(8, (16,), kernel_sd=0.5, dtype="float64")
+    layer.build((None, 6))
+    found = measure_spectrum(layer, x.astype(np.float64))
+    np.testing.assert_allclose(np.log(found).sum(axis=1), 0.0, atol=1e-12)
+
+
 def test_mistakes_are_named(x):
     with pytest.raises(ValueError, match="integers have no derivatives"):
         measure_spectrum(lambda v: v, np.ones((2, 3), np.uint8))

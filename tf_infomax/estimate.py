@@ -57,12 +57,21 @@ def main(options: EstimateOptions) -> int:
         shared["family"] = options.family
     if options.bracket:
         shared["bracket"] = True
-    estimates = run_all(x, y, options.method, shared, tell)
+    estimates, stopped = [], None
+    try:
+        for each in run_all(x, y, options.method, shared, options.permutations, tell):
+            estimates.append(each)
+    except KeyboardInterrupt as interrupt:
+        if not estimates:
+            raise
+        stopped = interrupt
     print_table(estimates, truth)
     if options.output:
         settings = {"version": tf_infomax.__version__, "options": options.changed}
         write(output, estimates, x, y, truth, settings)
         print(f"{output / 'estimates.json'}, {output / 'estimates.png'}")
+    if stopped:
+        raise stopped
     if options.export:
         try:
             estimates[0].export(options.export)

@@ -69,6 +69,12 @@ class EstimateOptions(Options):
     bracket: bool = option(False, _HOW, "Also a lower and an upper bound.")
     level: float = option(0.9, _HOW, "Of the intervals.", above=0.0, high=0.999)
     max_reported: int = option(2000, _HOW, "Most pairs to report on.", low=20)
+    permutations: int = option(
+        0,
+        _HOW,
+        "Also a p-value, by so many estimates of broken-up pairs; 99 allow for 0.01.",
+        low=0,
+    )
     critic: str = option(
         "",
         _TRAIN,
@@ -127,6 +133,10 @@ class EstimateOptions(Options):
             bool(self.export) and (len(self.method) > 1 or bool(self.benchmark)),
             "--export takes one --method, and no --benchmark. Received: "
             f"--method={','.join(self.method)}.",
+        )
+        refuse_if(
+            bool(self.permutations) and self.block > 1,
+            "--permutations needs independent rows, which --block denies.",
         )
         refuse_if(
             self.bracket and bool(set(self.method) & set(RELATED)),
@@ -247,7 +257,7 @@ _METHODS_OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("weight_decay", "patience", "folds", "max_reported"), _TRAINED),
     "preprocess": tuple(n for n in (*ESTIMATORS, *RELATED) if n != "v_information"),
 }
-_ONLY_OF_PAIRS = ("block", "level", "bracket", "export", "family")
+_ONLY_OF_PAIRS = ("block", "level", "bracket", "export", "family", "permutations")
 _OF_THE_STAIRCASE = (
     "benchmark", "method", "critic", "widths", "batch_size", "learning_rate",
     "max_steps", "seed", "output", "debug",

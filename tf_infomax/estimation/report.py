@@ -3,11 +3,13 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from tf_infomax.estimation.checks import permutation_test
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.figure import draw
 from tf_infomax.estimation.protocol import estimate_mi
@@ -20,15 +22,28 @@ _SHOWN = 1000  # pairs in the histogram
 
 
 def run_all(
-    x, y, methods: Iterable[str], options: dict, tell: Callable[[str], None]
-) -> list[Estimate]:
-    """Runs estimators one after the other; `tell` hears of each as it is done."""
-    estimates = []
+    x,
+    y,
+    methods: Iterable[str],
+    options: dict,
+    permutations: int,
+    tell: Callable[[str], None],
+) -> Iterator[Estimate]:
+    """Runs estimators one after the other; `tell` hears of each as it is done.
+
+    With permutations each has a p-value among its diagnostics.
+    """
     for method in methods:
         began = time.monotonic()
-        estimates.append(_estimate(x, y, method, options))
-        tell(f"{estimates[-1]}  {time.monotonic() - began:.0f} s")
-    return estimates
+        estimate = _estimate(x, y, method, options)
+        tell(f"{estimate}  {time.monotonic() - began:.0f} s")
+        if permutations:
+            again = lambda x, y, method=method: _estimate(x, y, method, options)
+            test = permutation_test(x, y, again, permutations, options["seed"])
+            found = {**estimate.diagnostics, "p_value": test.p_value}
+            estimate = replace(estimate, diagnostics=found)
+            tell(f"{estimate.name}: p = {test.p_value:.3g}, {permutations} broken up")
+        yield estimate
 
 
 def _estimate(x, y, method: str, options: dict) -> Estimate:
@@ -56,7 +71,9 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
     if truth is not None:
         title += f" (truth {truth:.3f})"
     table = Table(title=title, title_justify="left")
-    for heading in ("method", "value", f"{level:.0f} % interval", "kind", "at most"):
+    tested = any("p_value" in each.diagnostics for each in estimates)
+    headings = ["method", "value", f"{level:.0f} % interval", "kind", "at most"]
+    for heading in headings + ["p"] * tested:
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for each in estimates:
         low, high = each.interval
@@ -71,6 +88,7 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
             f"{low:.3f} .. {high:.3f}",
             kind,
             f"{each.ceiling:.2f}" if math.isfinite(each.ceiling) else "",
+            *([f"{each.diagnostics['p_value']:.3g}"] if tested else []),
         )
     print_wide(table)
     console = Console()

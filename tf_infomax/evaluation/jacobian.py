@@ -14,15 +14,17 @@ class JacobianSpectrum:
     """All singular values of d encoder(x) / dx, compiled once for many calls.
 
     Args:
-        encoder: from float32 `[n, ...]` to features by name, or to one tensor. One of
-            this package's takes uint8: give it through `encoders.strip_scaling`. Where
-            it has a `jacobian(x)` of its own, as `encoders.RealNVP` has, that is taken.
+        encoder: from floats `[n, ...]` to features by name, or to one tensor; float32,
+            or float64 for a layer that computes in it. One of this package's takes
+            uint8: give it through `encoders.strip_scaling`. Where it has a
+            `jacobian(x)` of its own, as `encoders.RealNVP` has, that is taken.
         feature: which feature; it is flattened.
         chunk: inputs at a time; memory is chunk x inputs x outputs.
     """
 
     def __init__(self, encoder: Callable, feature: str = "code", chunk: int = 16):
         encode, self.chunk = _flatten(encoder, feature), chunk
+        self._dtype = _dtype_of(encoder)
         own = getattr(encoder, "jacobian", None)
         self._jacobian = tf.function(own or (lambda x: _jacobian(encode, x)))
 
@@ -32,7 +34,7 @@ class JacobianSpectrum:
         k is the smaller of the numbers of inputs and outputs.
         """
         spectra = []
-        for part, count in _chunks(_as_floats(inputs), self.chunk):
+        for part, count in _chunks(_as_floats(inputs, self._dtype), self.chunk):
             found = self._jacobian(tf.constant(part)).numpy()[:count]
             spectra.append(np.linalg.svd(found.astype(np.float64), compute_uv=False))
         return np.concatenate(spectra)
@@ -68,7 +70,8 @@ def measure_spectrum(
     if top is None:
         return JacobianSpectrum(encoder, feature, chunk)(inputs)
     encode = _flatten(encoder, feature)
-    return _measure_top(encode, _as_floats(inputs), top, chunk, seed)
+    inputs = _as_floats(inputs, _dtype_of(encoder))
+    return _measure_top(encode, inputs, top, chunk, seed)
 
 
 def log_condition(spectrum: np.ndarray) -> np.ndarray:
@@ -98,14 +101,20 @@ def _flatten(encoder: Callable, feature: str) -> Callable:
     return encode
 
 
-def _as_floats(inputs) -> np.ndarray:
+def _dtype_of(encoder: Callable) -> str:
+    """Of a layer that computes in float64; other encoders are given float32."""
+    own = getattr(encoder, "compute_dtype", "float32")
+    return "float64" if own == "float64" else "float32"
+
+
+def _as_floats(inputs, dtype: str) -> np.ndarray:
     inputs = np.asarray(inputs)
     if inputs.dtype.kind != "f":
         raise ValueError(
             f"inputs must be floats: integers have no derivatives. Received: "
             f"{inputs.dtype}. See encoders.strip_scaling."
         )
-    return inputs.astype(np.float32)
+    return inputs.astype(dtype)
 
 
 def _chunks(inputs: np.ndarray, chunk: int):
@@ -171,7 +180,7 @@ def _measure_top(encode, inputs, top: int, chunk: int, seed: int) -> np.ndarray:
     spectra = []
     for number, (part, count) in enumerate(_chunks(inputs, chunk)):
         start = tf.random.stateless_normal(
-            [len(part), size, directions], [seed, number]
+            [len(part), size, directions], [seed, number], dtype=part.dtype
         )
         spectra.append(largest(tf.constant(part), start).numpy()[:count])
     return np.concatenate(spectra).astype(np.float64)

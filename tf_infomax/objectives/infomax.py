@@ -42,6 +42,16 @@ class Term:
     target: float | None = None
     negative_options: tuple[tuple[str, object], ...] = ()
 
+    def __post_init__(self):
+        for name, value, table in (
+            ("bound", self.bound, bounds.BOUNDS),
+            ("negatives", self.negatives, NEGATIVES),
+        ):
+            if value not in table:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(table)}. Received: {value!r}."
+                )
+
     @property
     def is_bound(self) -> bool:
         """Whether the negatives let the value be a bound."""
