@@ -178,6 +178,23 @@ class TestChoice:
         with pytest.raises(ValueError, match="own critic"):
             estimate_mi(*rng.normal(size=(2, 50, 1)), critic="bilinear")
 
+    @pytest.mark.parametrize("method", ["smile", "info_nce", "jsd"])
+    def test_other_estimators_may_start_at_the_copula_too(self, method):
+        """In 100 small steps a critic that starts at 0 learns next to nothing."""
+        data = synthetic.draw("gaussian", 3000, dim=10, mi=4.0)
+        options = dict(max_steps=100, learning_rate=1e-4, seed=1)
+        plain = estimate_mi(data.x, data.y, method, **options)
+        start = estimate_mi(data.x, data.y, method, critic="copula", **options)
+        assert plain.value < 2.0
+        assert start.value == pytest.approx(4.0, abs=0.4)
+        assert start.pointwise(data.x[:50], data.y[:50]).mean() > 3.0
+
+    def test_codes_of_encoders_have_no_copula_to_start_at(self, rng):
+        encoder = tf.keras.Sequential([tf.keras.layers.Dense(2)])
+        options = dict(critic="copula", x_encoder=encoder, max_steps=1)
+        with pytest.raises(ValueError, match="without encoders"):
+            estimate_mi(*rng.normal(size=(2, 90, 3)), method="nwj", **options)
+
     def test_defaults_are_options(self):
         assert set(auto.DEFAULTS) <= set(Options.__dataclass_fields__)
 
@@ -365,6 +382,7 @@ class TestCommand:
             (["--task=xor", "--method=nwj", "--family=knn"], ["--family changes"]),
             (["--benchmark=tasks", "--bracket"], ["--bracket changes nothing"]),
             (["--benchmark=tasks", "--method=wasserstein"], ["not v_information"]),
+            (["--benchmark=staircase", "--critic=copula"], ["needs given pairs"]),
             (["--benchmark=staircase", "--folds=2"], ["--folds changes nothing"]),
         ],
     )

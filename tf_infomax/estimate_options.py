@@ -78,8 +78,9 @@ class EstimateOptions(Options):
     critic: str = option(
         "",
         _TRAIN,
-        "Critic of the pairs; empty: concatenated, or auto's own.",
-        choices=table_names("critics.py", "VECTOR_CRITICS"),
+        "Critic of the pairs; copula starts at a Gaussian copula's log-ratio. Empty: "
+        "concatenated, or auto's own.",
+        choices=(*table_names("critics.py", "VECTOR_CRITICS"), "copula"),
     )
     negatives: str = option(
         "all",
@@ -141,6 +142,10 @@ class EstimateOptions(Options):
         refuse_if(
             self.bracket and bool(set(self.method) & set(RELATED)),
             f"--bracket does not go with {', '.join(RELATED)}.",
+        )
+        refuse_if(
+            self.benchmark == "staircase" and self.critic == "copula",
+            "--critic=copula needs given pairs, which --benchmark=staircase has not.",
         )
         if self.benchmark == "staircase" and self.method != ("auto",):
             wrong = [name for name in self.method if name not in STAIRS]

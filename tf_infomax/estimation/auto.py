@@ -42,7 +42,6 @@ DEFAULTS = {
 
 _FEW = 3  # dimensions of x and y together
 _FEW_BESIDE_LABELS = 10
-_ROWS_PER_COMPONENT = 5  # of x and y together
 _REPEATED = 0.1  # share of distinct values below which a column is discrete
 _ERRORS = 2.0  # standard errors by which a critic must beat the copula
 
@@ -66,8 +65,9 @@ def fit(samples: Samples, options: Options) -> Fitted:
             *((x, y) if labels_first else (y, x)), k
         )
         return replace(points(function)(samples, options), chosen="discrete_continuous")
-    rows = len(samples.folds[0].train_rows)
-    most = max(1, rows // (2 * _ROWS_PER_COMPONENT))
+    from tf_infomax.estimation.copula import components_for
+
+    most = components_for(len(samples.folds[0].train_rows))
     return _fit_critics(samples, options, most, continuous)
 
 
@@ -102,7 +102,7 @@ def _fit_critics(
     def fit_fold(fold: Fold):
         copula = None
         if most:
-            copula = Copula(gaussian.fit_canonical(*flatten(fold.train), most))
+            copula = Copula.fit(*flatten(fold.train), most)
         training = neural.train(
             *fold.train,
             fold.choose,
@@ -179,7 +179,7 @@ def _copula_member(samples: Samples, most: int):
     sides = samples.x, samples.y
     marginals = tuple(fit_marginal(side, samples.options.preprocess) for side in sides)
     x, y = samples.whole
-    copula = Copula(gaussian.fit_canonical(x, y, most))
+    copula = Copula.fit(x, y, most)
     critic = CopulaCritic(copula, (1,), units=1)
     model = neural.Model(critic, (None, None))
     model.outputs_of(*(side[:2].astype(np.float32) for side in (x, y)))

@@ -12,9 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.critics import Critic
-from tf_infomax.estimation.gaussian import Canonical
+from tf_infomax.estimation.gaussian import Canonical, fit_canonical
 
 _LARGEST = 0.99999
+_ROWS_PER_COMPONENT = 5  # of x and y together
+
+
+def components_for(rows: int) -> int:
+    """The most principal components of either side that so many pairs allow for."""
+    return max(1, rows // (2 * _ROWS_PER_COMPONENT))
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,11 @@ class Copula:
     """
 
     canonical: Canonical
+
+    @classmethod
+    def fit(cls, x: np.ndarray, y: np.ndarray, most: int | None = None) -> "Copula":
+        """Of pairs `[n, dx]`, `[n, dy]`; `most` components, by default as n allows."""
+        return cls(fit_canonical(x, y, most or components_for(len(x))))
 
     @property
     def coefficients(self) -> tuple[np.ndarray, np.ndarray, float]:

@@ -93,16 +93,28 @@ def flatten(values: tf.Tensor) -> tf.Tensor:
 
 
 def critic_of(options: TrainOptions) -> critics.Critic:
-    """The critic of these options."""
+    """The critic of these options; "copula" needs pairs, see `copula_critic_of`."""
     if options.critic not in critics.VECTOR_CRITICS:
         raise ValueError(
-            f"critic must be one of {', '.join(critics.VECTOR_CRITICS)}. Received: "
-            f"{options.critic!r}."
+            f"critic must be one of {', '.join(critics.VECTOR_CRITICS)}, copula. "
+            f"Received: {options.critic!r}."
         )
     build = critics.VECTOR_CRITICS[options.critic]
     if options.critic in ("inner_product", "bilinear"):
         return build()
     return build(options.widths)
+
+
+def copula_critic_of(options: TrainOptions, x, y, encoders) -> critics.Critic:
+    """A critic that starts at the Gaussian copula's log-ratio of these pairs."""
+    from tf_infomax.estimation.copula import Copula, CopulaCritic
+
+    if any(encoder is not None for encoder in encoders):
+        raise ValueError(
+            "critic='copula' goes without encoders, whose codes have no copula yet."
+        )
+    sides = (np.reshape(side, [len(side), -1]) for side in (x, y))
+    return CopulaCritic(Copula.fit(*sides), options.widths)
 
 
 def build_mlp(widths, outputs: int = 1, activation: str = "relu") -> keras.Sequential:
@@ -250,7 +262,12 @@ def train(
     objective = choose_objective(name, options)
     keras.utils.set_random_seed(options.seed)
     beside = {objective.needs: build_mlp(options.widths)} if objective.needs else {}
-    critic = build_critic() if build_critic else critic_of(options)
+    if build_critic:
+        critic = build_critic()
+    elif options.critic == "copula":
+        critic = copula_critic_of(options, x, y, encoders)
+    else:
+        critic = critic_of(options)
     model = Model(critic, encoders, **beside)
     x, y = (tf.constant(side, tf.float32) for side in (x, y))
     model.outputs_of(x[:2], y[:2])

@@ -10,7 +10,8 @@ class TrainOptions:
     """How a critic is trained.
 
     Attributes:
-        critic: a key of `critics.VECTOR_CRITICS`.
+        critic: a key of `critics.VECTOR_CRITICS`; or "copula": starts at the Gaussian
+            copula's log-ratio (`preprocess="rank"` makes the marginals fit it).
         widths: hidden widths of critic (of a separable one its embedding too),
             baseline and conditional.
         batch_size: pairs per step; all others of the batch are negatives.
