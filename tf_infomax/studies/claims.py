@@ -65,7 +65,7 @@ def _on_halves(
         verdict = _say_pixels(verdict, pixels, data)
         write(folder, runs, verdict)
         panels = [
-            ("bound/test", "I_EST on test (dashed: training) pairs, nats"),
+            ("bound/test", "I_EST on test pairs, nats (dashed: training)"),
             ("accuracy", "accuracy"),
         ]
         if any(arm.jacobian for arm in arms.values()):

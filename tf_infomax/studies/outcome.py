@@ -268,9 +268,13 @@ def draw(
         if curve in lines:
             what, level = lines[curve]
             panel.axhline(level, color="0.3", ls=":", lw=1.5)
-            panel.annotate(what, (0.0, level), (3, 3), textcoords="offset points")
+            place = {"xycoords": ("axes fraction", "data"), "ha": "right"}
+            panel.annotate(
+                what, (1.0, level), (-3, 3), textcoords="offset points", **place
+            )
         if any(v < _LOWEST for arm in arms for v in _values(runs, arm, curve)):
-            label += f" (below {_LOWEST:g}: drawn there)"
+            note = f"what is below {_LOWEST:g} is drawn there"
+            panel.set_title(note, fontsize="small")
         panel.set(xlabel="step", ylabel=label)
         panel.grid(alpha=0.3)
     axes[0].legend(fontsize="small")

@@ -280,9 +280,10 @@ def draw_figure(
     """A panel per estimator: batch values, their running mean, held-out readings."""
     from matplotlib.figure import Figure
 
-    rows = -(-len(curves) // 3)
-    figure = Figure(figsize=(11, 2.7 * rows), layout="constrained")
-    panels = np.ravel(figure.subplots(rows, 3, sharex=True, sharey=True))
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(3.7 * columns, 2.7 * rows), layout="constrained")
+    panels = np.ravel(figure.subplots(rows, columns, sharex=True, sharey=True))
     for panel in panels[len(curves) :]:
         panel.set_visible(False)
     for panel, (name, curve) in zip(panels, curves.items(), strict=False):
