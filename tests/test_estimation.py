@@ -108,6 +108,17 @@ class TestValues:
         assert values.club(s) == pytest.approx(RHO**2 / variance, abs=0.1)
         assert values.club(s) > TRUTH
 
+    @pytest.mark.parametrize(("tau", "excess"), [(1.0, 0.796), (5.0, 0.575)])
+    def test_smile_of_the_exact_ratio_is_too_high(self, tau, excess):
+        """-log E_q[clip(e^f)] at 8 bits in 20 + 20 dimensions: 4 million draws of q."""
+        truth = 8 * math.log(2.0)
+        data = synthetic.draw("gaussian", 2000, seed=5, dim=20, mi=truth)
+        rho = math.sqrt(1.0 - math.exp(-2.0 * truth / 20))
+        pairs = zip(data.x.T, data.y.T, strict=True)
+        s = Scores(sum(log_ratio(x[:, None], y[None], rho) for x, y in pairs))
+        error = s.mean_positive() - truth  # that of 2,000 pairs
+        assert values.smile(s, tau) - truth - error == pytest.approx(excess, abs=0.03)
+
     def test_smile_without_clipping_is_dv(self, scores):
         s = Scores(scores)
         assert values.smile(s, 50.0) == pytest.approx(values.dv(s), rel=1e-12)
