@@ -29,6 +29,12 @@ class EstimateOptions(Options):
         "", _PAIRS, "Draw pairs of known information instead.", choices=_TASKS
     )
     task_options: tuple[str, ...] = option((), _PAIRS, "Of the task, e.g. dim=20,mi=6.")
+    dim: int = option(
+        0, _PAIRS, "Of the task, as in --task_options; 0: its own.", low=0
+    )
+    mi: float = option(
+        -1.0, _PAIRS, "Nats of the task, as in --task_options; -1: its own.", low=-1.0
+    )
     samples: int = option(10_000, _PAIRS, "Pairs to draw of a task.", low=20)
     block: int = option(
         1, _PAIRS, "Consecutive rows that depend on one another.", low=1
@@ -176,8 +182,10 @@ class EstimateOptions(Options):
                     "takes one as log_conditional."
                 )
         _check_used(self)
-        if self.task_options and not self.task:
-            raise ConfigError("--task_options belongs to --task.")
+        for name in ("task_options", "dim", "mi"):
+            refuse_if(
+                name in self.changed and not self.task, f"--{name} belongs to --task."
+            )
         for given in self.task_options:
             name, equals, value = given.partition("=")
             if not (name and equals and value):
@@ -203,10 +211,11 @@ class EstimateOptions(Options):
     @property
     def given(self) -> dict[str, object]:
         """The options of the task: numbers where they look like numbers."""
-        return {
+        given = {
             name: _parse(value)
             for name, _, value in (each.partition("=") for each in self.task_options)
         }
+        return given | {n: getattr(self, n) for n in ("dim", "mi") if n in self.changed}
 
     @property
     def shared(self) -> dict[str, object]:

@@ -92,6 +92,7 @@ def main(options: ReproduceOptions) -> int:
     for name in names:
         folder = root / name if options.study == "all" else root
         folder.mkdir(parents=True, exist_ok=True)
+        _check_study(folder / "results.json", name)
         seeds = range(options.seeds)
         verdict = STUDIES[name].run(options.scale, seeds, images, folder, tell)
         if options.scale == "smoke":
@@ -101,6 +102,21 @@ def main(options: ReproduceOptions) -> int:
     if options.study == "all":
         write_report(root, names)
     return 0
+
+
+def _check_study(path: Path, name: str) -> None:
+    """Refuses a folder that another study has written."""
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text())["settings"].get("study")
+    except (ValueError, KeyError, AttributeError):
+        return  # of nothing that could be lost
+    if found != name:
+        raise ConfigError(
+            f"--workdir={path.parent} holds the study {found}; choose another for "
+            f"{name}."
+        )
 
 
 def write_report(root: Path, names: tuple[str, ...]) -> None:

@@ -154,7 +154,14 @@ def _known(value: Callable[[Scores, Options], float]):
 def _fit_known(fold: Fold, options: Options, value: Callable) -> Fitted:
     if options.log_conditional is None:
         raise ValueError("log_conditional is needed: (x, y) -> log p(y_j | x_i).")
-    scores = Scores(options.log_conditional(*fold.raw("report")))
+    densities = np.asarray(options.log_conditional(*fold.raw("report")))
+    n = len(fold.report_rows)
+    if densities.shape != (n, n):
+        raise ValueError(
+            "log_conditional(x, y) must be the matrix of log p(y_j | x_i), "
+            f"[{n}, {n}] for {n} pairs. Received: {densities.shape}."
+        )
+    scores = Scores(densities)
     return Fitted(
         value=lambda w: value(scores.weighted(w), options),
         n=len(scores.positive),

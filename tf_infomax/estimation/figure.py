@@ -78,12 +78,19 @@ def _draw_curves(axes, trained: list[Estimate], truth: float | None) -> None:
     for index, each in enumerate(trained):
         steps, on_train, on_validation = zip(*each.history, strict=True)
         color = f"C{index}"
-        axes.plot(steps, on_validation, color=color, label=each.method)
+        label = each.method
+        if math.isfinite(each.ceiling):
+            label += f", at most {each.ceiling:.2f}"
+        axes.plot(steps, on_validation, color=color, label=label)
         axes.plot(steps, on_train, color=color, lw=0.8, alpha=0.5)
         if math.isfinite(each.ceiling) and each.ceiling < 4.0 * max(top, 0.5):
             axes.axhline(each.ceiling, color=color, ls=":")
     if truth is not None:
         axes.axhline(truth, color="C3", ls="--")
-    axes.set(title="objective on validation pairs (thin: batches)", xlabel="step")
+    axes.set(
+        title="on validation pairs (thin: batches; dotted: at most)",
+        xlabel="step",
+        ylabel="objective, nats",
+    )
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

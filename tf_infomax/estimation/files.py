@@ -77,9 +77,16 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
         raise PairsError(f"--data={path}: no such file.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PairsError(f"--data={path} cannot be read as CSV: {error}.") from error
+    while rows and not rows[-1]:  # blank lines at the end
+        rows.pop()
     if len(rows) < 2:
         raise PairsError(f"--data={path} has no rows below its header.")
     header, *body = rows
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise PairsError(
+            f"--data={path}: columns must have different names. Received twice: "
+            f"{', '.join(twice)}."
+        )
     for number, row in enumerate(body, 2):
         if len(row) != len(header):
             raise PairsError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _SHRINK = 1e-10  # keeps constant directions from counting as perfectly correlated
+_ROUNDING = 1e-12  # correlations as near to 1 are those of equal columns
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def fit_canonical(x: np.ndarray, y: np.ndarray, most: int | None = None) -> Cano
 
     (x_mean, ux, x_map), (y_mean, uy, y_map) = whiten(x), whiten(y)
     left, rho, right = np.linalg.svd(ux.T @ uy)
-    rho = np.clip(rho, 0.0, 1.0)
+    rho = np.where(rho > 1.0 - _ROUNDING, 1.0, rho)
     return Canonical(rho, x_mean, x_map @ left, y_mean, y_map @ right.T)
 
 

@@ -29,6 +29,8 @@ def read_pairs(x, y, fewest: int = _FEWEST) -> tuple[np.ndarray, np.ndarray]:
         if not hasattr(x, "as_numpy_iterator"):
             raise PairsError("y is needed, unless x is a tf.data.Dataset of pairs.")
         x, y = _read_dataset(x)
+    elif hasattr(x, "as_numpy_iterator"):
+        raise PairsError("a tf.data.Dataset of pairs holds both sides: give no y.")
     x, y = (
         _as_array(side, name, fewest >= _FEWEST) for side, name in ((x, "x"), (y, "y"))
     )

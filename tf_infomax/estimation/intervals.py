@@ -76,6 +76,8 @@ def jackknife(
     """
     from scipy.stats import t
 
+    if not np.isfinite(estimate):
+        return float("-inf"), float("inf")
     blocks = -(-n // block)
     groups = min(_GROUPS, blocks)
     of_block = np.random.default_rng(seed).permutation(np.arange(blocks) % groups)

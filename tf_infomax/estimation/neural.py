@@ -6,6 +6,7 @@ one that is kept.
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -115,6 +116,42 @@ def copula_critic_of(options: TrainOptions, x, y, encoders) -> critics.Critic:
         )
     sides = (np.reshape(side, [len(side), -1]) for side in (x, y))
     return CopulaCritic(Copula.fit(*sides), options.widths)
+
+
+def copy_encoder(encoder, side: str, values):
+    """The encoder anew, with its weights of now: no training sees another's.
+
+    Args:
+        encoder: a Keras model or layer, or None.
+        side: "x" or "y".
+        values: `[n, ...]` of that side.
+    """
+    if encoder is None:
+        return None
+    if not isinstance(encoder, keras.layers.Layer):
+        raise ValueError(
+            f"{side}_encoder must be a Keras model or layer. Received: {encoder!r}."
+        )
+    shape = np.shape(values)[1:]
+    try:
+        encoder(values[:2])
+        if isinstance(encoder, keras.Model):
+            copy = keras.models.clone_model(encoder)
+        else:
+            copy = type(encoder).from_config(encoder.get_config())
+        copy(values[:2])
+    except Exception as error:
+        cause = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().partition("\n")[0]
+        raise ValueError(
+            f"{side}_encoder cannot take {side} of shape {shape}, or cannot be copied: "
+            f"{cause}"
+        ) from error
+    copy.set_weights(encoder.get_weights())
+    copy.trainable = encoder.trainable
+    parts = (getattr(each, "layers", []) for each in (copy, encoder))
+    for own, given in zip(*parts, strict=True):
+        own.trainable = given.trainable
+    return copy
 
 
 def build_mlp(widths, outputs: int = 1, activation: str = "relu") -> keras.Sequential:
@@ -253,7 +290,7 @@ def train(
         validation: (x, y) for choosing the step.
         name: of the objective.
         options: an `Options`.
-        encoders: of x and y, or None each.
+        encoders: of x and y, or None each; copies of them are trained.
         build_critic: () -> critic; default: that of the options.
 
     Returns:
@@ -268,8 +305,9 @@ def train(
         critic = copula_critic_of(options, x, y, encoders)
     else:
         critic = critic_of(options)
-    model = Model(critic, encoders, **beside)
     x, y = (tf.constant(side, tf.float32) for side in (x, y))
+    copies = map(copy_encoder, encoders, "xy", (x, y))
+    model = Model(critic, copies, **beside)
     model.outputs_of(x[:2], y[:2])
     average = tf.Variable(-math.inf, trainable=False)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,16 @@ class TrainOptions:
     seed: int = 0
 
     def __post_init__(self):
-        at_least = (
+        for name, low in (
             ("batch_size", 2), ("max_steps", 1), ("check_every", 1), ("patience", 1),
-            ("weight_decay", 0.0),
-        )  # fmt: skip
-        for name, low in at_least:
-            _accept(self, name, getattr(self, name) >= low, f"at least {low}")
+            ("seed", 0),
+        ):  # fmt: skip
+            _accept_whole(self, name, low)
+        _accept(self, "weight_decay", self.weight_decay >= 0.0, "at least 0")
+        whole = isinstance(self.widths, (tuple, list)) and all(
+            isinstance(width, Integral) and width > 0 for width in self.widths
+        )
+        _accept(self, "widths", whole, "whole numbers above 0, as (64, 64) is")
         _accept(self, "learning_rate", 0.0 < self.learning_rate < math.inf, "above 0")
         known = "all", "derangement"
         _accept(self, "negatives", self.negatives in known, f"one of {known}")
@@ -53,6 +58,12 @@ def _accept(options, name: str, accepted: bool, what: str) -> None:
         )
 
 
+def _accept_whole(options, name: str, low: int) -> None:
+    value = getattr(options, name)
+    whole = isinstance(value, Integral) and value >= low
+    _accept(options, name, whole, f"a whole number of at least {low}")
+
+
 @dataclass(frozen=True)
 class Options(TrainOptions):
     """What `estimate_mi` takes beside the pairs and the method.
@@ -60,7 +71,8 @@ class Options(TrainOptions):
     The seed is also that of the split and of the bootstrap.
 
     Attributes:
-        x_encoder, y_encoder: Keras models in front of the critic, trained with it.
+        x_encoder, y_encoder: Keras models in front of the critic. Copies are trained
+            with it: `estimate.trainings[fold].model.encoders`.
         preprocess: a name of `inputs.MARGINALS`.
         folds: 1 splits once and reports on a fifth; k reports on every pair, by a
             critic that was trained without its fold.
@@ -95,7 +107,7 @@ class Options(TrainOptions):
     def __post_init__(self):
         super().__post_init__()
         for name, low in (("folds", 1), ("k", 1), ("block", 1), ("max_reported", 2)):
-            _accept(self, name, getattr(self, name) >= low, f"at least {low}")
+            _accept_whole(self, name, low)
         _accept(self, "alpha", 0.0 <= self.alpha <= 1.0, "between 0 and 1")
         _accept(self, "tau", self.tau > 0.0, "above 0")
         _accept(self, "level", 0.0 < self.level < 1.0, "between 0 and 1, as 0.9 is")

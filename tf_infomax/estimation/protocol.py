@@ -23,6 +23,10 @@ from tf_infomax.estimation.samples import Fitted, Samples
 _FEWEST_BLOCKS = 10
 _NEIGHBORS = ("ksg", "ksg2", "lnc")  # of continuous pairs in few dimensions
 _MOST_DIMENSIONS = 6
+_WITHOUT_ENCODERS = (
+    *_NEIGHBORS, "mixed", "discrete_continuous", "gaussian", "l1out", "club",
+    "difference_of_entropies", "ba", "vub", "tnce", "l1out_known",
+)  # fmt: skip
 _REPEATED = 0.9  # share of different values below which neighbours tie
 
 
@@ -53,6 +57,11 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
         )
     if method == "auto" and "critic" in options:
         raise ValueError(f"auto has its own critic. Received: {options['critic']!r}.")
+    for name in ("x_encoder", "y_encoder"):
+        if method in _WITHOUT_ENCODERS and options.get(name) is not None:
+            raise ValueError(
+                f"{name} goes with trained critics and auto, not {method}."
+            )
     pairs = read_pairs(x, y)
     fitted, samples, chosen = _fit(method, pairs, options)
     result = _describe(method, ESTIMATORS[method], fitted, samples, chosen)
@@ -240,6 +249,8 @@ def _warn_of(training):
     """Yields what went wrong in one training."""
     if training.stopped == "diverged":
         yield f"training diverged at step {training.steps}; lower learning_rate"
+    elif not training.best_step:
+        yield "no step of training was better on validation pairs than its start"
     elif training.stopped == "max_steps" and training.best_step == training.steps:
         yield f"still rising at the last of {training.steps} steps: raise max_steps"
     _, on_train, _ = training.history[-1]
