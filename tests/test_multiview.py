@@ -80,6 +80,24 @@ class TestPairs:
         batch = next(iter(make_batches(both.images, 4, 0, 1, view="pairs")))
         np.testing.assert_array_equal(batch["x"], 255 - batch["y"].numpy())
 
+    def test_of_two_folders_a_file_goes_by_its_name(self, images):
+        names = [f"a/{place}.png" for place in range(6)]
+        bad = (("a/6.png", "no image"),)
+        first = ImageSet(images, names=tuple(names), skipped=bad)
+        order = [5, 0, 3, 1, 4]  # 2 could not be used, 6 could
+        other = ImageSet(
+            np.concatenate([255 - images[order], images[:1]]),
+            names=(*(f"a/{place}.jpg" for place in order), "a/6.jpg"),
+            skipped=(("a/2.jpg", "torn"),),
+        )
+        both = pair(first, other)
+        assert both.names == tuple(names[i] for i in (0, 1, 3, 4, 5))
+        np.testing.assert_array_equal(both.images.second, 255 - both.images.first)
+        assert both.skipped == (*bad, ("a/2.jpg", "torn (second folder)"))
+        moved = ImageSet(images, names=tuple(f"b/{place}.png" for place in range(6)))
+        with pytest.raises(DataError, match=r"partner: a/0, a/1, a/2, \.\.\. \(12 f"):
+            pair(first, moved)
+
     def test_others_are_refused(self, images):
         with pytest.raises(DataError, match="6 and 5"):
             pair(ImageSet(images), ImageSet(images[:5]))

@@ -590,7 +590,7 @@ def _check_together(config: Config) -> None:
     refuse_if(
         c.code_size != 64 and {c.encoder, c.other_encoder or c.encoder} <= {*same_size},
         f"--code_size changes nothing for {' and '.join(same_size)}, whose code is as "
-        "large as the image.",
+        "large as the image; --code_size=64, the default, takes it back.",
     )
     refuse_if(
         kind == "folder" and not c.image_size,
@@ -674,6 +674,15 @@ def _check_terms(c: Config) -> None:
         weights.gamma > 0 and kind == "cpc",
         f"--gamma changes nothing for --objective=cpc. Received: {c.gamma:g}.",
     )
+
+    for name in ("prior", "gradient_penalty"):
+        refuse_if(
+            kind != "dim"
+            and weights.gamma == 0.0
+            and getattr(c, name) != fields[name].default,
+            f"--{name} changes nothing where --gamma is 0, as that of "
+            f"--objective={c.objective} is unless given.",
+        )
 
 
 def _check_dim(c: Config) -> None:

@@ -380,7 +380,9 @@ def build_objective(
     _check_widths(config, encoder, others)
     memory = None
     if config.negatives == "memory":
-        memory = MemoryBank(images, config.memory_negatives, loss=config.memory_loss)
+        memory = MemoryBank(
+            images, _count_memory(config, images), loss=config.memory_loss
+        )
     gamma = config.weights.gamma
     prior = None
     if gamma > 0:
@@ -404,6 +406,19 @@ def build_objective(
         steps_per_execution=config.steps_per_execution,
     )
     return objective
+
+
+def _count_memory(config: Config, images: int) -> int:
+    """Negatives from the bank: by default no more than there are images."""
+    count = config.memory_negatives
+    if count <= images:
+        return count
+    if count != Config.__dataclass_fields__["memory_negatives"].default:
+        raise ConfigError(
+            f"--memory_negatives must be at most {images}, the training images. "
+            f"Received: {count}."
+        )
+    return images
 
 
 def _check_widths(config: Config, encoder: keras.Model, others: dict) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -59,9 +60,15 @@ def _select(images, indices: np.ndarray):
 def pair(first: "ImageSet", second: "ImageSet") -> "ImageSet":
     """Aligned images as one set, with the labels and names of the first.
 
+    Those with file names go by these (less the suffix), and a file that cannot be used
+    takes its partner with it; others go row by row.
+
     Raises:
-        DataError: if the numbers or the shapes of the images differ.
+        DataError: if the numbers or the shapes of the images differ, or a file has no
+            partner.
     """
+    if first.names is not None and second.names is not None:
+        first, second = _match_names(first, second)
     if len(first) != len(second):
         raise DataError(
             f"pairs need as many images on either side. Received: {len(first)} and "
@@ -73,6 +80,34 @@ def pair(first: "ImageSet", second: "ImageSet") -> "ImageSet":
             f"{first.image_shape} and {second.image_shape}."
         )
     return replace(first, images=PairedImages(first.images, second.images))
+
+
+def _match_names(first: "ImageSet", second: "ImageSet"):
+    """Both sets in the order of the first, less what either could not use."""
+    stem = lambda name: str(PurePosixPath(name).with_suffix(""))
+    places, lost = [], set()
+    for images in (first, second):
+        places.append({stem(name): place for place, name in enumerate(images.names)})
+        lost |= {stem(name) for name, _ in images.skipped}
+        if len(places[-1]) < len(images.names):
+            raise DataError(
+                "pairs of two folders go by file name, and two files of one have the "
+                "same but for their suffix."
+            )
+    alone = sorted((places[0].keys() ^ places[1].keys()) - lost)
+    if alone:
+        raise DataError(
+            "pairs of two folders go by file name (less the suffix). Without a "
+            f"partner: {', '.join(alone[:3])}{', ...' if len(alone) > 3 else ''} "
+            f"({len(alone)} files)."
+        )
+    common = [name for name in places[0] if name in places[1]]
+    first, second = (
+        each.select(np.array([where[name] for name in common], int))
+        for each, where in zip((first, second), places, strict=True)
+    )
+    skipped = [(name, f"{why} (second folder)") for name, why in second.skipped]
+    return replace(first, skipped=(*first.skipped, *skipped)), second
 
 
 @dataclass(frozen=True)

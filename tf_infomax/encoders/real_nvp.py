@@ -7,6 +7,7 @@ gradients, and an inverse that merely looks up its argument.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import keras
 import numpy as np
@@ -30,7 +31,8 @@ class RealNVP(keras.layers.Layer):
         couplings: how many.
         widths: hidden widths of each network, ReLU.
         scale: "none" (additive, volume-preserving), "exp" (of a softly limited log
-            scale) or "softplus" (1e-7 + softplus, 0.69 at the start).
+            scale) or "softplus" (1e-7 + softplus, 0.69 at the start; training may crush
+            dimensions so that only float64 inverts them).
         masks: "random", "checkerboard" or "channel".
         kernel_sd: of the truncated normal kernels; biases start at 0.
         seed: of permutations and kernels.
@@ -58,8 +60,19 @@ class RealNVP(keras.layers.Layer):
                 raise ValueError(
                     f"{name} must be one of {', '.join(accepted)}. Received: {value!r}."
                 )
-        if couplings < 1:
-            raise ValueError(f"couplings must be at least 1. Received: {couplings}.")
+        for name, value, low in (("couplings", couplings, 1), ("seed", seed, 0)):
+            if not isinstance(value, Integral) or value < low:
+                raise ValueError(
+                    f"{name} must be a whole number of at least {low}. Received: "
+                    f"{value!r}."
+                )
+        if not isinstance(widths, Sequence) or not all(
+            isinstance(width, Integral) and width > 0 for width in widths
+        ):
+            raise ValueError(
+                "widths must be whole numbers above 0, as (512, 512) is. Received: "
+                f"{widths!r}."
+            )
         self.couplings, self.widths = couplings, tuple(widths)
         self.scale, self.masks, self.kernel_sd = scale, masks, kernel_sd
         self.seed = seed

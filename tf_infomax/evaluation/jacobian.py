@@ -95,7 +95,14 @@ def _flatten(encoder: Callable, feature: str) -> Callable:
 
     def encode(x):
         features = encoder(x, **options)
-        value = features[feature] if isinstance(features, dict) else features
+        value = features
+        if isinstance(features, dict):
+            if feature not in features:
+                raise ValueError(
+                    f"feature must be one of {', '.join(features)}. Received: "
+                    f"{feature!r}."
+                )
+            value = features[feature]
         return tf.reshape(value, [x.shape[0], -1])
 
     return encode
@@ -119,6 +126,11 @@ def _as_floats(inputs, dtype: str) -> np.ndarray:
 
 def _chunks(inputs: np.ndarray, chunk: int):
     """(inputs of one shape, how many are meant): the last part is filled up."""
+    if chunk < 1 or not len(inputs):
+        raise ValueError(
+            "chunk and the number of inputs must be at least 1. Received: "
+            f"{chunk} and {len(inputs)}."
+        )
     chunk = min(chunk, len(inputs))
     for start in range(0, len(inputs), chunk):
         part = inputs[start : start + chunk]
