@@ -721,16 +721,51 @@ class TestEstimateMi:
             (dict(negatives="some"), "negatives must be one of"),
             (dict(alpha=5.0), "alpha must be between 0 and 1"),
             (dict(tau=math.nan), "tau must be above 0"),
-            (dict(max_steps=-5), "max_steps must be at least 1"),
-            (dict(batch_size=1), "batch_size must be at least 2"),
+            (dict(max_steps=-5), "max_steps must be a whole number of at least 1"),
+            (dict(batch_size=1), "batch_size must be a whole number of at least 2"),
             (dict(critic="best"), "critic must be one of.*best"),
             (dict(k=10**6), "k must be below"),
+            (dict(k="5"), "k must be a whole number.*'5'"),
+            (dict(seed=1.5), "seed must be a whole number.*1.5"),
+            (dict(widths=64), r"widths must be whole numbers.*64"),
+            (dict(x_encoder=object()), "x_encoder must be a Keras model"),
             (dict(block=10**6), "block must leave at least 10"),
         ],
     )
     def test_options_out_of_range_are_refused(self, options, words, data):
         with pytest.raises(ValueError, match=words):
             estimate_mi(data.x, data.y, "smile", **options)
+
+    def test_encoders_are_copied_and_checked(self, data):
+        layers = tf.keras.layers
+        encoder = tf.keras.Sequential([tf.keras.Input((2,)), layers.Dense(3)])
+        before = encoder.get_weights()
+        call = lambda: estimate_mi(
+            data.x, data.y, "nwj", x_encoder=encoder, max_steps=30, folds=2,
+            learning_rate=1e-2, check_every=10,
+        )  # fmt: skip
+        first = call()
+        assert call() == first  # not where the last training ended
+        for own, given in zip(before, encoder.get_weights(), strict=True):
+            np.testing.assert_array_equal(own, given)
+        copies = [t.model.encoders[0].get_weights()[0] for t in first.trainings]
+        assert np.abs(copies[0] - before[0]).max() > 1e-3
+        assert np.abs(copies[0] - copies[1]).max() > 1e-3
+        with pytest.raises(ValueError, match="x_encoder goes with trained critics"):
+            estimate_mi(data.x, data.y, "ksg", x_encoder=encoder)
+        with pytest.raises(
+            ValueError, match=r"x_encoder cannot take x of shape \(1,\)"
+        ):
+            estimate_mi(data.x[:, :1], data.y, "nwj", x_encoder=encoder)
+
+    def test_equal_columns_are_infinite_information(self, rng):
+        x = rng.normal(size=(400, 1))
+        noise = rng.normal(size=(400, 3))
+        for method in ("gaussian", "auto"):
+            estimate = estimate_mi(np.concatenate([x, noise], axis=1), x, method)
+            assert estimate.value == math.inf
+            assert estimate.interval == (-math.inf, math.inf)
+            assert any("not finite" in each for each in estimate.warnings)
 
     def test_pairs_of_another_width_are_refused(self, data):
         estimate = estimate_mi(data.x, data.y, "nwj", max_steps=10)
@@ -838,6 +873,7 @@ class TestCommand:
         np.save(folder / "objects.npy", np.array([{}] * 30), allow_pickle=True)
         (folder / "words.csv").write_text("a,b\n1,2\n3,four\n")
         (folder / "torn.csv").write_text("a,b\n1,2\n3\n")
+        (folder / "twice.csv").write_text("a,b,b\n1,2,3\n\n")
         (folder / "text.npy").write_text("no array at all")
         return folder
 
@@ -865,7 +901,7 @@ class TestCommand:
 
     def test_a_task_shows_its_truth(self, tmp_path):
         result = run(
-            "estimate", "--task=gaussian", "--task_options=dim=2,mi=1.25",
+            "estimate", "--task=gaussian", "--dim=2", "--mi=1.25",
             "--samples=600", "--method=info_nce", "--max_steps=200",
             f"--output={tmp_path}",
         )  # fmt: skip
@@ -920,6 +956,8 @@ class TestCommand:
             (["--data={}/t.csv", "--x=a", "--y=z"], ["no column 'z'", "a, b, c, d"]),
             (["--data={}/words.csv", "--x=a", "--y=b"], ["line 3", "'b'", "four"]),
             (["--data={}/torn.csv", "--x=a", "--y=b"], ["line 3"]),
+            (["--data={}/twice.csv", "--x=a", "--y=b"], ["different names", "b"]),
+            (["--x={}/x.npy", "--y={}/y.npy", "--dim=2"], ["--dim belongs to --task"]),
             (["--task=gaussian", "--task_options=dims=3"], ["dims", "dim, mi"]),
             (["--task=gaussian", "--task_options=dim"], ["NAME=VALUE"]),
             (["--task=gaussian", "--method=mimi"], ["mimi"]),
