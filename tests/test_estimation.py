@@ -751,6 +751,9 @@ class TestEstimateMi:
         copies = [t.model.encoders[0].get_weights()[0] for t in first.trainings]
         assert np.abs(copies[0] - before[0]).max() > 1e-3
         assert np.abs(copies[0] - copies[1]).max() > 1e-3
+        encoder.trainable = False  # what is frozen stays so
+        frozen = call().trainings[0].model.encoders[0].get_weights()[0]
+        np.testing.assert_array_equal(frozen, before[0])
         with pytest.raises(ValueError, match="x_encoder goes with trained critics"):
             estimate_mi(data.x, data.y, "ksg", x_encoder=encoder)
         with pytest.raises(

@@ -147,10 +147,6 @@ def copy_encoder(encoder, side: str, values):
             f"{cause}"
         ) from error
     copy.set_weights(encoder.get_weights())
-    copy.trainable = encoder.trainable
-    parts = (getattr(each, "layers", []) for each in (copy, encoder))
-    for own, given in zip(*parts, strict=True):
-        own.trainable = given.trainable
     return copy
 
 
