@@ -381,6 +381,7 @@ class TestCommand:
             (["--task=xor", "--method=ksg", "--tau=1"], ["--tau changes nothing"]),
             (["--task=xor", "--method=nwj", "--family=knn"], ["--family changes"]),
             (["--benchmark=tasks", "--bracket"], ["--bracket changes nothing"]),
+            (["--task=xor", "--lipschitz=spectral"], ["--lipschitz changes nothing"]),
             (["--benchmark=tasks", "--method=wasserstein"], ["not v_information"]),
             (["--benchmark=staircase", "--critic=copula"], ["needs given pairs"]),
             (["--benchmark=staircase", "--folds=2"], ["--folds changes nothing"]),

@@ -521,6 +521,27 @@ class TestWasserstein:
         doubled = wasserstein_dependency(2.0 * x, 2.0 * x, max_steps=1000)
         assert doubled.value == pytest.approx(2.0 * estimate.value, rel=0.2)
 
+    def test_spectral_norms_allow_for_all_of_it(self, rng):
+        x = rng.integers(0, 2, 3000).astype(float)
+        options = dict(lipschitz="spectral", max_steps=600, widths=(32, 32))
+        estimate = wasserstein_dependency(x, x, **options)
+        assert estimate.value == pytest.approx(0.5, abs=0.06)
+        assert estimate.diagnostics["largest_gradient"] < 1.0 + 1e-5
+        with pytest.raises(ValueError, match=r"even.*\(33,\)"):
+            wasserstein_dependency(x, x, lipschitz="spectral", widths=(33,))
+
+    @pytest.mark.parametrize("lipschitz", ["penalty", "spectral"])
+    def test_predictive_coding_of_two_points(self, lipschitz, rng):
+        """f is 1 for equal points and 0 for others, of which there are half."""
+        x = rng.integers(0, 2, 1000).astype(float)
+        options = dict(lipschitz=lipschitz, widths=(16, 16), batch_size=64)
+        estimate = wasserstein_dependency(
+            x, x, predictive=True, max_steps=600, learning_rate=3e-3, **options
+        )
+        truth = 1.0 - math.log(0.5 * (math.e + 1.0))  # 0.380
+        assert estimate.value == pytest.approx(truth, abs=0.03)
+        assert estimate.method == "wpc"
+
     def test_independence_gives_nothing(self, rng):
         x, y = rng.normal(size=(2, 3000, 1))
         estimate = wasserstein_dependency(x, y, max_steps=300)

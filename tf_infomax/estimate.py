@@ -54,7 +54,7 @@ def main(options: EstimateOptions) -> int:
 
     shared = options.shared
     if set(options.method) & set(RELATED):
-        shared["family"] = options.family
+        shared |= {"family": options.family, "lipschitz": options.lipschitz}
     if options.bracket:
         shared["bracket"] = True
     estimates, stopped = [], None

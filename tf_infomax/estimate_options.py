@@ -72,6 +72,13 @@ class EstimateOptions(Options):
         "Predictors of v_information.",
         choices=table_names("estimation/v_information.py", "FAMILIES"),
     )
+    lipschitz: str = option(
+        "penalty",
+        _HOW,
+        "How critics of wasserstein and wpc are: a penalty on gradients, or by the "
+        "spectral norm of every layer.",
+        choices=("penalty", "spectral"),
+    )
     bracket: bool = option(False, _HOW, "Also a lower and an upper bound.")
     level: float = option(0.9, _HOW, "Of the intervals.", above=0.0, high=0.999)
     max_reported: int = option(2000, _HOW, "Most pairs to report on.", low=20)
@@ -263,15 +270,24 @@ _METHODS_OF: dict[str, tuple[str, ...]] = {
     "alpha": ("interpolated",),
     "tau": ("smile",),
     "family": ("v_information",),
+    "lipschitz": ("wasserstein", "wpc"),
     "critic": tuple(name for name in _TRAINED if name not in _FITTED),
     "widths": (*_TRAINED, *RELATED),
     **dict.fromkeys(
-        ("batch_size", "learning_rate", "max_steps"), (*_TRAINED, "wasserstein")
+        ("batch_size", "learning_rate", "max_steps"), (*_TRAINED, "wasserstein", "wpc")
     ),
     **dict.fromkeys(("weight_decay", "patience", "folds", "max_reported"), _TRAINED),
     "preprocess": tuple(n for n in (*ESTIMATORS, *RELATED) if n != "v_information"),
 }
-_ONLY_OF_PAIRS = ("block", "level", "bracket", "export", "family", "permutations")
+_ONLY_OF_PAIRS = (
+    "block",
+    "level",
+    "bracket",
+    "export",
+    "family",
+    "permutations",
+    "lipschitz",
+)
 _OF_THE_STAIRCASE = (
     "benchmark", "method", "critic", "widths", "batch_size", "learning_rate",
     "max_steps", "seed", "output", "debug",

@@ -28,14 +28,14 @@ def _v_information(x, y, options: dict) -> Estimate:
     return v_information(x, y, **_take(options, *names))
 
 
-def _wasserstein(x, y, options: dict) -> Estimate:
+def _wasserstein(x, y, options: dict, predictive: bool = False) -> Estimate:
     from tf_infomax.estimation.wasserstein import wasserstein_dependency
 
     names = (
-        "widths", "preprocess", "batch_size", "learning_rate", "max_steps", "level",
-        "block", "seed",
+        "widths", "lipschitz", "preprocess", "batch_size", "learning_rate",
+        "max_steps", "level", "block", "seed",
     )  # fmt: skip
-    return wasserstein_dependency(x, y, **_take(options, *names))
+    return wasserstein_dependency(x, y, predictive=predictive, **_take(options, *names))
 
 
 RELATED: dict[str, Related] = {
@@ -48,5 +48,10 @@ RELATED: dict[str, Related] = {
         "sup over 1-Lipschitz f of E_p[f] - E_q[f]; not in nats",
         "Ozair et al. 2019",
         _wasserstein,
+    ),
+    "wpc": Related(
+        "InfoNCE of a 1-Lipschitz critic; not in nats",
+        "Ozair et al. 2019",
+        lambda x, y, options: _wasserstein(x, y, options, predictive=True),
     ),
 }

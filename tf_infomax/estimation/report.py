@@ -49,7 +49,7 @@ def run_all(
 def _estimate(x, y, method: str, options: dict) -> Estimate:
     if method in RELATED:
         return RELATED[method].estimate(x, y, options)
-    own = {"family"} | ({"critic"} if method == "auto" else set())
+    own = {"family", "lipschitz"} | ({"critic"} if method == "auto" else set())
     return estimate_mi(
         x, y, method, **{k: v for k, v in options.items() if k not in own}
     )
