@@ -19,11 +19,13 @@ from tf_infomax.estimation import (
     estimate_mi,
     intervals,
     neighbors,
+    protocol,
     values,
 )
 from tf_infomax.estimation import gaussian as gaussian_module
 from tf_infomax.estimation.imax import imax, imax_binary
 from tf_infomax.estimation.inputs import fit_marginal, split
+from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.v_information import FAMILIES, v_information
 from tf_infomax.estimation.values import Scores
 from tf_infomax.estimation.wasserstein import wasserstein_dependency
@@ -775,7 +777,7 @@ class TestEstimateMi:
         encoder.trainable = False  # what is frozen stays so
         frozen = call().trainings[0].model.encoders[0].get_weights()[0]
         np.testing.assert_array_equal(frozen, before[0])
-        with pytest.raises(ValueError, match="x_encoder goes with trained critics"):
+        with pytest.raises(ValueError, match="x_encoder changes nothing for ksg"):
             estimate_mi(data.x, data.y, "ksg", x_encoder=encoder)
         with pytest.raises(
             ValueError, match=r"x_encoder cannot take x of shape \(1,\)"
@@ -869,6 +871,44 @@ class TestEstimateMi:
             estimate_mi(data.x, data.y, "minee")
         with pytest.raises(ValueError, match="unknown options: steps"):
             estimate_mi(data.x, data.y, "mine", steps=3)
+        with pytest.raises(
+            ValueError, match=r"tau changes nothing for nwj, which.*: 2"
+        ):
+            estimate_mi(data.x, data.y, "nwj", tau=2.0)
+        same = estimate_mi(data.x, data.y, "ksg", tau=5.0)  # as it is anyway
+        assert same == estimate_mi(data.x, data.y, "ksg")
+
+    @pytest.mark.parametrize("method", ESTIMATORS)
+    def test_a_row_names_the_options_that_it_uses(self, method, rng, monkeypatch):
+        read = set()
+
+        class Recording(Options):
+            def __post_init__(self):
+                super().__post_init__()
+                read.clear()  # of the checks
+
+            def __getattribute__(self, name):
+                read.add(name)
+                return super().__getattribute__(name)
+
+        monkeypatch.setattr(protocol, "Options", Recording)
+        given = {
+            "max_steps": 1,
+            "check_every": 1,
+            "log_conditional": lambda x, y: np.zeros([len(x), len(y)]),
+            "entropy_y": 1.0,
+        }
+        uses = set(ESTIMATORS[method].uses)
+        given = {name: value for name, value in given.items() if name in uses}
+        found = set()
+        for columns in (1, 2) if method == "auto" else (2,):  # ksg, critics
+            x, y = rng.normal(size=(2, 80, columns))
+            if method == "discrete_continuous":
+                x = rng.integers(0, 3, 80)
+            estimate_mi(x, y, method, **given)
+            found |= read & set(Options.__dataclass_fields__)
+        # Every critic asks for its negatives, which some objectives take as one each.
+        assert found - {"negatives"} == uses - {"negatives"}
 
     def test_every_row_says_what_it_is(self):
         assert {row.direction for row in ESTIMATORS.values()} == {

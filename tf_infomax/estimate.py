@@ -11,12 +11,7 @@ from pathlib import Path
 import tf_infomax
 from tf_infomax import flags
 from tf_infomax.config import ConfigError, refuse_if
-from tf_infomax.estimate_options import (
-    RELATED,
-    STAIRS,
-    WITHOUT_CRITIC,
-    EstimateOptions,
-)
+from tf_infomax.estimate_options import STAIRS, EstimateOptions
 from tf_infomax.output import check_writable
 from tf_infomax.progress import tell
 
@@ -34,8 +29,11 @@ def main(options: EstimateOptions) -> int:
     if options.output:
         check_writable(output, f"--output={output}")
     if options.export:
-        refuse_if(
-            options.method[0] in WITHOUT_CRITIC,
+        from tf_infomax.estimation.estimators import ESTIMATORS
+
+        row = ESTIMATORS.get(options.method[0])
+        refuse_if(  # encoders go in front of critics, and of nothing else
+            row is None or "x_encoder" not in row.uses,
             f"--export needs a method with a critic. Received: {options.method[0]}.",
         )
         check_writable(Path(options.export).parent, f"--export={options.export}")
@@ -52,11 +50,8 @@ def main(options: EstimateOptions) -> int:
 
     from tf_infomax.estimation.report import print_table, run_all, write
 
-    shared = options.shared
-    if set(options.method) & set(RELATED):
-        shared |= {"family": options.family, "lipschitz": options.lipschitz}
-    if options.bracket:
-        shared["bracket"] = True
+    names = "family", "lipschitz", "bracket"
+    shared = options.shared | {name: getattr(options, name) for name in names}
     estimates, stopped = [], None
     try:
         for each in run_all(x, y, options.method, shared, options.permutations, tell):

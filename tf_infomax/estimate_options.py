@@ -167,21 +167,6 @@ class EstimateOptions(Options):
                 f"--benchmark=staircase takes --method={','.join(STAIRS)}. Received: "
                 f"{','.join(wrong)}.",
             )
-        refuse_if(
-            bool(self.critic) and self.method == ("auto",) and not self.benchmark,
-            f"--method=auto has its own critic. Received: --critic={self.critic}.",
-        )
-        if self.negatives == "derangement":
-            wrong = [
-                name
-                for name in self.method
-                if name not in ("dv", "mine", "nwj", "jsd", "smile", "density_ratio")
-            ]
-            refuse_if(
-                bool(wrong),
-                "--negatives=derangement goes with dv, mine, nwj, jsd, smile and "
-                f"density_ratio. Received: --method={','.join(wrong)}.",
-            )
         for name in ("ba", "vub", "tnce", "l1out_known"):
             if name in self.method:
                 raise ConfigError(
@@ -255,30 +240,6 @@ def _parse(text: str):
     return text == "true" if text in ("true", "false") else text
 
 
-_NEIGHBOURS = ("ksg", "ksg2", "lnc", "mixed", "discrete_continuous")
-_UNTRAINED = (*_NEIGHBOURS, "gaussian")
-_TRAINED = tuple(name for name in ESTIMATORS if name not in _UNTRAINED)
-# Trained, but without a choice of critic.
-_FITTED = ("auto", "l1out", "club", "difference_of_entropies")
-# What a SavedModel could not be made of.
-WITHOUT_CRITIC = (
-    *_UNTRAINED, "l1out", "club", "difference_of_entropies", *RELATED,
-)  # fmt: skip
-# Option -> the methods on which it has an effect; the others are for all.
-_METHODS_OF: dict[str, tuple[str, ...]] = {
-    "k": ("auto", *_NEIGHBOURS),
-    "alpha": ("interpolated",),
-    "tau": ("smile",),
-    "family": ("v_information",),
-    "lipschitz": ("wasserstein", "wpc"),
-    "critic": tuple(name for name in _TRAINED if name not in _FITTED),
-    "widths": (*_TRAINED, *RELATED),
-    **dict.fromkeys(
-        ("batch_size", "learning_rate", "max_steps"), (*_TRAINED, "wasserstein", "wpc")
-    ),
-    **dict.fromkeys(("weight_decay", "patience", "folds", "max_reported"), _TRAINED),
-    "preprocess": tuple(n for n in (*ESTIMATORS, *RELATED) if n != "v_information"),
-}
 _ONLY_OF_PAIRS = (
     "block",
     "level",
@@ -306,11 +267,8 @@ def _check_used(options: EstimateOptions) -> None:
         }[benchmark]
         where = f"--benchmark={benchmark}" if benchmark else "a single estimate"
         refuse_if(unused, f"--{name} changes nothing for {where}.")
-        methods = _METHODS_OF.get(name, options.method)
-        refuse_if(
-            benchmark != "staircase" and not set(methods) & set(options.method),
-            f"--{name} changes nothing for --method={','.join(options.method)}.",
-        )
+    if benchmark != "staircase":
+        _check_used_by_methods(options, given)
     refuse_if(
         "samples" in given and not (options.task or benchmark),
         "--samples belongs to --task and --benchmark=tasks.",
@@ -319,3 +277,18 @@ def _check_used(options: EstimateOptions) -> None:
         benchmark == "tasks" and bool(set(options.method) & set(RELATED)),
         f"--benchmark=tasks takes estimators of information, not {', '.join(RELATED)}.",
     )
+
+
+def _check_used_by_methods(options: EstimateOptions, given: list[str]) -> None:
+    from tf_infomax.estimation import estimators, related
+
+    users: dict[str, list[str]] = {}
+    for method, row in {**estimators.ESTIMATORS, **related.RELATED}.items():
+        for name in row.uses:
+            users.setdefault(name, []).append(method)
+    for name in (name for name in given if name in users):
+        refuse_if(
+            not set(users[name]) & set(options.method),
+            f"--{name} changes nothing for --method={','.join(options.method)}. It is "
+            f"for {', '.join(users[name])}.",
+        )

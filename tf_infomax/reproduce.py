@@ -93,8 +93,8 @@ def main(options: ReproduceOptions) -> int:
         folder = root / name if options.study == "all" else root
         folder.mkdir(parents=True, exist_ok=True)
         _check_study(folder / "results.json", name)
-        seeds = range(options.seeds)
-        verdict = STUDIES[name].run(options.scale, seeds, images, folder, tell)
+        run, seeds = STUDIES[name].run, range(options.seeds)
+        verdict = run(name, options.scale, seeds, images, folder, tell)
         if options.scale == "smoke":
             print(f"{name}: smoke scale, too short to show anything.")
         print(f"{name}: {verdict}")

@@ -145,12 +145,11 @@ class RealNVP(keras.layers.Layer):
             coupling = tfb.RealNVP(
                 num_masked=self._kept[index], bijector_fn=self._coupling_of(index)
             )
-            there = tfb.Permute(tf.constant(order, tf.int32))
+            there = _permute(order)
             if self.masks == "random":
                 steps += [there, coupling]
             else:  # places of an image mean something: back where they were
-                back = tfb.Permute(tf.constant(np.argsort(order), tf.int32))
-                steps += [there, coupling, back]
+                steps += [there, coupling, _permute(np.argsort(order))]
         return tfb.Chain(steps[::-1])  # a chain applies its last part first
 
     def _coupling_of(self, index: int):
@@ -166,7 +165,7 @@ class RealNVP(keras.layers.Layer):
             if self.scale == "softplus":
                 factor = tfb.Scale(self._factor(raw))
             else:
-                factor = tfb.Scale(log_scale=_LOG_SCALE * tf.tanh(raw / _LOG_SCALE))
+                factor = tfb.Scale(log_scale=_limit(raw))
             return tfb.Chain([tfb.Shift(shift), factor])
 
         return bijector_of
@@ -209,13 +208,13 @@ class RealNVP(keras.layers.Layer):
     def _factor(self, raw: tf.Tensor) -> tf.Tensor:
         if self.scale == "softplus":
             return 1e-7 + tf.nn.softplus(raw)
-        return tf.exp(_LOG_SCALE * tf.tanh(raw / _LOG_SCALE))
+        return tf.exp(_limit(raw))
 
     def _slope(self, raw: tf.Tensor) -> tf.Tensor:
         """d factor / d raw."""
         if self.scale == "softplus":
             return tf.sigmoid(raw)
-        return self._factor(raw) * (1 - tf.tanh(raw / _LOG_SCALE) ** 2)
+        return self._factor(raw) * (1 - (_limit(raw) / _LOG_SCALE) ** 2)
 
     def _flat(self, values) -> tf.Tensor:
         values = tf.cast(tf.convert_to_tensor(values), self.compute_dtype)
@@ -255,6 +254,33 @@ class RealNVP(keras.layers.Layer):
     def get_config(self):
         names = ("couplings", "widths", "scale", "masks", "kernel_sd", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _limit(log_scale: tf.Tensor) -> tf.Tensor:
+    """Softly between -_LOG_SCALE and _LOG_SCALE."""
+    return _LOG_SCALE * tf.tanh(log_scale / _LOG_SCALE)
+
+
+def _permute(order: np.ndarray):
+    """The bijector of a fixed order of dimensions."""
+    from tensorflow_probability import bijectors as tfb
+
+    def taker(order, back):
+        # Autodiff would scatter where the inverse order can be gathered.
+        @tf.custom_gradient
+        def take(x):
+            return tf.gather(x, order, axis=-1), taker(back, order)
+
+        return take
+
+    back = np.argsort(order)
+    return tfb.Inline(
+        forward_fn=taker(order, back),
+        inverse_fn=taker(back, order),
+        forward_log_det_jacobian_fn=lambda x: tf.zeros([], x.dtype),
+        forward_min_event_ndims=1,
+        is_constant_jacobian=True,
+    )
 
 
 def _differentiate(net: keras.Sequential, x: tf.Tensor):

@@ -46,20 +46,26 @@ class PermutationTest:
 
 
 def permutation_test(
-    x, y, estimate: Callable[[np.ndarray, np.ndarray], float], draws=99, seed=0
+    x,
+    y,
+    estimate: Callable[[np.ndarray, np.ndarray], float],
+    draws: int = 99,
+    seed: int = 0,
+    value: float | None = None,
 ) -> PermutationTest:
     """Compares an estimate with estimates of broken-up pairs.
 
     Args:
         x, y: pairs, independent of one another.
-        estimate: (x, y) -> number or `Estimate`; it is called `draws + 1` times, so
-            that one without training (`ksg`, `gaussian`) is the choice.
+        estimate: (x, y) -> number or `Estimate`; it is called `draws` times, so that
+            one without training (`ksg`, `gaussian`) is the choice.
         draws: 99 allow for p = 0.01.
         seed: of the orders.
+        value: of the pairs as they are, if it is known.
     """
     x, y = read_pairs(x, y)
     rng = np.random.default_rng(seed)
-    value = _number(estimate(x, y))
+    value = _number(estimate(x, y)) if value is None else value
     null = np.array(
         [_number(estimate(x, y[rng.permutation(len(y))])) for _ in range(draws)]
     )

@@ -11,7 +11,15 @@ import numpy as np
 from scipy.special import logsumexp
 
 from tf_infomax.estimation import auto, gaussian, neighbors, values
-from tf_infomax.estimation.options import Options
+from tf_infomax.estimation.options import (
+    CRITIC,
+    ENCODED,
+    NEIGHBORS,
+    SHARED,
+    SPLIT,
+    TRAINED,
+    Options,
+)
 from tf_infomax.estimation.samples import Fitted, Fold, Samples, per_fold, points
 from tf_infomax.estimation.values import Scores
 
@@ -27,6 +35,7 @@ class Estimator:
         fit: (Samples, Options) -> Fitted.
         ceiling: (pairs reported on, Options) -> largest value possible.
         exponential: whether the value hangs on a mean of e^f over negatives.
+        uses: names of `Options` that have an effect; others are refused.
         defaults: options that are other than those of `Options` unless given.
     """
 
@@ -36,6 +45,7 @@ class Estimator:
     fit: Callable[[Samples, Options], Fitted]
     ceiling: Callable[[int, Options], float] = lambda n, options: math.inf
     exponential: bool = False
+    uses: tuple[str, ...] = CRITIC
     defaults: dict[str, object] = field(default_factory=dict)
 
 
@@ -205,6 +215,8 @@ def _log_n(n: int, options: Options) -> float:
 _POOLE, _KRASKOV = "Poole et al. 2019", "Kraskov et al. 2004"
 
 _TIES = {"preprocess": "none"}  # ties must stay ties
+_PAIRED = (*CRITIC, "negatives")
+_KNOWN = (*SPLIT, "log_conditional")
 
 ESTIMATORS: dict[str, Estimator] = {
     "auto": Estimator(
@@ -214,6 +226,7 @@ ESTIMATORS: dict[str, Estimator] = {
         auto.fit,
         ceiling=_log_n,
         defaults=auto.DEFAULTS,
+        uses=(*ENCODED, "k", "correct"),
     ),
     "dv": Estimator(
         "E_p[f] - log E_q[e^f]",
@@ -221,6 +234,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "Donsker & Varadhan 1983; Belghazi et al. 2018",
         _critic("dv", lambda s, a, u, o: values.dv(s), "log_mean"),
         exponential=True,
+        uses=_PAIRED,
     ),
     "mine": Estimator(
         "E_p[f] - log E_q[e^f], gradient with a moving average",
@@ -228,6 +242,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "Belghazi et al. 2018",
         _critic("mine", lambda s, a, u, o: values.dv(s), "log_mean"),
         exponential=True,
+        uses=_PAIRED,
     ),
     "nwj": Estimator(
         "E_p[f] - E_q[e^(f - 1)]",
@@ -235,6 +250,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "Nguyen et al. 2010",
         _critic("nwj", lambda s, a, u, o: values.nwj(s), "one"),
         exponential=True,
+        uses=_PAIRED,
     ),
     "tuba": Estimator(
         "1 + E_p[f - log a(y)] - E_q[e^f / a(y)]",
@@ -254,6 +270,7 @@ ESTIMATORS: dict[str, Estimator] = {
         ),
         ceiling=lambda n, o: math.log((n - 1) / o.alpha) if o.alpha else math.inf,
         exponential=True,
+        uses=(*CRITIC, "alpha"),
     ),
     "info_nce": Estimator(
         "E[f_ii - log(1/K sum_j e^(f_ij))], mean of rows and columns",
@@ -288,6 +305,7 @@ ESTIMATORS: dict[str, Estimator] = {
         _POOLE,
         _critic("jsd", lambda s, a, u, o: values.nwj_of_log_ratio(s)),
         exponential=True,
+        uses=_PAIRED,
     ),
     "flo": Estimator(
         "1 - E[u + e^(-u) E_q[e^(g(x, y') - g(x, y))]]",
@@ -301,42 +319,49 @@ ESTIMATORS: dict[str, Estimator] = {
         "neither",
         "Song & Ermon 2020",
         _critic("jsd", lambda s, a, u, o: values.smile(s, o.tau)),
+        uses=(*_PAIRED, "tau"),
     ),
     "density_ratio": Estimator(
         "E_p[f], f trained as for jsd: a classifier's log-odds",
         "neither",
         "Tsai et al. 2020 (PC); Liao et al. 2020 (DEMI)",
         _critic("jsd", lambda s, a, u, o: values.density_ratio(s)),
+        uses=_PAIRED,
     ),
     "difference_of_entropies": Estimator(
         "H(q_Y) - H(q_Y|X), two cross-entropies",
         "neither",
         "McAllester & Stratos 2020",
         _difference_of_entropies,
+        uses=TRAINED,
     ),
     "l1out": Estimator(
         "E[log q(y|x) / mean over the other x' of q(y|x')], q a fitted Gaussian",
         "upper",
         _POOLE,
         _conditional(values.leave_one_out),
+        uses=TRAINED,
     ),
     "club": Estimator(
         "E_p[log q(y|x)] - E_q[log q(y|x)], q a fitted Gaussian",
         "upper",
         "Cheng et al. 2020",
         _conditional(values.club),
+        uses=TRAINED,
     ),
     "ba": Estimator(
         "H(y) + E[log p(y|x)], both known",
         "lower",
         "Barber & Agakov 2003",
         _known(_barber_agakov),
+        uses=(*_KNOWN, "entropy_y"),
     ),
     "vub": Estimator(
         "E[log p(y|x) / r(y)], p known, r a fitted mixture",
         "upper",
         _POOLE,
         _upper_with_marginal,
+        uses=_KNOWN,
     ),
     "tnce": Estimator(
         "InfoNCE with f = log p(y|x), known",
@@ -344,30 +369,35 @@ ESTIMATORS: dict[str, Estimator] = {
         _POOLE,
         _known(lambda s, o: values.info_nce(s, "x")),
         ceiling=_log_n,
+        uses=_KNOWN,
     ),
     "l1out_known": Estimator(
         "l1out with the known p(y|x)",
         "upper",
         _POOLE,
         _known(lambda s, o: values.leave_one_out(s)),
+        uses=_KNOWN,
     ),
     "ksg": Estimator(
         "psi(k) + psi(n) - <psi(n_x + 1) + psi(n_y + 1)>",
         "neither",
         _KRASKOV,
         points(neighbors.ksg1, neighbors.ksg_ceiling),
+        uses=NEIGHBORS,
     ),
     "ksg2": Estimator(
         "psi(k) - 1/k + psi(n) - <psi(n_x) + psi(n_y)>",
         "neither",
         _KRASKOV,
         points(neighbors.ksg2),
+        uses=NEIGHBORS,
     ),
     "lnc": Estimator(
         "ksg2 corrected for local non-uniformity",
         "neither",
         "Gao, Ver Steeg & Galstyan 2015",
         points(neighbors.lnc),
+        uses=NEIGHBORS,
     ),
     "mixed": Estimator(
         "<psi(k_i) + log n - psi(n_x) - psi(n_y)>, ties count as such",
@@ -375,6 +405,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "Gao et al. 2017",
         points(neighbors.mixed),
         defaults=_TIES,
+        uses=NEIGHBORS,
     ),
     "discrete_continuous": Estimator(
         "psi(n) + <psi(k) - psi(n_label) - psi(m)>, x discrete",
@@ -382,11 +413,13 @@ ESTIMATORS: dict[str, Estimator] = {
         "Ross 2014",
         points(neighbors.discrete_continuous),
         defaults=_TIES,
+        uses=NEIGHBORS,
     ),
     "gaussian": Estimator(
         "-1/2 sum log(1 - rho_i^2), canonical correlations",
         "neither",
         "Kullback 1959",
         _gaussian,
+        uses=(*SHARED, "correct"),
     ),
 }

@@ -262,20 +262,6 @@ class Training:
     history: list[tuple[int, float, float]] = field(default_factory=list)
 
 
-def choose_objective(name: str, options) -> Objective:
-    """A row of `OBJECTIVES`, or I_alpha.
-
-    Raises:
-        ValueError: if it cannot be trained with these negatives.
-    """
-    if options.negatives == "derangement" and name not in _PAIRED:
-        raise ValueError(
-            "negatives='derangement' goes with one negative per pair: "
-            f"{', '.join(_PAIRED)}. Received: {name}."
-        )
-    return interpolated(options.alpha) if name == "interpolated" else OBJECTIVES[name]
-
-
 def train(
     x, y, validation, name: str, options, encoders=(None, None), build_critic=None
 ):
@@ -292,7 +278,9 @@ def train(
     Returns:
         A `Training`.
     """
-    objective = choose_objective(name, options)
+    objective = (
+        interpolated(options.alpha) if name == "interpolated" else OBJECTIVES[name]
+    )
     keras.utils.set_random_seed(options.seed)
     beside = {objective.needs: build_mlp(options.widths)} if objective.needs else {}
     if build_critic:

@@ -5,6 +5,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 
+# What a method may use of `Options`, by what is done; rows of tables take from these.
+SHARED = ("preprocess", "level", "block", "bracket", "seed")
+NEIGHBORS = (*SHARED, "k")
+SPLIT = (*SHARED, "folds", "max_reported")
+TRAINED = (
+    *SPLIT, "widths", "batch_size", "learning_rate", "weight_decay", "max_steps",
+    "check_every", "patience",
+)  # fmt: skip
+ENCODED = (*TRAINED, "x_encoder", "y_encoder")
+CRITIC = (*ENCODED, "critic")
+
+
+def used_of(row, options: dict) -> dict:
+    """Those of the options that a row of a table of methods uses."""
+    return {name: value for name, value in options.items() if name in row.uses}
+
 
 @dataclass(frozen=True)
 class TrainOptions:

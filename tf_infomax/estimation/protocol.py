@@ -16,17 +16,13 @@ from tf_infomax.estimation import values
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.inputs import PairsError, read_pairs, transform
 from tf_infomax.estimation.intervals import bootstrap, jackknife
-from tf_infomax.estimation.options import Options
+from tf_infomax.estimation.options import Options, used_of
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.samples import Fitted, Samples
 
 _FEWEST_BLOCKS = 10
 _NEIGHBORS = ("ksg", "ksg2", "lnc")  # of continuous pairs in few dimensions
 _MOST_DIMENSIONS = 6
-_WITHOUT_ENCODERS = (
-    *_NEIGHBORS, "mixed", "discrete_continuous", "gaussian", "l1out", "club",
-    "difference_of_entropies", "ba", "vub", "tnce", "l1out_known",
-)  # fmt: skip
 _REPEATED = 0.9  # share of different values below which neighbours tie
 
 
@@ -36,14 +32,16 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
     Args:
         x, y: `[n, ...]` arrays or tensors of pairs, or x a `tf.data.Dataset` of pairs.
         method: a key of `ESTIMATORS`; "auto" chooses by the pairs (see `auto`).
-        **options: see `Options`; some methods have defaults of their own.
+        **options: see `Options`; `ESTIMATORS[method]` says which it uses, and which
+            defaults it has of its own.
 
     Returns:
         An `Estimate`: value, interval, ceiling, diagnostics, warnings.
 
     Raises:
         PairsError: for pairs that cannot be used.
-        ValueError: for an unknown method or option.
+        ValueError: for an unknown method, and for an option that is unknown or would
+            change nothing.
     """
     if not isinstance(method, str) or method not in ESTIMATORS:
         raise ValueError(
@@ -55,12 +53,12 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
             f"unknown options: {', '.join(unknown)}. Known: "
             f"{', '.join(Options.__dataclass_fields__)}."
         )
-    if method == "auto" and "critic" in options:
-        raise ValueError(f"auto has its own critic. Received: {options['critic']!r}.")
-    for name in ("x_encoder", "y_encoder"):
-        if method in _WITHOUT_ENCODERS and options.get(name) is not None:
+    used = ESTIMATORS[method].uses
+    for name, value in options.items():
+        if name not in used and value != Options.__dataclass_fields__[name].default:
             raise ValueError(
-                f"{name} goes with trained critics and auto, not {method}."
+                f"{name} changes nothing for {method}, which takes {', '.join(used)}. "
+                f"Received: {value!r}."
             )
     pairs = read_pairs(x, y)
     fitted, samples, chosen = _fit(method, pairs, options)
@@ -79,7 +77,7 @@ def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
     row = ESTIMATORS[method]
     chosen = Options(**{**row.defaults, **options})
     n = len(pairs[0])
-    if chosen.k >= n:
+    if "k" in row.uses and chosen.k >= n:
         raise PairsError(f"k must be below the {n} pairs. Received: {chosen.k}.")
     if n // chosen.block < _FEWEST_BLOCKS:
         raise PairsError(
@@ -91,7 +89,7 @@ def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
 
 
 def _value(method: str, pairs, options: dict) -> float:
-    fitted, *_ = _fit(method, pairs, options)
+    fitted, *_ = _fit(method, pairs, used_of(ESTIMATORS[method], options))
     return float(fitted.value(np.ones(fitted.n)))
 
 

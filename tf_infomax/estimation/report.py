@@ -12,6 +12,7 @@ import numpy as np
 from tf_infomax.estimation.checks import permutation_test
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.figure import draw
+from tf_infomax.estimation.options import used_of
 from tf_infomax.estimation.protocol import estimate_mi
 from tf_infomax.estimation.related import RELATED, Related
 from tf_infomax.estimation.result import Estimate
@@ -39,7 +40,9 @@ def run_all(
         tell(f"{estimate}  {time.monotonic() - began:.0f} s")
         if permutations:
             again = lambda x, y, method=method: _estimate(x, y, method, options)
-            test = permutation_test(x, y, again, permutations, options["seed"])
+            test = permutation_test(
+                x, y, again, permutations, options["seed"], estimate.value
+            )
             found = {**estimate.diagnostics, "p_value": test.p_value}
             estimate = replace(estimate, diagnostics=found)
             tell(f"{estimate.name}: p = {test.p_value:.3g}, {permutations} broken up")
@@ -47,12 +50,11 @@ def run_all(
 
 
 def _estimate(x, y, method: str, options: dict) -> Estimate:
+    row = _row_of(method)
+    own = used_of(row, options)
     if method in RELATED:
-        return RELATED[method].estimate(x, y, options)
-    own = {"family", "lipschitz"} | ({"critic"} if method == "auto" else set())
-    return estimate_mi(
-        x, y, method, **{k: v for k, v in options.items() if k not in own}
-    )
+        return row.estimate(x, y, **own)
+    return estimate_mi(x, y, method, **own)
 
 
 def _row_of(method: str) -> Estimator | Related:

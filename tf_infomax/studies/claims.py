@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ class Study:
 
     Attributes:
         figure: of the paper.
-        run: (scale, seeds, data, folder, tell) -> `Verdict`.
+        run: (its name, scale, seeds, data, folder, tell) -> `Verdict`.
         needs_images: whether `data` is used.
     """
 
@@ -39,14 +38,13 @@ def _sizes(cpu: Size, **smoke) -> dict[str, Size]:
 
 
 def _on_halves(
-    name: str,
     arms: dict[str, Arm],
     sizes: dict[str, Size],
     judge: Callable[[Runs], Verdict],
 ):
     """A study that trains arms on image halves."""
 
-    def run(scale: str, seeds: Sequence[int], data: Images, folder: Path, tell):
+    def run(name: str, scale: str, seeds: Sequence[int], data: Images, folder, tell):
         size = sizes[scale]
         settings = {"study": name, "scale": scale, "data": data.name, **asdict(size)}
         settings["images"] = min(size.images, len(data.train))
@@ -166,9 +164,9 @@ _ADVERSARIES = {
 }
 
 
-def _run_adversarial(scale: str, seeds: Sequence[int], data, folder: Path, tell):
+def _run_adversarial(name: str, scale: str, seeds: Sequence[int], data, folder, tell):
     size, arm = _ADVERSARIES[scale], "adversarial"
-    settings = {"study": arm, "scale": scale, "data": data.name, **asdict(size)}
+    settings = {"study": name, "scale": scale, "data": data.name, **asdict(size)}
     runs = Runs(folder / "runs", settings)
     runs.collect(
         [arm], seeds, lambda _, *which: adversarial.train(size, data, *which), tell
@@ -205,10 +203,10 @@ def _run_adversarial(scale: str, seeds: Sequence[int], data, folder: Path, tell)
 _COUNTS = {"smoke": (300, 50), "cpu": (6000, 1500), "paper": (10_000, 5000)}
 
 
-def _run_invariance(scale: str, seeds: Sequence[int], data, folder: Path, tell):
+def _run_invariance(name: str, scale: str, seeds: Sequence[int], data, folder, tell):
     count, steps = _COUNTS[scale]
     settings = {
-        "study": "invariance",
+        "study": name,
         "scale": scale,
         "data": data.name,
         "pairs": count,
@@ -313,9 +311,9 @@ def _judge_encoders(runs: Runs) -> Verdict:
 _LENGTHS = {"smoke": (60, 3), "cpu": (20_000, 20), "paper": (20_000, 20)}
 
 
-def _run_negatives(scale: str, seeds: Sequence[int], data, folder: Path, tell):
+def _run_negatives(name: str, scale: str, seeds: Sequence[int], data, folder, tell):
     steps, readings = _LENGTHS[scale]
-    settings = {"study": "negatives", "scale": scale, "steps": steps}
+    settings = {"study": name, "scale": scale, "steps": steps}
     runs = Runs(folder / "runs", settings)
     runs.collect(
         negatives.ARMS,
@@ -371,7 +369,6 @@ STUDIES: dict[str, Study] = {
     "bijective": Study(
         "1a, 1b",
         _on_halves(
-            "bijective",
             _BIJECTIVE,
             _sizes(
                 Size(600, 5, couplings=30, width=256, rate=3e-4), couplings=2, width=16
@@ -383,7 +380,6 @@ STUDIES: dict[str, Study] = {
     "hard_to_invert": Study(
         "2",
         _on_halves(
-            "hard_to_invert",
             _SKIP,
             _sizes(Size(4000, 6)),
             _judge_hard_to_invert,
@@ -392,7 +388,6 @@ STUDIES: dict[str, Study] = {
     "critics": Study(
         "3",
         _on_halves(
-            "critics",
             _CRITICS,
             _sizes(Size(4000, 6)),
             _judge_critics,
@@ -401,7 +396,6 @@ STUDIES: dict[str, Study] = {
     "encoders": Study(
         "4a, 4b",
         _on_halves(
-            "encoders",
             _TARGETS,
             _sizes(Size(2500, 6)),
             _judge_encoders,

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.data.synthetic import Pairs, draw
+from tf_infomax.estimation.estimators import ESTIMATORS
+from tf_infomax.estimation.options import used_of
 from tf_infomax.estimation.protocol import estimate_mi
 from tf_infomax.output import replacing
 from tf_infomax.progress import print_wide
@@ -96,7 +98,7 @@ def run(
 
     Args:
         cases, methods, seeds: all combinations are run.
-        options: of `estimate_mi`.
+        options: of `estimate_mi`; each method is given those that it uses.
         path: JSON, written after every estimate; None: nothing is kept.
         tell: hears of each as it is done.
         settings: what else must be the same for `path` to be continued.
@@ -112,7 +114,8 @@ def run(
     waiting = [w for w in wanted if (w[0].name, w[1], w[2]) not in done]
     for count, (case, method, seed) in enumerate(waiting, 1):
         pairs, began = case.draw(seed), time.monotonic()
-        estimate = estimate_mi(pairs.x, pairs.y, method, **options, seed=seed)
+        own = used_of(ESTIMATORS[method], options)
+        estimate = estimate_mi(pairs.x, pairs.y, method, **own, seed=seed)
         record = Record(
             case.name,
             method,
