@@ -49,6 +49,14 @@ class TestFolds:
         assert len(estimate.trainings) == 3
         assert estimate.value == pytest.approx(1.0, abs=0.25)
 
+    def test_a_warning_of_all_folds_is_one(self):
+        data = synthetic.draw("gaussian", 300, dim=2, mi=1.0)
+        options = {"folds": 3, "max_steps": 20, "check_every": 20}
+        estimate = estimate_mi(data.x, data.y, "info_nce", **options)
+        rising = [each for each in estimate.warnings if "still rising" in each]
+        assert len(rising) == 1
+        assert rising[0].endswith("(3 of 3 folds)")
+
 
 class TestCopula:
     @pytest.fixture

@@ -68,11 +68,12 @@ def build_cpc(
         )(x)
     codes = keras.layers.Conv2D(code_size, 1, name="z")(x)
     rows = codes.shape[1]
+    # Columns are sequences of a batch; TimeDistributed would build one GRU for each.
     by_column = keras.layers.Permute((2, 1, 3), name="by_column")(codes)
-    sequences = keras.layers.TimeDistributed(
-        keras.layers.GRU(_WIDTH, return_sequences=True, name="gru"), name="contexts"
-    )(by_column)
-    contexts = keras.layers.Permute((2, 1, 3), name="by_row")(sequences)
+    sequences = keras.ops.reshape(by_column, (-1, rows, code_size))
+    gru = keras.layers.GRU(_WIDTH, return_sequences=True, unroll=True, name="contexts")
+    found = keras.ops.reshape(gru(sequences), (-1, rows, rows, _WIDTH))
+    contexts = keras.layers.Permute((2, 1, 3), name="by_row")(found)
     first = math.ceil(patch / stride)
     distances = range(first, min(first + _MOST_AHEAD, rows))
     features = {

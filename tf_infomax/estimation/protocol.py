@@ -218,7 +218,7 @@ def _warn(
         if not fitted.trainings:
             cause = "the estimator does not suit these pairs"
         yield f"negative, which mutual information never is: {cause}"
-    yield from dict.fromkeys(each for t in fitted.trainings for each in _warn_of(t))
+    yield from _warn_of_all(fitted.trainings)
 
 
 def _warn_of_neighbors(method: str, samples: Samples):
@@ -243,18 +243,33 @@ def _warn_of_neighbors(method: str, samples: Samples):
         )
 
 
+def _warn_of_all(trainings):
+    """Yields each kind of warning once, with the figures of the first it is for."""
+    found: dict[str, list[str]] = {}
+    for training in trainings:
+        for kind, text in _warn_of(training):
+            found.setdefault(kind, []).append(text)
+    for texts in found.values():
+        share = f" ({len(texts)} of {len(trainings)} folds)"
+        yield texts[0] + (share if len(trainings) > 1 else "")
+
+
 def _warn_of(training):
-    """Yields what went wrong in one training."""
+    """Yields what went wrong in one training: kind, words."""
     if training.stopped == "diverged":
-        yield f"training diverged at step {training.steps}; lower learning_rate"
+        text = f"training diverged at step {training.steps}; lower learning_rate"
+        yield "diverged", text
     elif not training.best_step:
-        yield "no step of training was better on validation pairs than its start"
+        text = "no step of training was better on validation pairs than its start"
+        yield "start", text
     elif training.stopped == "max_steps" and training.best_step == training.steps:
-        yield f"still rising at the last of {training.steps} steps: raise max_steps"
+        text = f"still rising at the last of {training.steps} steps: raise max_steps"
+        yield "rising", text
     _, on_train, _ = training.history[-1]
     chosen = max(row[2] for row in training.history)
     if on_train - chosen > max(0.5, 0.5 * abs(chosen)):
         yield (
+            "over-fitted",
             f"over-fitted by the end ({on_train:.2f} in training, {chosen:.2f} on "
-            "validation pairs): the step before was kept; more pairs would help"
+            "validation pairs): the step before was kept; more pairs would help",
         )
