@@ -7,7 +7,8 @@
 
 in an environment of its own: benchmark-mi does not go with a current NumPy or JAX. The
 first writes `NUMBER_SEED.npz` (x, y, mi, name), the second `theirs.json`, and goes on
-where it was interrupted. The tasks are those of Czyz et al., "Beyond Normal", 2023.
+where it was interrupted; `--tasks=spiral` takes the tasks with that in their names. The
+tasks are those of Czyz et al., "Beyond Normal", 2023.
 """
 
 import argparse
@@ -26,12 +27,12 @@ NEURAL = {
 }
 
 
-def draw(folder: Path, samples: int, seeds: list[int]) -> None:
+def draw(folder: Path, samples: int, seeds: list[int], within: str) -> None:
     from bmi.benchmark import BENCHMARK_TASKS
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, task in enumerate(BENCHMARK_TASKS.values(), 1):
-        for seed in seeds:
+        for seed in seeds if within in task.id else ():
             path = folder / f"{number:02d}_{seed}.npz"
             if path.exists():
                 continue
@@ -43,7 +44,7 @@ def draw(folder: Path, samples: int, seeds: list[int]) -> None:
         print(f"{number}/{len(BENCHMARK_TASKS)} {task.id}", file=sys.stderr)
 
 
-def run_theirs(folder: Path, names: list[str], seeds: list[int]) -> None:
+def run_theirs(folder: Path, names: list[str], seeds: list[int], within: str) -> None:
     import bmi
     from bmi.estimators import CCAMutualInformationEstimator, KSGEnsembleFirstEstimator
 
@@ -56,7 +57,8 @@ def run_theirs(folder: Path, names: list[str], seeds: list[int]) -> None:
             x, y = loaded["x"], loaded["y"]
             truth, case = float(loaded["mi"]), str(loaded["name"])
         for name in names:
-            if seed not in seeds or (case, name, seed) in done:
+            wanted = seed in seeds and within in case
+            if not wanted or (case, name, seed) in done:
                 continue
             if name == "CCA":
                 estimator = CCAMutualInformationEstimator()
@@ -85,6 +87,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bmi"))
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--tasks", default="", help="part of their names")
     known = ", ".join(["CCA", "KSG", *NEURAL])
     parser.add_argument("--estimators", default="", help=f"of theirs: {known}")
     options = parser.parse_args()
@@ -94,9 +97,9 @@ def main() -> None:
     if unknown:
         parser.error(f"--estimators takes {known}. Received: {', '.join(unknown)}.")
     if names:
-        run_theirs(options.output, names, seeds)
+        run_theirs(options.output, names, seeds, options.tasks)
     else:
-        draw(options.output, options.samples, seeds)
+        draw(options.output, options.samples, seeds, options.tasks)
 
 
 if __name__ == "__main__":
