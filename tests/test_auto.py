@@ -362,10 +362,16 @@ class TestCommand:
     def test_related_quantities_and_an_export(self, tmp_path):
         result = run(
             "estimate", "--task=xor", "--samples=500", "--max_steps=100",
-            "--method=v_information,wasserstein", "--family=mlp",
+            "--method=v_information,wasserstein,smile", "--family=mlp", "--tau=2",
+            "--lipschitz=spectral", "--negatives=derangement", f"--output={tmp_path}",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr[-2000:]
         assert "not nats" in result.stdout
+        written = json.loads((tmp_path / "estimates.json").read_text())["estimates"]
+        found = {each["method"]: each for each in written}
+        # What a penalty only asks for, a norm makes sure of.
+        assert found["wasserstein"]["diagnostics"]["largest_gradient"] <= 1.0001
+        assert found["smile"]["diagnostics"]["steps"] == 100
         result = run(
             "estimate", "--task=two_pair", "--samples=300", "--max_steps=50",
             "--method=nwj", f"--export={tmp_path / 'critic'}",

@@ -77,7 +77,7 @@ class EstimateOptions(Options):
         _HOW,
         "How critics of wasserstein and wpc are: a penalty on gradients, or by the "
         "spectral norm of every layer.",
-        choices=("penalty", "spectral"),
+        choices=table_names("estimation/wasserstein.py", "LIPSCHITZ"),
     )
     bracket: bool = option(False, _HOW, "Also a lower and an upper bound.")
     level: float = option(0.9, _HOW, "Of the intervals.", above=0.0, high=0.999)

@@ -27,7 +27,7 @@ from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.values import Scores
 
-LIPSCHITZ = ("penalty", "spectral")
+LIPSCHITZ = {"penalty": False, "spectral": True}  # whether by the form of the critic
 _MOST = 1000  # pairs of a held-out part whose scores are a matrix
 _BLOCK = 1 << 16  # pairs that are scored at a time
 
@@ -131,7 +131,8 @@ def wasserstein_dependency(
         raise ValueError(
             f"lipschitz must be one of {', '.join(LIPSCHITZ)}. Received: {lipschitz!r}."
         )
-    if lipschitz == "spectral" and any(width % 2 for width in widths):
+    spectral = LIPSCHITZ[lipschitz]
+    if spectral and any(width % 2 for width in widths):
         raise ValueError(
             f"widths must be even for lipschitz='spectral'. Received: {widths!r}."
         )
@@ -149,9 +150,7 @@ def wasserstein_dependency(
         seed=seed,
     )
     keras.utils.set_random_seed(seed)
-    critic = _PairCritic(
-        widths, [side.shape[1] for side in sides], lipschitz == "spectral"
-    )
+    critic = _PairCritic(widths, [side.shape[1] for side in sides], spectral)
 
     def loss(x, y, key):
         joint, product, points = _between(x, y, key)

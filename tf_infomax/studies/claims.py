@@ -9,7 +9,6 @@ from tf_infomax.studies import adversarial, halves, invariance, negatives
 from tf_infomax.studies.halves import Arm, Images, Size
 from tf_infomax.studies.outcome import Effect, Runs, Verdict, draw, subtract, write
 
-SCALES = ("smoke", "cpu", "paper")
 _EQUAL = 0.25  # nats by which bounds may differ that count as equal
 
 
