@@ -895,6 +895,7 @@ class TestEstimateMi:
         given = {
             "max_steps": 1,
             "check_every": 1,
+            "learning_rate": 1e-30,  # nothing rises, and patience is asked for
             "log_conditional": lambda x, y: np.zeros([len(x), len(y)]),
             "entropy_y": 1.0,
         }
