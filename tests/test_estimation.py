@@ -693,6 +693,32 @@ class TestEstimateMi:
         assert value == estimate.value
         assert lower - 0.1 < 1.0 < upper + 0.1
 
+    def test_a_bracket_out_of_order_says_so(self):
+        draws = synthetic.draw("gaussian", 200, dim=1, mi=0.5)
+        options = {"max_steps": 5, "check_every": 5}  # of its bounds
+        estimate = estimate_mi(draws.x, draws.y, "ksg", bracket=True, **options)
+        lower, value, upper = estimate.bracket
+        assert not lower <= value <= upper
+        words = " ".join(estimate.warnings)
+        assert "bracket is out of order" in words
+        assert "bracket, l1out: still rising" in words
+        with pytest.raises(ValueError, match="max_steps changes nothing"):
+            estimate_mi(draws.x, draws.y, "ksg", **options)
+
+    def test_pointwise_of_times_of_day(self):
+        draws = synthetic.draw("gaussian", 800, dim=1, mi=0.5)
+        options = {"max_steps": 200, "check_every": 50}
+        plain, late = (
+            estimate_mi(draws.x + start, draws.y, "density_ratio", **options)
+            for start in (0.0, 1.7e9)  # seconds
+        )
+        assert late.value == pytest.approx(plain.value, abs=0.01)
+        np.testing.assert_allclose(
+            late.pointwise(draws.x + 1.7e9, draws.y),
+            plain.pointwise(draws.x, draws.y),
+            atol=0.05,
+        )
+
     def test_images_pass_through_the_user_s_encoder(self, rng):
         import keras
 
@@ -733,9 +759,11 @@ class TestEstimateMi:
         whole = len(data.x) - len(data.x) % 50
         dataset = tf.data.Dataset.from_tensor_slices((data.x, data.y))
         dataset = dataset.batch(50, drop_remainder=True)
-        assert estimate_mi(dataset, method="ksg") == estimate_mi(
-            data.x[:whole], data.y[:whole], method="ksg"
-        )
+        known = estimate_mi(data.x[:whole], data.y[:whole], method="ksg")
+        assert estimate_mi(dataset, method="ksg") == known
+        after = dataset.map(lambda x, y: (x, y)).prefetch(1)
+        assert estimate_mi(after, method="ksg") == known
+        assert estimate_mi(after.unbatch(), method="ksg") == known
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -756,8 +784,10 @@ class TestEstimateMi:
         ],
     )
     def test_options_out_of_range_are_refused(self, options, words, data):
+        (name,) = options
+        method = {"alpha": "interpolated", "k": "ksg"}.get(name, "smile")
         with pytest.raises(ValueError, match=words):
-            estimate_mi(data.x, data.y, "smile", **options)
+            estimate_mi(data.x, data.y, method, **options)
 
     def test_encoders_are_copied_and_checked(self, data):
         layers = tf.keras.layers
@@ -854,6 +884,8 @@ class TestEstimateMi:
             (np.arange(10.0), np.arange(10.0), ["at least 20", "10"]),
             (np.full(30, np.nan), np.arange(30.0), ["x", "NaN"]),
             (np.array([{}] * 30), np.arange(30.0), ["x", "object"]),
+            (np.zeros((30, 0)), np.arange(30.0), ["x has no columns"]),
+            ([[1.0], [1.0, 2.0]], np.arange(30.0), ["x", "differing lengths"]),
             (np.arange(30.0), None, ["y is needed"]),
             (np.ones((30, 2, 2)), np.arange(30.0), ["x", "4 constant columns"]),
             (np.ma.masked_less(np.arange(30.0), 3), np.arange(30.0), ["x", "masked"]),
@@ -909,7 +941,10 @@ class TestEstimateMi:
             estimate_mi(x, y, method, **given)
             found |= read & set(Options.__dataclass_fields__)
         # Every critic asks for its negatives, which some objectives take as one each.
-        assert found - {"negatives"} == uses - {"negatives"}
+        ignored = {"negatives"}
+        if "log_conditional" in uses:  # which takes the pairs as they came
+            ignored |= {"preprocess"}
+        assert found - ignored == uses - ignored
 
     def test_every_row_says_what_it_is(self):
         assert {row.direction for row in ESTIMATORS.values()} == {

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from commands import assert_refused, run
 
-from tf_infomax import encoders
+from tf_infomax import encoders, reproduce
 from tf_infomax.config import ConfigError
 from tf_infomax.data.sources import Splits, read
 from tf_infomax.studies import adversarial, claims, halves, invariance, negatives
@@ -321,6 +321,16 @@ class TestCommand:
         assert content["verdict"] in ("reproduced", "undecided", "contradicted")
         assert len(content["curves"]) == 2 * len(negatives.ARMS)
         assert (tmp_path / "figure.png").stat().st_size > 5000
+
+    def test_images_fewer_than_a_batch_are_refused(self, tmp_path):
+        images, labels = np.zeros((300, 28, 28), np.uint8), np.arange(300) % 10
+        few = {"x_test": images[:100], "y_test": labels[:100]}
+        np.savez(tmp_path / "few.npz", x_train=images, y_train=labels, **few)
+        options = reproduce.ReproduceOptions(
+            study="critics", workdir="a", dataset=f"arrays:{tmp_path / 'few.npz'}"
+        )
+        with pytest.raises(ConfigError, match=r"100 test images.*batch of 128"):
+            reproduce.read_images(options)
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

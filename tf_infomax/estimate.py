@@ -96,6 +96,7 @@ def _run_benchmark(options: EstimateOptions) -> int:
         tell,
         {"samples": options.samples},
     )
+    refuse_if(not records, "nothing could be estimated; the reasons stand above.")
     known_pairs.print_table(records)
     if output:
         known_pairs.draw_figure(records, output / "tasks.png")

@@ -98,7 +98,8 @@ class EstimateOptions(Options):
     negatives: str = option(
         "all",
         _TRAIN,
-        "All others of the batch, or one per pair (dv, mine, nwj, jsd).",
+        "All others of the batch, or one per pair (dv, mine, nwj, jsd, smile, "
+        "density_ratio).",
         choices=("all", "derangement"),
     )
     widths: tuple[str, ...] = option(
@@ -140,6 +141,10 @@ class EstimateOptions(Options):
             )
         if x_alone and not self.y:
             raise ConfigError("--y is needed beside --x.")
+        refuse_if(
+            bool(self.y) and not (x_alone or self.data),
+            f"--y belongs to --x or --data. Received: --y={self.y}.",
+        )
         if not self.method:
             raise ConfigError("--method is needed.")
         refuse_if(self.batch_size == 1, "--batch_size must be at least 2. Received: 1.")
@@ -184,6 +189,10 @@ class EstimateOptions(Options):
                 raise ConfigError(
                     f"--task_options takes NAME=VALUE pairs. Received: {given!r}."
                 )
+        named = [given.partition("=")[0] for given in self.task_options]
+        named += [name for name in ("dim", "mi") if name in self.changed]
+        for name in sorted(set(named)):
+            refuse_if(named.count(name) > 1, f"{name} of the task is given twice.")
         for width in self.widths:
             if not width.isdigit() or not int(width):
                 raise ConfigError(
@@ -286,9 +295,10 @@ def _check_used_by_methods(options: EstimateOptions, given: list[str]) -> None:
     for method, row in {**estimators.ESTIMATORS, **related.RELATED}.items():
         for name in row.uses:
             users.setdefault(name, []).append(method)
+    methods = set(options.method) | ({"info_nce"} if options.bracket else set())
     for name in (name for name in given if name in users):
         refuse_if(
-            not set(users[name]) & set(options.method),
+            not set(users[name]) & methods,
             f"--{name} changes nothing for --method={','.join(options.method)}. It is "
             f"for {', '.join(users[name])}.",
         )

@@ -253,5 +253,7 @@ def _describe(error: Exception) -> tuple[str, int]:
     """(message, status): as an error of this package says, else a failed run."""
     if hasattr(error, "exit_status"):
         return str(error), error.exit_status
-    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return f"{type(error).__name__}: {first} (--debug shows where.)", 1
+    lines = str(error).strip().splitlines() or [""]
+    # Of what goes wrong in a compiled function, the cause comes last.
+    line = lines[-1].strip() if lines[0].startswith("in user code") else lines[0]
+    return f"{type(error).__name__}: {line} (--debug shows where.)", 1

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_infomax import flags
-from tf_infomax.config import ConfigError, Options, option, shared_option, table_names
+from tf_infomax.config import (
+    ConfigError,
+    Options,
+    option,
+    refuse_if,
+    shared_option,
+    table_names,
+)
 from tf_infomax.output import check_writable, replacing
 from tf_infomax.progress import tell
 
@@ -56,7 +63,7 @@ def read_images(options: ReproduceOptions):
     import numpy as np
 
     from tf_infomax.data import sources
-    from tf_infomax.studies.halves import Images
+    from tf_infomax.studies.halves import BATCH, Images
 
     read = sources.ReadOptions(
         data_dir=options.data_dir or None,
@@ -69,6 +76,12 @@ def read_images(options: ReproduceOptions):
             f"--dataset={options.dataset} must have labels and a test part."
         )
     train, test = splits.train, splits.test
+    for part, images in (("training", train.images), ("test", test.images)):
+        refuse_if(
+            len(images) < BATCH,
+            f"--dataset={options.dataset} has {len(images)} {part} images; a study "
+            f"takes at least a batch of {BATCH}.",
+        )
     return Images(
         options.dataset,
         np.asarray(train.images[:]),
@@ -110,7 +123,7 @@ def _check_study(path: Path, name: str) -> None:
         return
     try:
         found = json.loads(path.read_text())["settings"].get("study")
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return  # of nothing that could be lost
     if found != name:
         raise ConfigError(

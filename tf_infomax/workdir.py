@@ -191,4 +191,6 @@ def _opened(path: Path) -> Iterator:
             f"--workdir={path.parent.parent} has no checkpoint {path.stem!r} yet."
         ) from error
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ConfigError(f"checkpoint {path} cannot be read: {error}") from error
+        raise ConfigError(
+            f"checkpoint {path} cannot be read; remove it. ({error})"
+        ) from error

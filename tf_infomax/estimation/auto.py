@@ -1,9 +1,10 @@
 """`method="auto"`: an estimator, chosen by what the pairs themselves look like.
 
 * Marginals are made normal by ranks; information does not change.
-* In up to three dimensions together, nearest neighbours (`ksg`; `mixed` if values
-  repeat): nothing learns as fast there. So too for one discrete column beside up to ten
-  continuous ones (`discrete_continuous`).
+* In up to three dimensions together, nearest neighbours (`ksg`; for few values that
+  repeat `mixed`; for many `ksg` with equal values in random order): nothing learns as
+  fast there. So too for one discrete column beside up to ten continuous ones
+  (`discrete_continuous`).
 * In more, critics are cross-fitted that start at the Gaussian copula's log-ratio and
   learn, by InfoNCE, what is not Gaussian. The value is InfoNCE over held-out pairs plus
   what the copula loses by being fitted to a sample (its bias is known exactly). If the
@@ -42,6 +43,8 @@ DEFAULTS = {
 
 _FEW = 3  # dimensions of x and y together
 _FEW_BESIDE_LABELS = 10
+_BIAS = 0.02  # nats by which counting copies may be too high
+_PER_LABEL = 20  # pairs, at least, of each label beside a continuous column
 _REPEATED = 0.1  # share of distinct values below which a column is discrete
 _ERRORS = 2.0  # standard errors by which a critic must beat the copula
 
@@ -55,11 +58,8 @@ def fit(samples: Samples, options: Options) -> Fitted:
         return _fit_critics(samples, options, most=0, continuous=False)
     continuous = not (_is_discrete(x) or _is_discrete(y))
     if x.shape[1] + y.shape[1] <= _FEW:
-        name = "ksg" if continuous else "mixed"
-        fit_points = points(neighbors.mixed)
-        if continuous:
-            fit_points = points(neighbors.ksg1, neighbors.ksg_ceiling)
-        return replace(fit_points(samples, options), chosen=name)
+        name = _choose_neighbors(x, y)
+        return replace(_NEIGHBORS[name](samples, options), chosen=name)
     if (labels_first := _find_labels(x, y)) is not None:
         function = lambda x, y, k: neighbors.discrete_continuous(
             *((x, y) if labels_first else (y, x)), k
@@ -69,6 +69,47 @@ def fit(samples: Samples, options: Options) -> Fitted:
 
     most = components_for(len(samples.folds[0].train_rows))
     return _fit_critics(samples, options, most, continuous)
+
+
+def _choose_neighbors(x: np.ndarray, y: np.ndarray) -> str:
+    """A key of `_NEIGHBORS`: how values that repeat are best met.
+
+    Counting copies is exact for few values, as of labels; of many, as of counts, most
+    pairs of values are seen once or never, and the count is far too high. There ties
+    are spread, which changes no information: the value can be told from its place.
+    """
+    n = len(x)
+    counts = [
+        len(np.unique(side, axis=0)) for side in (x, y, np.concatenate([x, y], axis=1))
+    ]
+    few, many = sorted(counts[:2])
+    if few == n:
+        return "ksg"
+    if many <= n / 2:  # Miller & Madow's bias of a count of cells
+        return "mixed" if counts[2] - few - many < 2 * n * _BIAS else "ksg (spread)"
+    return "mixed" if few * _PER_LABEL <= n else "ksg (spread)"
+
+
+def _fit_spread(samples: Samples, options: Options) -> Fitted:
+    """KSG of ranks, equal values in random order."""
+    rng = np.random.default_rng(options.seed)
+    n = len(samples.x)
+
+    def spread(column: np.ndarray) -> np.ndarray:
+        places = np.empty(n)
+        places[np.lexsort((rng.random(n), column))] = np.arange(n)
+        return places / n
+
+    sides = (np.apply_along_axis(spread, 0, side) for side in samples.whole)
+    return _fit_ksg(Samples(*sides, replace(options, preprocess="none")), options)
+
+
+_fit_ksg = points(neighbors.ksg1, neighbors.ksg_ceiling)
+_NEIGHBORS = {
+    "ksg": _fit_ksg,
+    "ksg (spread)": _fit_spread,
+    "mixed": points(neighbors.mixed),
+}
 
 
 def _find_labels(x: np.ndarray, y: np.ndarray) -> bool | None:

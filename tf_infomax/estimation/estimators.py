@@ -15,7 +15,7 @@ from tf_infomax.estimation.options import (
     CRITIC,
     ENCODED,
     NEIGHBORS,
-    SHARED,
+    POINTS,
     SPLIT,
     TRAINED,
     Options,
@@ -420,6 +420,6 @@ ESTIMATORS: dict[str, Estimator] = {
         "neither",
         "Kullback 1959",
         _gaussian,
-        uses=(*SHARED, "correct"),
+        uses=(*POINTS, "correct"),
     ),
 }

@@ -19,7 +19,7 @@ def read_pairs(x, y, fewest: int = _FEWEST) -> tuple[np.ndarray, np.ndarray]:
     """Float arrays `[n, ...]` of arrays, tensors, or (y = None) a dataset of pairs.
 
     Args:
-        x, y: see there. A dataset yields single pairs, or ends in `.batch(k)`.
+        x, y: see there. A dataset yields single pairs or batches of them.
         fewest: pairs; below 20, columns may be constant.
 
     Raises:
@@ -55,7 +55,7 @@ def _read_dataset(dataset) -> tuple[np.ndarray, np.ndarray]:
         raise PairsError("the dataset is empty.")
     # Only a batch can have a length that is not known before.
     batched = all(len(side.shape) and side.shape[0] is None for side in spec)
-    batched = batched or type(dataset).__name__.endswith("BatchDataset")
+    batched = batched or _is_batched(dataset)
     join = np.concatenate if batched else np.stack
     try:
         return tuple(join(side) for side in zip(*rows, strict=True))
@@ -66,14 +66,31 @@ def _read_dataset(dataset) -> tuple[np.ndarray, np.ndarray]:
         ) from error
 
 
+def _is_batched(dataset) -> bool:
+    """Whether batches were made and not taken apart, whatever came after."""
+    while dataset is not None:
+        kind = type(dataset).__name__
+        if kind.endswith(("UnbatchDataset", "FlatMapDataset", "InterleaveDataset")):
+            return False
+        if kind.endswith("BatchDataset"):
+            return True
+        dataset = getattr(dataset, "_input_dataset", None)
+    return False
+
+
 def _as_array(values, name: str, must_vary: bool) -> np.ndarray:
     if np.ma.is_masked(values):
         raise PairsError(f"{name} has masked values: leave these pairs out.")
-    values = np.asarray(values)
+    try:
+        values = np.asarray(values)
+    except ValueError as error:
+        raise PairsError(f"{name} has rows of differing lengths.") from error
     if values.dtype.kind not in "fiub":
         raise PairsError(f"{name} must be numbers. Received: {values.dtype}.")
     if values.ndim == 0:
         raise PairsError(f"{name} must have one row per pair. Received: one number.")
+    if 0 in values.shape[1:]:
+        raise PairsError(f"{name} has no columns. Received: shape {values.shape}.")
     values = values[:, None] if values.ndim == 1 else values
     values = values.astype(np.float64)
     bad = np.count_nonzero(~np.isfinite(values))

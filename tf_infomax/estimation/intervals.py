@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 _DRAWS = 200
-_GROUPS = 12
+GROUPS = 12  # of a jackknife
 
 
 def bootstrap(
@@ -79,7 +79,7 @@ def jackknife(
     if not np.isfinite(estimate):
         return float("-inf"), float("inf")
     blocks = -(-n // block)
-    groups = min(_GROUPS, blocks)
+    groups = min(GROUPS, blocks)
     of_block = np.random.default_rng(seed).permutation(np.arange(blocks) % groups)
     group = np.repeat(of_block, block)[:n]
     left_out = np.array([value(np.flatnonzero(group != k)) for k in range(groups)])

@@ -134,6 +134,8 @@ def lnc(
     x, y = _column(x), _column(y)
     both = np.concatenate([x, y], axis=1)
     n, d = both.shape
+    if d + 1 >= n:
+        raise ValueError(f"lnc needs more than {d + 1} pairs of {d} columns, not {n}.")
     k = max(k, d + 1)
     _check_k(n, k)
     _, index = _nearest(both, k)

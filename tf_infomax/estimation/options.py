@@ -6,20 +6,27 @@ from dataclasses import dataclass
 from numbers import Integral
 
 # What a method may use of `Options`, by what is done; rows of tables take from these.
-SHARED = ("preprocess", "level", "block", "bracket", "seed")
-NEIGHBORS = (*SHARED, "k")
+SHARED = ("level", "block", "bracket", "seed")
+POINTS = (*SHARED, "preprocess")
+NEIGHBORS = (*POINTS, "k")
 SPLIT = (*SHARED, "folds", "max_reported")
 TRAINED = (
-    *SPLIT, "widths", "batch_size", "learning_rate", "weight_decay", "max_steps",
-    "check_every", "patience",
+    *SPLIT, "preprocess", "widths", "batch_size", "learning_rate", "weight_decay",
+    "max_steps", "check_every", "patience",
 )  # fmt: skip
 ENCODED = (*TRAINED, "x_encoder", "y_encoder")
 CRITIC = (*ENCODED, "critic")
 
 
+def names_used(row, options: dict) -> tuple[str, ...]:
+    """What a row of a table of methods uses; with a bracket also what critics do."""
+    return tuple(dict.fromkeys(row.uses + (CRITIC if options.get("bracket") else ())))
+
+
 def used_of(row, options: dict) -> dict:
-    """Those of the options that a row of a table of methods uses."""
-    return {name: value for name, value in options.items() if name in row.uses}
+    """Those of the options that a row uses."""
+    used = names_used(row, options)
+    return {name: value for name, value in options.items() if name in used}
 
 
 @dataclass(frozen=True)

@@ -49,28 +49,30 @@ class PointwiseRatio(tf.Module):
         self.members = list(members)
         self.parts = [part for member in members for part in member.model.parts]
         self.signature = [
-            tf.TensorSpec([None, *shape], tf.float32, name=name)
+            tf.TensorSpec([None, *shape], tf.float64, name=name)
             for shape, name in ((x_shape, "x"), (y_shape, "y"))
         ]
         self.pointwise = tf.function(self._pointwise, input_signature=self.signature)
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Float64 `[n]`."""
-        x, y = (tf.constant(side, tf.float32) for side in (x, y))
+        x, y = (tf.constant(side, tf.float64) for side in (x, y))
         for name, side, spec in zip("xy", (x, y), self.signature, strict=True):
             if not spec.shape.is_compatible_with(side.shape):
                 raise ValueError(
                     f"{name} must be {spec.shape}, as it was estimated with. Received: "
                     f"{side.shape}."
                 )
-        return self.pointwise(x, y)["log_ratio"].numpy().astype(np.float64)
+        # Concrete: TensorFlow would warn of a function that each estimate traces.
+        run = self.pointwise.get_concrete_function()
+        return run(x, y)["log_ratio"].numpy().astype(np.float64)
 
     def _pointwise(self, x, y):
         ratios = [_ratio(member, x, y) for member in self.members]
         return {"log_ratio": tf.add_n(ratios) / len(ratios)}
 
     def export(self, path: Path) -> None:
-        """Writes a SavedModel with the signature x, y -> log_ratio."""
+        """Writes a SavedModel with the signature x, y (float64) -> log_ratio."""
         logging.set_verbosity(logging.WARNING)  # else a line for every renamed input
         with replacing_folder(path) as folder:
             tf.saved_model.save(
@@ -106,17 +108,20 @@ def _ratio(member: Member, x, y) -> tf.Tensor:
 
 
 def apply_marginal(marginal: Marginal, values: tf.Tensor) -> tf.Tensor:
-    """`Marginal.__call__` in TensorFlow, float32."""
+    """`transform` of one side in TensorFlow: of float64, which times need; float32."""
+    return tf.cast(_apply(marginal, tf.cast(values, tf.float64)), tf.float32)
+
+
+def _apply(marginal: Marginal, values: tf.Tensor) -> tf.Tensor:
     if marginal.kind == "none":
         return values
     if marginal.kind != "rank":
-        constant = lambda v: tf.constant(v, tf.float32)
-        standard = (values - constant(marginal.center)) / constant(marginal.scale)
+        standard = (values - marginal.center) / marginal.scale
         return tf.asinh(standard) if marginal.kind == "asinh" else standard
-    known = tf.constant(marginal.sorted_values.T, tf.float32)  # [d, n]
+    known = tf.constant(marginal.sorted_values.T)  # [d, n]
     columns = tf.transpose(tf.reshape(values, [-1, known.shape[0]]))
     low = tf.searchsorted(known, columns, side="left")
     high = tf.searchsorted(known, columns, side="right")
-    middle = 0.5 * tf.cast(low + high, tf.float32) + 0.5
+    middle = 0.5 * tf.cast(low + high, tf.float64) + 0.5
     quantiles = tf.math.ndtri(middle / (known.shape[1] + 1.0))
     return tf.reshape(tf.transpose(quantiles), tf.shape(values))

@@ -15,14 +15,16 @@ import numpy as np
 from tf_infomax.estimation import values
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.inputs import PairsError, read_pairs, transform
-from tf_infomax.estimation.intervals import bootstrap, jackknife
-from tf_infomax.estimation.options import Options, used_of
+from tf_infomax.estimation.intervals import GROUPS, bootstrap, jackknife
+from tf_infomax.estimation.options import Options, names_used, used_of
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.samples import Fitted, Samples
 
 _FEWEST_BLOCKS = 10
 _NEIGHBORS = ("ksg", "ksg2", "lnc")  # of continuous pairs in few dimensions
 _MOST_DIMENSIONS = 6
+_NOUGHT = 0.02  # nats; what is not further below 0 may be its error
+_BRACKET = ("info_nce", "l1out")  # lower, upper
 _REPEATED = 0.9  # share of different values below which neighbours tie
 
 
@@ -53,7 +55,7 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
             f"unknown options: {', '.join(unknown)}. Known: "
             f"{', '.join(Options.__dataclass_fields__)}."
         )
-    used = ESTIMATORS[method].uses
+    used = names_used(ESTIMATORS[method], options)
     for name, value in options.items():
         if name not in used and value != Options.__dataclass_fields__[name].default:
             raise ValueError(
@@ -65,11 +67,24 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
     result = _describe(method, ESTIMATORS[method], fitted, samples, chosen)
     if not chosen.bracket:
         return result
-    lower, upper = (
-        result.value if name == method else _value(name, pairs, options)
-        for name in ("info_nce", "l1out")
-    )
-    return replace(result, bracket=(lower, result.value, upper))
+    return _add_bracket(result, pairs, options)
+
+
+def _add_bracket(result: Estimate, pairs, options: dict) -> Estimate:
+    """With InfoNCE below and L1Out above, and what is to be said of them."""
+    found, warnings = {result.method: result.value}, list(result.warnings)
+    for name in (each for each in _BRACKET if each not in found):
+        fitted, *_ = _fit(name, pairs, used_of(ESTIMATORS[name], options))
+        found[name] = float(fitted.value(np.ones(fitted.n)))
+        warnings += [f"bracket, {name}: {w}" for w in _warn_of_all(fitted.trainings)]
+    bracket = found[_BRACKET[0]], result.value, found[_BRACKET[1]]
+    if list(bracket) != sorted(bracket):
+        lower, value, upper = (f"{each:.3f}" for each in bracket)
+        warnings.append(
+            f"the bracket is out of order ({lower}, {value}, {upper}): bounds of "
+            "samples err, the upper one where its Gaussian conditional does not fit"
+        )
+    return replace(result, bracket=bracket, warnings=tuple(warnings))
 
 
 def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
@@ -77,8 +92,13 @@ def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
     row = ESTIMATORS[method]
     chosen = Options(**{**row.defaults, **options})
     n = len(pairs[0])
-    if "k" in row.uses and chosen.k >= n:
-        raise PairsError(f"k must be below the {n} pairs. Received: {chosen.k}.")
+    blocks = -(-n // chosen.block)
+    fewest = n - chosen.block * -(-blocks // min(GROUPS, blocks))
+    if "k" in row.uses and chosen.k >= fewest:
+        raise PairsError(
+            f"k must be below {fewest}, to which intervals bring the {n} pairs down. "
+            f"Received: {chosen.k}."
+        )
     if n // chosen.block < _FEWEST_BLOCKS:
         raise PairsError(
             f"block must leave at least {_FEWEST_BLOCKS} blocks of the {n} pairs. "
@@ -86,11 +106,6 @@ def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
         )
     samples = Samples(*pairs, chosen)
     return row.fit(samples, chosen), samples, chosen
-
-
-def _value(method: str, pairs, options: dict) -> float:
-    fitted, *_ = _fit(method, pairs, used_of(ESTIMATORS[method], options))
-    return float(fitted.value(np.ones(fitted.n)))
 
 
 def _describe(
@@ -213,10 +228,12 @@ def _warn(
         )
     elif interval[0] < 0.0 < interval[1]:
         yield "the interval contains 0: see permutation_test for a p-value"
-    elif value < 0.0:
-        cause = "the critic has over-fitted"
+    elif value < -_NOUGHT:
+        cause = "the critic does not suit these pairs"
         if not fitted.trainings:
             cause = "the estimator does not suit these pairs"
+        elif all(each.stopped == "patience" for each in fitted.trainings):
+            cause = "the critic has over-fitted"
         yield f"negative, which mutual information never is: {cause}"
     yield from _warn_of_all(fitted.trainings)
 
@@ -233,8 +250,8 @@ def _warn_of_neighbors(method: str, samples: Samples):
         if different < _REPEATED * len(rows):
             yield (
                 f"{name} repeats: {different} different values in {len(rows)} pairs, "
-                "whose distances tie; mixed counts ties as such, and copies of a pair "
-                "are no draws"
+                "whose distances tie; auto counts ties as such or spreads them, and "
+                "copies of a pair are no draws"
             )
     if dimensions > _MOST_DIMENSIONS:
         yield (

@@ -99,7 +99,8 @@ def run(
     Args:
         cases, methods, seeds: all combinations are run.
         options: of `estimate_mi`; each method is given those that it uses.
-        path: JSON, written after every estimate; None: nothing is kept.
+        path: JSON of what could be estimated, written after every estimate; None:
+            nothing is kept.
         tell: hears of each as it is done.
         settings: what else must be the same for `path` to be continued.
 
@@ -115,7 +116,15 @@ def run(
     for count, (case, method, seed) in enumerate(waiting, 1):
         pairs, began = case.draw(seed), time.monotonic()
         own = used_of(ESTIMATORS[method], options)
-        estimate = estimate_mi(pairs.x, pairs.y, method, **own, seed=seed)
+        try:
+            estimate = estimate_mi(pairs.x, pairs.y, method, **own, seed=seed)
+        except ValueError as error:  # the others may still be possible
+            tell(f"{count}/{len(waiting)} {case.name} seed {seed} {method}: {error}")
+            continue
+        if not math.isfinite(estimate.value):
+            reason = "; ".join(estimate.warnings)
+            tell(f"{count}/{len(waiting)} {case.name} seed {seed} {method}: {reason}")
+            continue
         record = Record(
             case.name,
             method,
@@ -174,6 +183,9 @@ def print_table(records: Sequence[Record]) -> None:
         cells = []
         for method in summary:
             of_method = [each for each in row if each.method == method]
+            if not of_method:
+                cells.append("failed")
+                continue
             found = [each.value for each in of_method]
             mark = "" if all(each.solved for each in of_method) else " !"
             cells.append(f"{np.mean(found):.3f} ± {np.std(found):.3f}{mark}")
@@ -184,6 +196,7 @@ def print_table(records: Sequence[Record]) -> None:
         ("bias", "bias", "{:+.3f}"),
         ("RMSE", "rmse", "{:.3f}"),
         ("solved (within a factor of 1.5; ! if not)", "solved", "{:.1f}"),
+        ("of", "cases", "{}"),
         ("seconds each", "seconds", "{:.0f}"),
     ):
         cells = [form.format(figures[key]) for figures in summary.values()]
