@@ -43,6 +43,7 @@ DEFAULTS = {
 
 _FEW = 3  # dimensions of x and y together
 _FEW_BESIDE_LABELS = 10
+_DISTINCT = 0.99  # share of distinct values of what rounding alone makes repeat
 _BIAS = 0.02  # nats by which counting copies may be too high
 _PER_LABEL = 20  # pairs, at least, of each label beside a continuous column
 _REPEATED = 0.1  # share of distinct values below which a column is discrete
@@ -83,7 +84,7 @@ def _choose_neighbors(x: np.ndarray, y: np.ndarray) -> str:
         len(np.unique(side, axis=0)) for side in (x, y, np.concatenate([x, y], axis=1))
     ]
     few, many = sorted(counts[:2])
-    if few == n:
+    if few > _DISTINCT * n:
         return "ksg"
     if many <= n / 2:  # Miller & Madow's bias of a count of cells
         return "mixed" if counts[2] - few - many < 2 * n * _BIAS else "ksg (spread)"
