@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 
 # What a method may use of `Options`, by what is done; rows of tables take from these.
 SHARED = ("level", "block", "bracket", "seed")
@@ -64,6 +64,7 @@ class TrainOptions:
             ("seed", 0),
         ):  # fmt: skip
             _accept_whole(self, name, low)
+        _accept_numbers(self, "weight_decay", "learning_rate")
         _accept(self, "weight_decay", self.weight_decay >= 0.0, "at least 0")
         whole = isinstance(self.widths, (tuple, list)) and all(
             isinstance(width, Integral) and width > 0 for width in self.widths
@@ -83,8 +84,15 @@ def _accept(options, name: str, accepted: bool, what: str) -> None:
 
 def _accept_whole(options, name: str, low: int) -> None:
     value = getattr(options, name)
-    whole = isinstance(value, Integral) and value >= low
+    whole = isinstance(value, Integral) and type(value) is not bool and value >= low
     _accept(options, name, whole, f"a whole number of at least {low}")
+
+
+def _accept_numbers(options, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        number = isinstance(value, Real) and type(value) is not bool
+        _accept(options, name, number, "a number")
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,11 @@ class Options(TrainOptions):
         super().__post_init__()
         for name, low in (("folds", 1), ("k", 1), ("block", 1), ("max_reported", 2)):
             _accept_whole(self, name, low)
+        _accept_numbers(self, "alpha", "tau", "level")
+        if self.entropy_y is not None:
+            _accept_numbers(self, "entropy_y")
+        for name in ("correct", "bracket"):
+            _accept(self, name, type(getattr(self, name)) is bool, "True or False")
         _accept(self, "alpha", 0.0 <= self.alpha <= 1.0, "between 0 and 1")
         _accept(self, "tau", self.tau > 0.0, "above 0")
         _accept(self, "level", 0.0 < self.level < 1.0, "between 0 and 1, as 0.9 is")

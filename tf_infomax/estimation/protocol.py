@@ -57,7 +57,9 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
         )
     used = names_used(ESTIMATORS[method], options)
     for name, value in options.items():
-        if name not in used and value != Options.__dataclass_fields__[name].default:
+        default = Options.__dataclass_fields__[name].default
+        plain = isinstance(value, (int, float, str, tuple))  # == says yes or no
+        if name not in used and not (value is default or (plain and value == default)):
             raise ValueError(
                 f"{name} changes nothing for {method}, which takes {', '.join(used)}. "
                 f"Received: {value!r}."
