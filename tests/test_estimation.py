@@ -819,6 +819,13 @@ class TestEstimateMi:
         ):
             estimate_mi(data.x[:, :1], data.y, "nwj", x_encoder=encoder)
 
+    def test_copies_lift_the_ceiling_of_neighbours(self, rng):
+        x = rng.normal(size=500)
+        assert math.isfinite(estimate_mi(x, x, "ksg").ceiling)
+        rounded = np.round(x, 2)
+        estimate = estimate_mi(rounded, rounded, "ksg")
+        assert estimate.value <= estimate.ceiling == math.inf
+
     def test_equal_columns_are_infinite_information(self, rng):
         x = rng.normal(size=(400, 1))
         noise = rng.normal(size=(400, 3))

@@ -140,16 +140,18 @@ def points(
 
     Args:
         function: (x, y, k) -> contributions; nothing is trained.
-        ceiling: (n, k) -> the largest value possible.
+        ceiling: (n, k) -> the largest value possible, if no pair is there twice.
     """
 
     def fit(samples: Samples, options: Options) -> Fitted:
         x, y = samples.whole
+        n = len(x)
+        copies = len(np.unique(np.concatenate([x, y], axis=1), axis=0)) < n
         return Fitted(
             value=lambda rows: float(np.mean(function(x[rows], y[rows], options.k))),
-            n=len(x),
+            n=n,
             subsets=True,
-            ceiling=ceiling(len(x), options.k),
+            ceiling=math.inf if copies else ceiling(n, options.k),
         )
 
     return fit
