@@ -54,7 +54,7 @@ ALLOWED = {
         "bounds", "config", "critics", "data", "encoders", "estimation", "evaluation",
         "objectives", "optimizers", "output", "progress", "workdir",
     },
-    "estimate_options": {"config"},
+    "estimate_options": {"config", "estimation"},
     "estimate": {
         "config", "data", "estimate_options", "estimation", "flags", "output",
         "progress", "studies",
