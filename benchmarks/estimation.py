@@ -8,7 +8,8 @@ printed: wall and CPU time per step, and steps per CPU-second as ratios. A peer 
 Python is not given or does not import is left out with a message. `bmi_draw.py` says
 how the environment of benchmark-mi is made; its loops are called as they are, without
 its tests in between. Shares of the peak are counted multiply-adds of all matrix
-products against a 2048^3 product measured in the same rounds.
+products against the faster of TensorFlow's and NumPy's 2048^3 product, measured in the
+same rounds.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import time
 
-from train_step import measure_peak
+import train_step
 
 ROWS, WIDTH, BATCH = 10_000, 5, 256
 # case: (steps to warm up, steps to time, GFLOP of a step)
@@ -185,7 +186,7 @@ def main() -> None:
     found = {(case, side): [] for case in CASES for side in ("ours", PEERS[case])}
     peaks = []
     for _ in range(options.rounds):
-        peaks.append(measure_peak())
+        peaks.append(train_step.run_in_process(sys.executable, "peak", 0))
         for (case, side), times in list(found.items()):
             times_here = run_in_process(pythons[side], side, case)
             if times_here is None:

@@ -109,13 +109,19 @@ def test_normalizing_the_scores_is_normalizing_the_rows(variant, offset, local, 
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
-def test_chunked_pairs_give_the_same_scores_and_gradients(local, code):
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("columns", [1, 2])  # of five: the last block may be short
+def test_chunked_pairs_give_the_same_scores_and_gradients(
+    local, code, columns, stored, monkeypatch
+):
+    column = 5 * 6 * 16  # elements of a hidden layer for one y
     whole = critics.Concatenated((16, 16))
     whole((local, code))
-    chunked = critics.Concatenated((16, 16), largest_pair_tensor=5 * 6 * 16)
+    chunked = critics.Concatenated(
+        (16, 16), largest_pair_tensor=(5 if stored else columns) * column
+    )
     chunked((local, code))
     chunked.set_weights(whole.get_weights())
-    assert critics._count_blocks(5, 5 * 6 * 16, chunked.largest_pair_tensor) == 5
 
     def run(critic):
         @tf.function
@@ -127,9 +133,16 @@ def test_chunked_pairs_give_the_same_scores_and_gradients(local, code):
             variables = [v.value for v in critic.trainable_variables]
             return scores, *tape.gradient(loss, [x, y, *variables])
 
-        return step(local, code)
+        graph = step.get_concrete_function(local, code).graph
+        loops = any("While" in operation.type for operation in graph.get_operations())
+        return loops, step(local, code)
 
-    for one, other in zip(run(whole), run(chunked), strict=True):
+    loops, expected = run(whole)
+    assert not loops
+    monkeypatch.setattr(critics, "_BLOCK", columns * column)
+    loops, found = run(chunked)
+    assert loops
+    for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 

@@ -17,7 +17,8 @@ import math
 import keras
 import tensorflow as tf
 
-_LARGEST_PAIR_TENSOR = 2**26  # elements; larger hidden layers on pairs are chunked
+_LARGEST_PAIR_TENSOR = 2**26  # elements; larger hidden layers on pairs are not stored
+_BLOCK = 2**20  # elements of a hidden layer on pairs that stay in a CPU's caches
 
 
 def _flatten_locations(x: tf.Tensor) -> tf.Tensor:
@@ -180,9 +181,9 @@ class Concatenated(Critic):
 
     On a map x the MLP acts at every location: the "concatenate and convolve" critic of
     Deep InfoMax, 1 x 1 convolutions on the map with y tiled over it. The first layer is
-    split, `[x; y] W = x W_x + y W_y`, so that no pair is ever concatenated, and hidden
-    layers larger than `largest_pair_tensor` elements are computed in blocks of y and
-    once more in the backward pass instead of being stored.
+    split, `[x; y] W = x W_x + y W_y`, so that no pair is ever concatenated. Hidden
+    layers are computed in blocks of y, and those larger than `largest_pair_tensor`
+    elements once more in the backward pass instead of being stored.
 
     Source: Hjelm et al. 2019, tables 6 and 7 (widths 512, 512); Tschannen et al. 2020,
     section 3.2 (width 200).
@@ -212,23 +213,30 @@ class Concatenated(Critic):
         hx = hx[:, None] if hx.shape.rank == 2 else hx  # [N, L, D]
         n, locations, width = hx.shape
         m = hy.shape[0]
-        if None in (n, m):
-            blocks = 1
-        else:
-            blocks = _count_blocks(m, n * locations * width, self.largest_pair_tensor)
         # As arguments: a recomputed function in a loop must not capture variables.
         weights = [variable.value for variable in self.head.trainable_variables]
+        blocks, stored = 1, True
+        if None not in (n, m):
+            column = n * locations * width
+            stored = m * column <= self.largest_pair_tensor
+            blocks = _count_blocks(
+                m, column, min(_block_size(), self.largest_pair_tensor)
+            )
         if blocks == 1:
             scores = self._score_block(hx, hy, *weights)
         else:
-            block = tf.recompute_grad(self._score_block)
-            parts = tf.reshape(hy, [blocks, m // blocks, width])
+            block = self._score_block
+            if not stored:
+                block = tf.recompute_grad(block)
+            columns = -(-m // blocks)
+            padded = tf.pad(hy, [[0, blocks * columns - m], [0, 0]])
             scores = tf.map_fn(
                 lambda part: block(hx, part, *weights),
-                parts,
+                tf.reshape(padded, [blocks, columns, width]),
                 fn_output_signature=tf.float32,
             )
-            scores = tf.reshape(tf.transpose(scores, [1, 2, 0, 3]), [locations, n, m])
+            shape = [locations, n, blocks * columns]
+            scores = tf.reshape(tf.transpose(scores, [1, 2, 0, 3]), shape)[..., :m]
         return scores[0] if locations == 1 else scores
 
     def score_pairs(self, hx, hy):
@@ -249,13 +257,14 @@ class Concatenated(Critic):
         }
 
 
+def _block_size() -> int:
+    """Elements of a hidden layer on pairs that are computed at a time."""
+    return _LARGEST_PAIR_TENSOR if tf.config.list_physical_devices("GPU") else _BLOCK
+
+
 def _count_blocks(columns: int, elements_per_column: int, largest: int) -> int:
-    """The fewest equal blocks of columns of which each stays within `largest`."""
-    for blocks in range(1, columns + 1):
-        fits = columns // blocks * elements_per_column <= largest
-        if columns % blocks == 0 and fits:
-            return blocks
-    return columns
+    """The fewest blocks of whole columns of which each stays within `largest`."""
+    return -(-columns // max(1, largest // elements_per_column))
 
 
 @keras.saving.register_keras_serializable("tf_infomax")

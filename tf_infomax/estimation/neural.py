@@ -21,7 +21,6 @@ from tf_infomax.estimation.values import Scores
 from tf_infomax.optimizers import FusedAdam
 
 _ROWS = 1024  # pairs that are embedded at a time
-_BLOCK = 1 << 24  # elements of the hidden layer of one block of scored pairs
 
 
 class Model:
@@ -37,6 +36,7 @@ class Model:
     def __init__(self, critic, encoders, baseline=None, log_inverse_ratio=None):
         self.critic, self.encoders = critic, tuple(encoders)
         self.baseline, self.log_inverse_ratio = baseline, log_inverse_ratio
+        self._compiled: dict = {}  # scores, by the shapes of the embeddings
 
     @property
     def parts(self) -> list[keras.layers.Layer]:
@@ -71,6 +71,14 @@ class Model:
         if self.log_inverse_ratio is None:
             return baseline, zeros
         return baseline, self.log_inverse_ratio(tf.concat([x, y], axis=1))[:, 0]
+
+    def score(self, hx, hy) -> np.ndarray:
+        """Scores `[n, n]` of all pairs of embeddings, computed in blocks."""
+        shapes = hx.shape, hy.shape
+        if shapes not in self._compiled:
+            score = tf.function(self.critic.score)
+            self._compiled[shapes] = score.get_concrete_function(hx, hy)
+        return self._compiled[shapes](hx, hy).numpy()
 
     def paired(self, x, y) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores `[K]` of the pairs, and of each x with the y of the next pair.
@@ -397,10 +405,5 @@ def evaluate(model: Model, x: np.ndarray, y: np.ndarray):
             kept.append(embedding)
         beside.append(np.stack([values.numpy() for values in model.beside(*vectors)]))
     hx, hy = tf.concat(hx, axis=0), tf.concat(hy, axis=0)
-    rows = max(1, _BLOCK // (len(x) * hx.shape[-1]))
-    blocks = [
-        model.critic.score(hx[start : start + rows], hy).numpy()
-        for start in range(0, len(x), rows)
-    ]
     baseline, u = np.concatenate(beside, axis=1).astype(np.float64)
-    return Scores(np.concatenate(blocks)), baseline, u
+    return Scores(model.score(hx, hy)), baseline, u
