@@ -92,7 +92,7 @@ class EstimateOptions(Options):
         "",
         _TRAIN,
         "Critic of the pairs; copula starts at a Gaussian copula's log-ratio. Empty: "
-        "concatenated, or auto's own.",
+        "the method's own.",
         choices=(*table_names("critics.py", "VECTOR_CRITICS"), "copula"),
     )
     negatives: str = option(

@@ -54,8 +54,6 @@ def fit(samples: Samples, options: Options) -> Fitted:
     """A row of `ESTIMATORS`."""
     x, y = flatten((samples.x, samples.y))
     if options.x_encoder is not None or options.y_encoder is not None:
-        if options.preprocess == "rank":  # would change what an encoder was made for
-            samples.options = replace(samples.options, preprocess="standardize")
         return _fit_critics(samples, options, most=0, continuous=False)
     continuous = not (_is_discrete(x) or _is_discrete(y))
     if x.shape[1] + y.shape[1] <= _FEW:

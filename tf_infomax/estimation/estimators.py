@@ -215,6 +215,8 @@ def _log_n(n: int, options: Options) -> float:
 _POOLE, _KRASKOV = "Poole et al. 2019", "Kraskov et al. 2004"
 
 _TIES = {"preprocess": "none"}  # ties must stay ties
+# Intervals of what estimates the information are to hold it: the critic must be good.
+_COPULA = {"critic": "copula", "preprocess": "rank"}
 _PAIRED = (*CRITIC, "negatives")
 _KNOWN = (*SPLIT, "log_conditional")
 
@@ -319,6 +321,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "neither",
         "Song & Ermon 2020",
         _critic("jsd", lambda s, a, u, o: values.smile(s, o.tau)),
+        defaults=_COPULA,
         uses=(*_PAIRED, "tau"),
     ),
     "density_ratio": Estimator(
@@ -326,6 +329,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "neither",
         "Tsai et al. 2020 (PC); Liao et al. 2020 (DEMI)",
         _critic("jsd", lambda s, a, u, o: values.density_ratio(s)),
+        defaults=_COPULA,
         uses=_PAIRED,
     ),
     "difference_of_entropies": Estimator(

@@ -35,7 +35,8 @@ class TrainOptions:
 
     Attributes:
         critic: a key of `critics.VECTOR_CRITICS`; or "copula": starts at the Gaussian
-            copula's log-ratio (`preprocess="rank"` makes the marginals fit it).
+            copula's log-ratio (`preprocess="rank"` makes the marginals fit it). That is
+            what `smile` and `density_ratio` do unless there is an encoder.
         widths: hidden widths of critic (of a separable one its embedding too),
             baseline and conditional.
         batch_size: pairs per step; all others of the batch are negatives.

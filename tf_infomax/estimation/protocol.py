@@ -89,10 +89,18 @@ def _add_bracket(result: Estimate, pairs, options: dict) -> Estimate:
     return replace(result, bracket=bracket, warnings=tuple(warnings))
 
 
+def _defaults_of(row: Estimator, options: dict) -> dict:
+    """The method's own; encoders take what they were made for, and codes no copula."""
+    if all(options.get(side) is None for side in ("x_encoder", "y_encoder")):
+        return row.defaults
+    unfit = "preprocess", "critic"
+    return {name: v for name, v in row.defaults.items() if name not in unfit}
+
+
 def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
     """The method with its own defaults where the options do not say otherwise."""
     row = ESTIMATORS[method]
-    chosen = Options(**{**row.defaults, **options})
+    chosen = Options(**{**_defaults_of(row, options), **options})
     n = len(pairs[0])
     blocks = -(-n // chosen.block)
     fewest = n - chosen.block * -(-blocks // min(GROUPS, blocks))
