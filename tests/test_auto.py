@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -367,20 +368,47 @@ class TestStaircase:
         far = tf.constant([[20.0, -20.0], [-20.0, 20.0]])
         assert float(staircase.READINGS["jsd"]["smile_1"](far)) == pytest.approx(21.0)
 
-    def test_climbs_and_is_read_both_ways(self, tmp_path):
+    @pytest.mark.parametrize("name", ["nwj", "mine_batch"])
+    def test_climbs_and_is_read_both_ways(self, name, tmp_path):
         options = TrainOptions(
             critic="separable", widths=(32, 32), batch_size=32, max_steps=100
         )
         told = []
-        readings, curves = staircase.run(["nwj"], options, 64, tmp_path, told.append)
+        readings, curves = staircase.run([name], options, 64, tmp_path, told.append)
         assert len(told) == len(staircase.LEVELS)
         assert [r.held_out for r in readings] == [False, True] * 5
-        assert curves["nwj"].shape == (500,)
+        assert curves[name].shape == (500,)
         last = readings[-1]
         assert last.truth + last.bias > 1.0
-        again, _ = staircase.run(["nwj"], options, 64, tmp_path, told.append)
+        again, _ = staircase.run([name], options, 64, tmp_path, told.append)
         assert again == readings
         assert len(told) == len(staircase.LEVELS)
+        both, curves = staircase.run([name], options, 64, tmp_path, told.append, 2)
+        assert len(told) == 2 * len(staircase.LEVELS)
+        other = replace(options, seed=1)
+        second, _ = staircase.run([name], other, 64, tmp_path, told.append)
+        assert len(told) == 2 * len(staircase.LEVELS)
+        for pooled, one, two in zip(both, readings, second, strict=True):
+            assert pooled.rmse**2 == pytest.approx((one.rmse**2 + two.rmse**2) / 2)
+            assert pooled.bias == pytest.approx((one.bias + two.bias) / 2)
+
+    def test_public_mine_without_average_ties_the_normalizer(self, rng):
+        """d/dc of scores + c: 1 - Z / (0.9 + 0.1 Z), where MINE's average Z has 0."""
+        scores = tf.constant(rng.normal(size=(50, 50)), tf.float32)
+        off = scores.numpy()[~np.eye(50, dtype=bool)]
+        z = np.exp(off.astype(np.float64)).mean()
+
+        def slope(log_average):
+            c = tf.constant(0.0)
+            with tf.GradientTape() as tape:
+                tape.watch(c)
+                value = bounds.mine(scores + c, log_average)[0]
+            return float(tape.gradient(value, c))
+
+        assert slope(tf.constant(math.log(z), tf.float32)) == pytest.approx(0, abs=1e-5)
+        expected = 1.0 - z / (0.9 + 0.1 * z)
+        assert slope(tf.zeros([])) == pytest.approx(expected, rel=1e-4)
+        assert abs(expected) > 0.3
 
 
 class TestCommand:

@@ -90,7 +90,7 @@ def _run_benchmark(options: EstimateOptions) -> int:
     records = known_pairs.run(
         known_pairs.tasks(options.samples),
         options.method,
-        range(options.seed, options.seed + options.seeds),
+        range(options.seed, options.seed + (options.seeds or 3)),
         shared,
         output and output / "tasks.json",
         tell,
@@ -117,7 +117,9 @@ def _run_staircase(options: EstimateOptions, output: Path | None) -> int:
         max_steps=options.max_steps or 4000,
         seed=options.seed,
     )
-    readings, curves = staircase.run(methods, training, _HELD_OUT, output, tell)
+    readings, curves = staircase.run(
+        methods, training, _HELD_OUT, output, tell, options.seeds or 1
+    )
     staircase.print_table(readings, training.critic)
     if output:
         path = output / f"staircase-{training.critic}.png"

@@ -45,7 +45,9 @@ class EstimateOptions(Options):
         "Run estimators on pairs whose truth is known; tables and figures.",
         choices=("tasks", "staircase"),
     )
-    seeds: int = option(3, _PAIRS, "Draws of each task of --benchmark=tasks.", low=1)
+    seeds: int = option(
+        0, _PAIRS, "Draws of a benchmark; 0: 3 of tasks, 1 of the staircase.", low=0
+    )
     method: tuple[str, ...] = option(
         ("auto",), _HOW, "Estimators, comma-separated.", choices=ESTIMATORS + RELATED
     )
@@ -260,7 +262,7 @@ _ONLY_OF_PAIRS = (
 )
 _OF_THE_STAIRCASE = (
     "benchmark", "method", "critic", "widths", "batch_size", "learning_rate",
-    "max_steps", "seed", "output", "debug",
+    "max_steps", "seed", "seeds", "output", "debug",
 )  # fmt: skip
 
 

@@ -8,12 +8,15 @@ estimator, both over the last quarter of a level:
 * `held_out`: the value on `k` fresh pairs, by a running average of the weights. More
   candidates lift the ceiling of InfoNCE and lower the variance of all.
 
+`mine_batch` is `mine` as public code has it, the published curves' included: no average
+is kept, each step takes 0.9 + 0.1 E_q[e^f] of its batch, which ties E_q[e^f] to 1.
+
 Sources: Poole et al. 2019; Song & Ermon 2020; published figures by Lee & Rhee 2024.
 """
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import keras
@@ -51,6 +54,7 @@ READINGS: dict[str, dict[str, Callable]] = {
     "nwj": {"nwj": bounds.nwj},
     "dv": {"dv": bounds.dv},
     "mine": {"mine": bounds.dv},
+    "mine_batch": {"mine_batch": bounds.dv},
     "jsd": {
         "jsd": lambda s: bounds.nwj(s + 1.0),
         "smile_1": lambda s: _smile(s, 1.0),
@@ -87,7 +91,7 @@ _PUBLISHED = {
 
 def published_rmse(critic: str, estimator: str) -> list[float] | None:
     """RMSE per level of the published curves, or None."""
-    row = _PUBLISHED.get(critic, {}).get(estimator)
+    row = _PUBLISHED.get(critic, {}).get(estimator.removesuffix("_batch"))
     if row is None:
         return None
     pairs = [tuple(map(float, cell.split("/"))) for cell in row.split()]
@@ -154,6 +158,8 @@ def climb_stairs(
             value, after = bounds.mine(scores, log_average.read_value())
             log_average.assign(after)
             return value
+        if objective == "mine_batch":
+            return bounds.mine(scores, tf.zeros([]))[0]
         bound = bounds.BOUNDS[objective].function
         return bound(scores)
 
@@ -224,30 +230,55 @@ def run(
     k: int,
     output: Path | None,
     tell: Callable[[str], None],
+    seeds: int = 1,
 ) -> tuple[list[Reading], dict[str, np.ndarray]]:
-    """All objectives; each is written to `output` when done and not repeated.
+    """All objectives; each run is written to `output` when done and not repeated.
+
+    Args:
+        objectives: keys of `READINGS`.
+        options, k, tell: as for `climb_stairs`.
+        output: a folder, or None.
+        seeds: runs of each objective, from the seed of the options on.
 
     Returns:
-        Readings, and {estimator: values on the batches}.
+        Readings, pooled over the seeds, and {estimator: values on the batches of the
+        first}.
     """
     readings, curves = [], {}
-    settings = {**asdict(options), "k": k}
     for objective in objectives:
-        path = output and output / f"staircase-{options.critic}-{objective}.json"
-        if content := kept.read(path, settings, "--output"):
-            found = [Reading(**each) for each in content["readings"]]
-            values = np.array(content["curve"]).T
-        else:
-            found, values = climb_stairs(objective, options, k, tell)
-            kept.write(
-                path,
-                settings,
-                readings=[asdict(each) for each in found],
-                curve=np.round(values.astype(float), 4).T.tolist(),
-            )
+        runs = []
+        for seed in range(options.seed, options.seed + seeds):
+            each = replace(options, seed=seed)
+            runs.append(_run_once(objective, each, k, output, tell))
+        found = [pool(same) for same in zip(*(run[0] for run in runs), strict=True)]
         readings += found
-        curves |= dict(zip(READINGS[objective], values.T, strict=True))
+        curves |= dict(zip(READINGS[objective], runs[0][1].T, strict=True))
     return readings, curves
+
+
+def _run_once(objective: str, options: TrainOptions, k: int, output, tell):
+    """`climb_stairs`, or what a former start has written of it."""
+    name = f"staircase-{options.critic}-{objective}-seed{options.seed}.json"
+    path, settings = output and output / name, {**asdict(options), "k": k}
+    if content := kept.read(path, settings, "--output"):
+        found = [Reading(**each) for each in content["readings"]]
+        return found, np.array(content["curve"]).T
+    found, values = climb_stairs(objective, options, k, tell)
+    kept.write(
+        path,
+        settings,
+        readings=[asdict(each) for each in found],
+        curve=np.round(values.astype(float), 4).T.tolist(),
+    )
+    return found, values
+
+
+def pool(readings: Iterable[Reading]) -> Reading:
+    """Of several runs as one: bias and variance of all values about their mean."""
+    readings = list(readings)
+    bias = float(np.mean([each.bias for each in readings]))
+    spread = [each.variance + (each.bias - bias) ** 2 for each in readings]
+    return replace(readings[0], bias=bias, variance=float(np.mean(spread)))
 
 
 def print_table(readings: list[Reading], critic: str) -> None:
