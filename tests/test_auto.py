@@ -477,6 +477,18 @@ class TestCommand:
             (["--benchmark=tasks", "--method=wasserstein"], ["not v_information"]),
             (["--benchmark=staircase", "--critic=copula"], ["needs given pairs"]),
             (["--benchmark=staircase", "--folds=2"], ["--folds changes nothing"]),
+            (
+                ["--benchmark=staircase", "--critic=bilinear", "--widths=8"],
+                ["--widths changes nothing for --critic=bilinear"],
+            ),
+            (
+                ["--task=xor", "--method=nwj", "--critic=cosine", "--widths=8"],
+                ["--widths changes nothing", "--critic=cosine", "for tuba"],
+            ),
+            (
+                ["--task=xor", "--method=v_information", "--widths=8"],
+                ["--widths changes nothing", "for auto"],
+            ),
         ],
     )
     def test_mistakes_get_one_line(self, arguments, words):

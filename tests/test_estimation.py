@@ -11,6 +11,7 @@ from scipy import integrate, linalg
 from sklearn.metrics import mutual_info_score
 
 from tf_infomax import bounds
+from tf_infomax.critics import VECTOR_CRITICS
 from tf_infomax.data import synthetic
 from tf_infomax.estimation import (
     ESTIMATORS,
@@ -25,7 +26,7 @@ from tf_infomax.estimation import (
 from tf_infomax.estimation import gaussian as gaussian_module
 from tf_infomax.estimation.imax import imax, imax_binary
 from tf_infomax.estimation.inputs import fit_marginal, split
-from tf_infomax.estimation.options import Options
+from tf_infomax.estimation.options import SHALLOW, Options
 from tf_infomax.estimation.v_information import FAMILIES, v_information
 from tf_infomax.estimation.values import Scores
 from tf_infomax.estimation.wasserstein import wasserstein_dependency
@@ -502,6 +503,8 @@ class TestVInformation:
     def test_constants_use_nothing_at_all(self, rng):
         x = rng.normal(size=(500, 2))
         assert v_information(x, x, "constant").value == pytest.approx(0.0)
+        with pytest.raises(ValueError, match="nothing for 'constant'"):
+            v_information(x, x, "constant", widths=(8,))
 
     def test_is_not_symmetric(self):
         draws = synthetic.draw("gaussian", 5000, dim=1, mi=1.0, transform="cubic")
@@ -786,13 +789,27 @@ class TestEstimateMi:
             (dict(widths=64), r"widths must be whole numbers.*64"),
             (dict(x_encoder=object()), "x_encoder must be a Keras model"),
             (dict(block=10**6), "block must leave at least 10"),
+            (
+                dict(widths=(8,), critic="cosine"),
+                r"widths changes nothing for smile, .*\(8,\)",
+            ),
         ],
     )
     def test_options_out_of_range_are_refused(self, options, words, data):
-        (name,) = options
+        name, *_ = options
         method = {"alpha": "interpolated", "k": "ksg"}.get(name, "smile")
         with pytest.raises(ValueError, match=words):
             estimate_mi(data.x, data.y, method, **options)
+
+    @pytest.mark.parametrize("critic", SHALLOW)
+    def test_critics_without_hidden_layers(self, critic, data):
+        estimate = estimate_mi(data.x, data.y, "nwj", critic=critic, max_steps=50)
+        assert math.isfinite(estimate.value)
+        (training,) = estimate.trainings
+        assert isinstance(training.model.critic, VECTOR_CRITICS[critic])
+        widths = dict(critic=critic, widths=(8,), max_steps=50)
+        tuba = estimate_mi(data.x, data.y, "tuba", **widths)  # its baseline has them
+        assert tuba.trainings[0].model.baseline.layers[0].units == 8
 
     def test_encoders_are_copied_and_checked(self, data):
         layers = tf.keras.layers

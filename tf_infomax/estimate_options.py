@@ -280,6 +280,13 @@ def _check_used(options: EstimateOptions) -> None:
         refuse_if(unused, f"--{name} changes nothing for {where}.")
     if benchmark != "staircase":
         _check_used_by_methods(options, given)
+    elif options.widths:
+        from tf_infomax.estimation.options import SHALLOW
+
+        refuse_if(
+            options.critic in SHALLOW,
+            f"--widths changes nothing for --critic={options.critic}.",
+        )
     refuse_if(
         "samples" in given and not (options.task or benchmark),
         "--samples belongs to --task and --benchmark=tasks.",
@@ -292,15 +299,21 @@ def _check_used(options: EstimateOptions) -> None:
 
 def _check_used_by_methods(options: EstimateOptions, given: list[str]) -> None:
     from tf_infomax.estimation import estimators, related
+    from tf_infomax.estimation.options import names_used
 
+    chosen = {name: getattr(options, name) for name in ("critic", "family", "bracket")}
     users: dict[str, list[str]] = {}
     for method, row in {**estimators.ESTIMATORS, **related.RELATED}.items():
-        for name in row.uses:
+        for name in names_used(row, chosen | {"bracket": False}):
             users.setdefault(name, []).append(method)
     methods = set(options.method) | ({"info_nce"} if options.bracket else set())
+    beside = "".join(
+        f" --{name}={chosen[name]}" for name in ("critic", "family") if name in given
+    )
     for name in (name for name in given if name in users):
         refuse_if(
             not set(users[name]) & methods,
-            f"--{name} changes nothing for --method={','.join(options.method)}. It is "
-            f"for {', '.join(users[name])}.",
+            f"--{name} changes nothing for --method={','.join(options.method)}"
+            f"{beside if name == 'widths' else ''}. It is for "
+            f"{', '.join(users[name])}.",
         )

@@ -183,7 +183,7 @@ def _describe_settings(content: dict) -> str:
     seeds = len({name.rpartition("-")[2] for name in content["curves"]})
     parts = [
         f"scale {scale}" + (", too short to show anything" if scale == "smoke" else ""),
-        f"{seeds} seeds",
+        f"{seeds} seed" + "s" * (seeds > 1),
         f"data {settings.get('data', 'drawn')}",
         f"{content['seconds'] / 60:.1f} minutes of runs",
     ]

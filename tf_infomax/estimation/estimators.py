@@ -35,6 +35,7 @@ class Estimator:
         fit: (Samples, Options) -> Fitted.
         ceiling: (pairs reported on, Options) -> largest value possible.
         exponential: whether the value hangs on a mean of e^f over negatives.
+        second_network: whether one of the same widths is trained beside the critic.
         uses: names of `Options` that have an effect; others are refused.
         defaults: options that are other than those of `Options` unless given.
     """
@@ -45,6 +46,7 @@ class Estimator:
     fit: Callable[[Samples, Options], Fitted]
     ceiling: Callable[[int, Options], float] = lambda n, options: math.inf
     exponential: bool = False
+    second_network: bool = False
     uses: tuple[str, ...] = CRITIC
     defaults: dict[str, object] = field(default_factory=dict)
 
@@ -260,6 +262,7 @@ ESTIMATORS: dict[str, Estimator] = {
         _POOLE,
         _critic("tuba", lambda s, a, u, o: values.tuba(s, a), "baseline"),
         exponential=True,
+        second_network=True,
     ),
     "interpolated": Estimator(
         "TUBA with a = alpha m(y; x) + (1 - alpha) a(y)",
@@ -272,6 +275,7 @@ ESTIMATORS: dict[str, Estimator] = {
         ),
         ceiling=lambda n, o: math.log((n - 1) / o.alpha) if o.alpha else math.inf,
         exponential=True,
+        second_network=True,
         uses=(*CRITIC, "alpha"),
     ),
     "info_nce": Estimator(
@@ -315,6 +319,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "Guo et al. 2022",
         _critic("flo", lambda s, a, u, o: values.flo(s, u), "inverse"),
         exponential=True,
+        second_network=True,
     ),
     "smile": Estimator(
         "E_p[f] - log E_q[clip(e^f, e^-tau, e^tau)], f trained as for jsd",

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tf_infomax import bounds, critics
 from tf_infomax.estimation import values
-from tf_infomax.estimation.options import TrainOptions
+from tf_infomax.estimation.options import SHALLOW, TrainOptions
 from tf_infomax.estimation.values import Scores
 from tf_infomax.optimizers import FusedAdam
 
@@ -109,7 +109,7 @@ def critic_of(options: TrainOptions) -> critics.Critic:
             f"Received: {options.critic!r}."
         )
     build = critics.VECTOR_CRITICS[options.critic]
-    if options.critic in ("inner_product", "bilinear"):
+    if options.critic in SHALLOW:
         return build()
     return build(options.widths)
 

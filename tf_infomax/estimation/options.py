@@ -18,9 +18,18 @@ ENCODED = (*TRAINED, "x_encoder", "y_encoder")
 CRITIC = (*ENCODED, "critic")
 
 
+SHALLOW = ("inner_product", "bilinear", "cosine")  # critics without hidden layers
+
+
 def names_used(row, options: dict) -> tuple[str, ...]:
     """What a row of a table of methods uses; with a bracket also what critics do."""
-    return tuple(dict.fromkeys(row.uses + (CRITIC if options.get("bracket") else ())))
+    bracket = bool(options.get("bracket"))
+    names = dict.fromkeys(row.uses + (CRITIC if bracket else ()))
+    shallow = options.get("critic") in SHALLOW and not (row.second_network or bracket)
+    simple = "family" in names and options.get("family", "linear") != "mlp"
+    if shallow or simple:
+        names.pop("widths", None)
+    return tuple(names)
 
 
 def used_of(row, options: dict) -> dict:

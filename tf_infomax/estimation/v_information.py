@@ -167,7 +167,7 @@ def v_information(
     x,
     y,
     family: str = "linear",
-    widths: tuple[int, ...] = (64, 64),
+    widths: tuple[int, ...] | None = None,
     labels: bool | None = None,
     level: float = 0.9,
     block: int = 1,
@@ -180,7 +180,7 @@ def v_information(
         y: `[n]` labels or `[n, dy]` numbers.
         family: a key of `FAMILIES`: constant, linear (logistic regression or a linear
             Gaussian), mlp, knn (20 neighbours).
-        widths: of the MLP.
+        widths: of the MLP alone, by default (64, 64).
         labels: whether y are labels; default: if they are whole numbers in one column,
             of at most n / 20 values.
         level, block, seed: as for `estimate_mi`.
@@ -192,12 +192,18 @@ def v_information(
 
     Raises:
         PairsError: for pairs that cannot be used.
-        ValueError: for an unknown family.
+        ValueError: for an unknown family, and for widths of one that has none.
     """
     if family not in FAMILIES:
         raise ValueError(
             f"family must be one of {', '.join(FAMILIES)}. Received: {family!r}."
         )
+    if widths is not None and family != "mlp":
+        raise ValueError(
+            f"widths are those of family='mlp' and change nothing for {family!r}. "
+            f"Received: {widths!r}."
+        )
+    widths = widths or (64, 64)
     x, y = read_pairs(x, y)
     x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
     if labels is None:
