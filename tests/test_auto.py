@@ -14,8 +14,9 @@ from scipy.stats import multivariate_normal
 from tf_infomax import bounds, critics
 from tf_infomax.config import ConfigError
 from tf_infomax.data import synthetic
+from tf_infomax.data.sources import read
 from tf_infomax.estimation import gaussian, neural
-from tf_infomax.estimation.copula import Copula, CopulaCritic
+from tf_infomax.estimation.copula import Copula, CopulaCritic, sizes_for
 from tf_infomax.estimation.estimators import ESTIMATORS
 from tf_infomax.estimation.inputs import PairsError, fit_marginal, split, transform
 from tf_infomax.estimation.options import Options, TrainOptions
@@ -231,6 +232,32 @@ class TestChoice:
         options = dict(critic="copula", x_encoder=encoder, max_steps=1)
         with pytest.raises(ValueError, match="without encoders"):
             estimate_mi(*rng.normal(size=(2, 90, 3)), method="nwj", **options)
+
+    @pytest.mark.parametrize(
+        ("rows", "dx", "dy", "sizes"),
+        [
+            (6000, 50, 50, [600]),
+            (2000, 20, 20, [200]),
+            (1200, 20, 20, [20, 5, 1]),
+            (2400, 392, 1, [240, 60, 15]),
+            (100, 3, 3, [3, 1]),
+        ],
+    )
+    def test_components_to_try(self, rows, dx, dy, sizes):
+        assert sizes_for(rows, dx, dy) == sizes
+
+    @pytest.mark.parametrize("method", ["auto", "smile"])
+    def test_few_pairs_of_many_columns(self, method):
+        """All principal components of pixels, whitened, would give less than 0."""
+        images = read("fashion").train.images[:2000] / 255.0
+        options = dict(max_steps=300, widths=(64, 64))
+        if method == "auto":
+            options["folds"] = 2
+        estimate = estimate_mi(images[:, :14], images[:, 14:], method, **options)
+        low, high = estimate.interval
+        assert 1.5 < low < estimate.value < high
+        kept = estimate.trainings[0].model.critic.copula.size
+        assert kept < 100  # of 120 or more
 
     def test_behind_encoders_defaults_are_those_of_encoders(self, rng):
         encoder = tf.keras.Sequential([tf.keras.layers.Dense(2)])

@@ -608,6 +608,15 @@ class TestProtocol:
             assert sorted(order) == list(range(n))
             assert not np.any(order == np.arange(n))
 
+    def test_bootstrap_lies_about_the_estimate(self, rng):
+        """What resampling adds (here: for each pair left out) fresh pairs do not."""
+        draws = rng.normal(size=2000)
+        value = lambda w: float(w @ draws / w.sum() + np.mean(w == 0))
+        low, high = intervals.bootstrap(value, draws.mean(), 2000, 0.9, 0, 1)
+        half = 1.645 / math.sqrt(2000)
+        assert low == pytest.approx(draws.mean() - half, abs=0.4 * half)
+        assert high == pytest.approx(draws.mean() + half, abs=0.4 * half)
+
     def test_bootstrap_of_a_mean_has_its_standard_error(self, rng):
         draws = rng.normal(size=4000)
         low, high = intervals.bootstrap(

@@ -54,7 +54,7 @@ def fit(samples: Samples, options: Options) -> Fitted:
     """A row of `ESTIMATORS`."""
     x, y = flatten((samples.x, samples.y))
     if options.x_encoder is not None or options.y_encoder is not None:
-        return _fit_critics(samples, options, most=0, continuous=False)
+        return _fit_critics(samples, options, continuous=False)
     continuous = not (_is_discrete(x) or _is_discrete(y))
     if x.shape[1] + y.shape[1] <= _FEW:
         name = _choose_neighbors(x, y)
@@ -64,10 +64,7 @@ def fit(samples: Samples, options: Options) -> Fitted:
             *((x, y) if labels_first else (y, x)), k
         )
         return replace(points(function)(samples, options), chosen="discrete_continuous")
-    from tf_infomax.estimation.copula import components_for
-
-    most = components_for(len(samples.folds[0].train_rows))
-    return _fit_critics(samples, options, most, continuous)
+    return _fit_critics(samples, options, continuous)
 
 
 def _choose_neighbors(x: np.ndarray, y: np.ndarray) -> str:
@@ -125,31 +122,24 @@ def _is_discrete(side: np.ndarray) -> bool:
     return min(distinct) < _REPEATED * len(side)
 
 
-def _fit_critics(
-    samples: Samples, options: Options, most: int, continuous: bool
-) -> Fitted:
+def _fit_critics(samples: Samples, options: Options, continuous: bool) -> Fitted:
     """Cross-fitted critics, or the copula where they are no better.
 
     Args:
-        samples, options: see `fit`.
-        most: principal components of either side; 0 for critics that start at 0.
+        samples, options: see `fit`; behind encoders critics start at 0.
         continuous: whether the copula's own value means anything.
     """
-    from tf_infomax.estimation import neural
-    from tf_infomax.estimation.copula import Copula, CopulaCritic
+    from tf_infomax.estimation import copula, neural
     from tf_infomax.estimation.pointwise import Member
 
+    encoders = options.x_encoder, options.y_encoder
+
     def fit_fold(fold: Fold):
-        copula = None
-        if most:
-            copula = Copula.fit(*flatten(fold.train), most)
+        starts = [lambda: copula.CopulaCritic(None, options.widths)]
+        if all(encoder is None for encoder in encoders):
+            starts = copula.starts(*fold.train, options.widths)
         training = neural.train(
-            *fold.train,
-            fold.choose,
-            "info_nce",
-            options,
-            (options.x_encoder, options.y_encoder),
-            lambda: CopulaCritic(copula, options.widths),
+            *fold.train, fold.choose, "info_nce", options, encoders, starts
         )
         scores, *_ = neural.evaluate(training.model, *fold.report)
         member = Member(
@@ -162,19 +152,23 @@ def _fit_critics(
             trainings=(training,),
             members=(member,),
         )
-        return fitted, copula
+        return fitted, training.model.critic.copula
 
     fits = [(fold, *fit_fold(fold)) for fold in samples.folds]
     critics = replace(combine([each[1] for each in fits]), chosen="critic")
     if not continuous:
         return critics
-    return _compare(samples, fits, critics, options, most)
+    return _compare(samples, fits, critics, options)
 
 
-def _compare(
-    samples: Samples, fits, critics: Fitted, options: Options, most: int
-) -> Fitted:
+def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitted:
     """The critics' value, less the copula's error of fit; or the copula's own value."""
+    from tf_infomax.estimation.copula import sizes_for
+
+    most = int(np.median([copula.size for *_, copula in fits]))
+    rows = len(samples.folds[0].train_rows)
+    sides = flatten((samples.x, samples.y))
+    in_doubt = len(sizes_for(rows, *(side.shape[1] for side in sides))) > 1
     ratios, gains = [], []
     for fold, fitted, copula in fits:
         start = Scores(copula.scores(*flatten(fold.report)))
@@ -184,7 +178,8 @@ def _compare(
         )
     ratios, gains = np.concatenate(ratios), np.concatenate(gains)
     unbiased = gaussian.gaussian_mi(*samples.whole, options.correct, most)
-    correction = unbiased - float(ratios.mean())
+    # With few pairs for so many columns the copula's error of fit is not the critics'.
+    correction = 0.0 if in_doubt else unbiased - float(ratios.mean())
     gain, error = float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
     diagnostics = {
         **critics.diagnostics,

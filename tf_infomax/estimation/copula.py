@@ -5,6 +5,7 @@ correlations give in closed form. A critic that starts there has to learn only w
 not Gaussian about the pairs; what it learns is checked on pairs it has not seen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -16,11 +17,27 @@ from tf_infomax.estimation.gaussian import Canonical, fit_canonical
 
 _LARGEST = 0.99999
 _ROWS_PER_COMPONENT = 5  # of x and y together
+_ROWS_WITHOUT_DOUBT = 50  # per component, above which all of them can be relied on
+_SHARES = (1, 4, 16)  # of which the best is taken where there are fewer rows
 
 
 def components_for(rows: int) -> int:
     """The most principal components of either side that so many pairs allow for."""
     return max(1, rows // (2 * _ROWS_PER_COMPONENT))
+
+
+def sizes_for(rows: int, dx: int, dy: int) -> list[int]:
+    """How many components of either side to try, most first.
+
+    One size where pairs are plenty. With few for so many columns, a start at all
+    components can be far worse than none (whitening blows up what hardly varies), and
+    other pairs must tell how many do best.
+    """
+    most = components_for(rows)
+    largest = min(most, max(dx, dy))
+    if _ROWS_WITHOUT_DOUBT * (min(dx, most) + min(dy, most)) <= rows:
+        return [most]
+    return list(dict.fromkeys(max(1, largest // share) for share in _SHARES))
 
 
 @dataclass(frozen=True)
@@ -35,9 +52,14 @@ class Copula:
     canonical: Canonical
 
     @classmethod
-    def fit(cls, x: np.ndarray, y: np.ndarray, most: int | None = None) -> "Copula":
-        """Of pairs `[n, dx]`, `[n, dy]`; `most` components, by default as n allows."""
-        return cls(fit_canonical(x, y, most or components_for(len(x))))
+    def fit(cls, x: np.ndarray, y: np.ndarray, most: int) -> "Copula":
+        """Of pairs `[n, dx]`, `[n, dy]`, with `most` principal components of either."""
+        return cls(fit_canonical(x, y, most))
+
+    @property
+    def size(self) -> int:
+        """Components of the side that has more of them."""
+        return max(self.canonical.x_map.shape[1], self.canonical.y_map.shape[1])
 
     @property
     def coefficients(self) -> tuple[np.ndarray, np.ndarray, float]:
@@ -103,3 +125,17 @@ class CopulaCritic(Critic):
         left = tf.concat([*left, hx[:, :-1] * scale, a, one], axis=1)
         right = tf.concat([*right, self.y_head(hidden), one, b], axis=1)
         return left, right
+
+
+def starts(x: np.ndarray, y: np.ndarray, widths) -> list[Callable[[], CopulaCritic]]:
+    """Critics at the copulas of these pairs, of each of `sizes_for`.
+
+    Args:
+        x, y: `[n, ...]`, whose marginals should be normal.
+        widths: of the critics.
+    """
+    x, y = (np.reshape(side, [len(side), -1]) for side in (x, y))
+    sizes = sizes_for(len(x), x.shape[1], y.shape[1])
+    return [
+        lambda most=most: CopulaCritic(Copula.fit(x, y, most), widths) for most in sizes
+    ]

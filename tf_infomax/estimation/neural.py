@@ -102,7 +102,7 @@ def flatten(values: tf.Tensor) -> tf.Tensor:
 
 
 def critic_of(options: TrainOptions) -> critics.Critic:
-    """The critic of these options; "copula" needs pairs, see `copula_critic_of`."""
+    """The critic of these options; of "copula", which needs pairs, see `_starts_of`."""
     if options.critic not in critics.VECTOR_CRITICS:
         raise ValueError(
             f"critic must be one of {', '.join(critics.VECTOR_CRITICS)}, copula. "
@@ -114,16 +114,17 @@ def critic_of(options: TrainOptions) -> critics.Critic:
     return build(options.widths)
 
 
-def copula_critic_of(options: TrainOptions, x, y, encoders) -> critics.Critic:
-    """A critic that starts at the Gaussian copula's log-ratio of these pairs."""
-    from tf_infomax.estimation.copula import Copula, CopulaCritic
-
+def _starts_of(options: TrainOptions, x, y, encoders) -> list[Callable]:
+    """() -> critic, of which the one is kept that is best after training."""
+    if options.critic != "copula":
+        return [lambda: critic_of(options)]
     if any(encoder is not None for encoder in encoders):
         raise ValueError(
             "critic='copula' goes without encoders, whose codes have no copula yet."
         )
-    sides = (np.reshape(side, [len(side), -1]) for side in (x, y))
-    return CopulaCritic(Copula.fit(*sides), options.widths)
+    from tf_infomax.estimation import copula
+
+    return copula.starts(x, y, options.widths)
 
 
 def copy_encoder(encoder, side: str, values):
@@ -258,7 +259,8 @@ class Training:
 
     Attributes:
         model: a `Model` or a `conditional.Conditional`, with the best weights.
-        steps: done; best_step: the one that is kept.
+        steps: done; best_step: the one that is kept; best: its value on validation
+            pairs.
         stopped: why training ended: "patience", "max_steps" or "diverged".
         history: (step, value on the training batches, value on validation pairs).
     """
@@ -266,37 +268,41 @@ class Training:
     model: object
     steps: int = 0
     best_step: int = 0
+    best: float = -math.inf
     stopped: str = "max_steps"
     history: list[tuple[int, float, float]] = field(default_factory=list)
 
 
-def train(
-    x, y, validation, name: str, options, encoders=(None, None), build_critic=None
-):
+def train(x, y, validation, name: str, options, encoders=(None, None), starts=None):
     """Trains a critic on pairs.
 
     Args:
         x, y: training pairs, float32 `[n, ...]`.
-        validation: (x, y) for choosing the step.
+        validation: (x, y) for choosing the step, and among several starts.
         name: of the objective.
         options: an `Options`.
         encoders: of x and y, or None each; copies of them are trained.
-        build_critic: () -> critic; default: that of the options.
+        starts: () -> critic each, all of which are trained; default: as the options
+            say.
 
     Returns:
-        A `Training`.
+        The best `Training`.
     """
+    starts = starts or _starts_of(options, x, y, encoders)
+    trainings = [
+        _train_once(x, y, validation, name, options, encoders, start)
+        for start in starts
+    ]
+    return max(trainings, key=lambda each: each.best)
+
+
+def _train_once(x, y, validation, name, options, encoders, build_critic) -> Training:
     objective = (
         interpolated(options.alpha) if name == "interpolated" else OBJECTIVES[name]
     )
     keras.utils.set_random_seed(options.seed)
     beside = {objective.needs: build_mlp(options.widths)} if objective.needs else {}
-    if build_critic:
-        critic = build_critic()
-    elif options.critic == "copula":
-        critic = copula_critic_of(options, x, y, encoders)
-    else:
-        critic = critic_of(options)
+    critic = build_critic()
     x, y = (tf.constant(side, tf.float32) for side in (x, y))
     copies = map(copy_encoder, encoders, "xy", (x, y))
     model = Model(critic, copies, **beside)
@@ -390,6 +396,7 @@ def climb(
         elif (waited := waited + 1) >= options.patience:
             training.stopped = "patience"
             break
+    training.best = best
     model.set_weights(kept)
 
 
