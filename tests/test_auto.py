@@ -494,6 +494,7 @@ class TestCommand:
             (["--task=xor", "--bracket", "--method=wasserstein"], ["--bracket"]),
             (["--task=xor", "--batch_size=1"], ["at least 2"]),
             (["--task=xor", "--seeds=2"], ["--seeds changes nothing"]),
+            (["--task=xor", "--method=mine_batch"], ["belongs to --benchmark=stair"]),
             (["--task=xor", "--y=b.npy"], ["--y belongs to"]),
             (["--task=gaussian", "--dim=2", "--task_options=dim=3"], ["dim", "twice"]),
             (["--x=a.npy", "--y=b.npy", "--samples=50"], ["--samples belongs"]),

@@ -14,6 +14,7 @@ from tf_infomax.config import (
 ESTIMATORS = table_names("estimation/estimators.py", "ESTIMATORS")
 RELATED = table_names("estimation/related.py", "RELATED")
 STAIRS = table_names("studies/staircase.py", "READINGS")
+_METHODS = tuple(dict.fromkeys(ESTIMATORS + RELATED + STAIRS))
 _TASKS = table_names("data/synthetic.py", "TASKS")
 _PAIRS, _HOW, _TRAIN, _OUTPUT = "Pairs", "Estimators", "Training", "Output"
 
@@ -49,7 +50,7 @@ class EstimateOptions(Options):
         0, _PAIRS, "Draws of a benchmark; 0: 3 of tasks, 1 of the staircase.", low=0
     )
     method: tuple[str, ...] = option(
-        ("auto",), _HOW, "Estimators, comma-separated.", choices=ESTIMATORS + RELATED
+        ("auto",), _HOW, "Estimators, comma-separated.", choices=_METHODS
     )
     preprocess: str = option(
         "",
@@ -174,6 +175,11 @@ class EstimateOptions(Options):
                 f"--benchmark=staircase takes --method={','.join(STAIRS)}. Received: "
                 f"{','.join(wrong)}.",
             )
+        stairs_alone = [m for m in self.method if m not in ESTIMATORS + RELATED]
+        refuse_if(
+            bool(stairs_alone) and self.benchmark != "staircase",
+            f"--method={','.join(stairs_alone)} belongs to --benchmark=staircase.",
+        )
         for name in ("ba", "vub", "tnce", "l1out_known"):
             if name in self.method:
                 raise ConfigError(
