@@ -116,6 +116,19 @@ class TestChoice:
         assert estimate.chosen == "ksg (spread)"
         assert estimate.value == pytest.approx(truth, abs=0.08)  # mixed: 0.3 too high
 
+    def test_rounded_numbers_beside_continuous_ones(self, rng):
+        """Counting ties would give 0.15 and 0.47."""
+        x, noise = rng.normal(size=(2, 1500))
+        rounded = np.round(x, 1)
+        independent = estimate_mi(rounded, noise)
+        assert independent.chosen == "discrete_continuous"
+        low, high = independent.interval
+        assert low < 0.0 < high
+        assert independent.value == pytest.approx(0.0, abs=0.05)
+        truth = 0.345  # 1/2 log 2, less what rounding takes
+        for pair in ((rounded, x + noise), (x + noise, rounded)):
+            assert estimate_mi(*pair).value == pytest.approx(truth, abs=0.06)
+
     def test_one_value_that_half_of_the_pairs_have(self, rng):
         x = rng.normal(size=3000)
         y = x + 0.5 * rng.normal(size=3000)

@@ -810,12 +810,25 @@ class TestEstimateMi:
         with pytest.raises(ValueError, match=words):
             estimate_mi(data.x, data.y, method, **options)
 
+    def test_clipping_is_warned_of_where_it_makes_the_value(self, pairs):
+        """Scores below -tau hardly count; scores above it do."""
+        labels = np.repeat(np.arange(10.0), 100)[:, None]
+        options = dict(max_steps=300, check_every=100)
+        low = estimate_mi(labels, labels, "smile", **options)
+        assert low.diagnostics["clipped_share"] > 0.5
+        assert not any("tau" in warning for warning in low.warnings)
+        high = estimate_mi(pairs.x, pairs.y, "smile", tau=0.01, **options)
+        assert high.diagnostics["clipped_mass"] > 0.5
+        assert any("raise tau" in warning for warning in high.warnings)
+
     @pytest.mark.parametrize("critic", SHALLOW)
     def test_critics_without_hidden_layers(self, critic, data):
         estimate = estimate_mi(data.x, data.y, "nwj", critic=critic, max_steps=50)
         assert math.isfinite(estimate.value)
         (training,) = estimate.trainings
         assert isinstance(training.model.critic, VECTOR_CRITICS[critic])
+        said = any("no weights" in warning for warning in estimate.warnings)
+        assert said == (critic != "bilinear")
         widths = dict(critic=critic, widths=(8,), max_steps=50)
         tuba = estimate_mi(data.x, data.y, "tuba", **widths)  # its baseline has them
         assert tuba.trainings[0].model.baseline.layers[0].units == 8
@@ -841,7 +854,7 @@ class TestEstimateMi:
         with pytest.raises(ValueError, match="x_encoder changes nothing for ksg"):
             estimate_mi(data.x, data.y, "ksg", x_encoder=encoder)
         with pytest.raises(
-            ValueError, match=r"x_encoder cannot take x of shape \(1,\)"
+            ValueError, match=r"x_encoder cannot take x of shape \(1,\).*incompatible"
         ):
             estimate_mi(data.x[:, :1], data.y, "nwj", x_encoder=encoder)
 

@@ -46,6 +46,7 @@ _FEW_BESIDE_LABELS = 10
 _DISTINCT = 0.99  # share of distinct values of what rounding alone makes repeat
 _BIAS = 0.02  # nats by which counting copies may be too high
 _PER_LABEL = 20  # pairs, at least, of each label beside a continuous column
+_PER_TIE = 100  # the same where the other side repeats too, in part
 _REPEATED = 0.1  # share of distinct values below which a column is discrete
 _ERRORS = 2.0  # standard errors by which a critic must beat the copula
 
@@ -59,11 +60,9 @@ def fit(samples: Samples, options: Options) -> Fitted:
     if x.shape[1] + y.shape[1] <= _FEW:
         name = _choose_neighbors(x, y)
         return replace(_NEIGHBORS[name](samples, options), chosen=name)
-    if (labels_first := _find_labels(x, y)) is not None:
-        function = lambda x, y, k: neighbors.discrete_continuous(
-            *((x, y) if labels_first else (y, x)), k
-        )
-        return replace(points(function)(samples, options), chosen="discrete_continuous")
+    if _are_labels(x, y) or _are_labels(y, x):
+        name = "discrete_continuous"
+        return replace(_NEIGHBORS[name](samples, options), chosen=name)
     return _fit_critics(samples, options, continuous)
 
 
@@ -73,17 +72,29 @@ def _choose_neighbors(x: np.ndarray, y: np.ndarray) -> str:
     Counting copies is exact for few values, as of labels; of many, as of counts, most
     pairs of values are seen once or never, and the count is far too high. There ties
     are spread, which changes no information: the value can be told from its place.
+    Beside a continuous side neighbours of the same value are counted.
     """
     n = len(x)
-    counts = [
-        len(np.unique(side, axis=0)) for side in (x, y, np.concatenate([x, y], axis=1))
-    ]
+    counts = [_count_different(side) for side in (x, y, np.concatenate([x, y], axis=1))]
     few, many = sorted(counts[:2])
     if few > _DISTINCT * n:
         return "ksg"
     if many <= n / 2:  # Miller & Madow's bias of a count of cells
         return "mixed" if counts[2] - few - many < 2 * n * _BIAS else "ksg (spread)"
-    return "mixed" if few * _PER_LABEL <= n else "ksg (spread)"
+    if many > _DISTINCT * n:
+        return "discrete_continuous" if few * _PER_LABEL <= n else "ksg (spread)"
+    return "mixed" if few * _PER_TIE <= n else "ksg (spread)"
+
+
+def _count_different(side: np.ndarray) -> int:
+    return len(np.unique(side, axis=0))
+
+
+def _beside_labels(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
+    """`discrete_continuous` of the side with fewer values, and the other."""
+    if _count_different(x) > _count_different(y):
+        x, y = y, x
+    return neighbors.discrete_continuous(x, y, k)
 
 
 def _fit_spread(samples: Samples, options: Options) -> Fitted:
@@ -105,16 +116,14 @@ _NEIGHBORS = {
     "ksg": _fit_ksg,
     "ksg (spread)": _fit_spread,
     "mixed": points(neighbors.mixed),
+    "discrete_continuous": points(_beside_labels),
 }
 
 
-def _find_labels(x: np.ndarray, y: np.ndarray) -> bool | None:
-    """Whether x (else y) is one discrete column beside few continuous ones; or None."""
-    for labels, other, first in ((x, y, True), (y, x, False)):
-        alone = labels.shape[1] == 1 and other.shape[1] <= _FEW_BESIDE_LABELS
-        if alone and _is_discrete(labels) and not _is_discrete(other):
-            return first
-    return None
+def _are_labels(side: np.ndarray, other: np.ndarray) -> bool:
+    """Whether a side is one discrete column beside few continuous ones."""
+    alone = side.shape[1] == 1 and other.shape[1] <= _FEW_BESIDE_LABELS
+    return alone and _is_discrete(side) and not _is_discrete(other)
 
 
 def _is_discrete(side: np.ndarray) -> bool:

@@ -24,6 +24,10 @@ class Conditional:
     def set_weights(self, weights: list[np.ndarray]) -> None:
         self.net.set_weights(weights)
 
+    @property
+    def trainable_variables(self) -> list:
+        return self.net.trainable_variables
+
     def parameters(self, x) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and log-variance `[n, dy]`."""
         mean, log_variance = tf.split(self.net(x), 2, axis=1)
@@ -75,7 +79,7 @@ def fit(x, y, validation, options: TrainOptions):
         return float(tf.reduce_mean(log_density(*model.parameters(vx), vy)))
 
     training = Training(model)
-    variables = model.net.trainable_variables
+    variables = model.trainable_variables
     climb(training, variables, (x, y), loss, criterion, options)
     return training
 

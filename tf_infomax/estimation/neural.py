@@ -150,7 +150,9 @@ def copy_encoder(encoder, side: str, values):
             copy = type(encoder).from_config(encoder.get_config())
         copy(values[:2])
     except Exception as error:
-        cause = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().partition("\n")[0]
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split("\n")
+        told = (line.strip() for line in lines if "Exception encountered" not in line)
+        cause = next(filter(None, told), type(error).__name__)
         raise ValueError(
             f"{side}_encoder cannot take {side} of shape {shape}, or cannot be copied: "
             f"{cause}"

@@ -174,16 +174,23 @@ def _diagnose(
             values.effective_size(scores) for scores in fitted.scores
         )
     if method == "smile":
-        shares = [
-            scores.mean_negative(1.0 * (np.abs(scores.matrix) > options.tau))
-            for scores in fitted.scores
-        ]
-        diagnostics["clipped_share"] = float(np.mean(shares))
+        parts = [_find_clipped(scores, options.tau) for scores in fitted.scores]
+        for name, part in zip(("share", "mass"), np.mean(parts, axis=0), strict=True):
+            diagnostics[f"clipped_{name}"] = float(part)
     if trainings := fitted.trainings:
         for name in ("steps", "best_step"):
             figures = [getattr(each, name) for each in trainings]
             diagnostics[name] = float(np.mean(figures))
     return diagnostics
+
+
+def _find_clipped(scores: values.Scores, tau: float) -> tuple[float, float]:
+    """Shares of clipped scores among the negatives, and in their mean of e^f."""
+    clipped = 1.0 * (np.abs(scores.matrix) > tau)
+    kept = np.clip(scores.matrix, -tau, tau)
+    terms = np.exp(kept - kept.max())
+    mass = scores.mean_negative(clipped * terms) / scores.mean_negative(terms)
+    return scores.mean_negative(clipped), mass
 
 
 def _pointwise(fitted: Fitted, samples: Samples):
@@ -224,10 +231,10 @@ def _warn(
             "negatives: another draw may give another value; info_nce or smile are "
             "steadier"
         )
-    if diagnostics.get("clipped_share", 0.0) > 0.5:
+    if diagnostics.get("clipped_mass", 0.0) > 0.5:
         yield (
-            f"{diagnostics['clipped_share']:.0%} of the negatives are clipped: the "
-            "value is that of tau, not of the data; raise tau"
+            f"{diagnostics['clipped_mass']:.0%} of the exponential mean come from "
+            "clipped negatives: the value is that of tau, not of the data; raise tau"
         )
     if not math.isfinite(value):
         cause = "too few pairs for so many columns, or values that are too large"
@@ -292,6 +299,9 @@ def _warn_of(training):
     elif training.stopped == "max_steps" and training.best_step == training.steps:
         text = f"still rising at the last of {training.steps} steps: raise max_steps"
         yield "rising", text
+    if not training.model.trainable_variables:
+        text = "the critic has no weights: put an encoder in front, or take another"
+        yield "weights", text
     _, on_train, _ = training.history[-1]
     chosen = max(row[2] for row in training.history)
     if on_train - chosen > max(0.5, 0.5 * abs(chosen)):

@@ -66,7 +66,10 @@ class Scores:
     def mean_negative(self, values: np.ndarray) -> float:
         """Weighted mean of a matrix of values over i != j."""
         own = np.square(self.weights) @ np.diagonal(values)
-        return float((self.weights @ values @ self.weights - own) / self.count_negative)
+        with np.errstate(invalid="ignore"):  # nan of weights that leave no pair
+            return float(
+                (self.weights @ values @ self.weights - own) / self.count_negative
+            )
 
     def exponentials(self, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
         """(top, e^(f - top)) off the diagonal: top of columns (0), rows (1) or all."""
