@@ -294,7 +294,10 @@ def _warn_of(training):
         text = f"training diverged at step {training.steps}; lower learning_rate"
         yield "diverged", text
     elif not training.best_step:
-        text = "no step of training was better on validation pairs than its start"
+        critic = getattr(training.model, "critic", None)
+        of_copula = getattr(critic, "copula", None) is not None
+        start = "its start, the Gaussian copula" if of_copula else "its start"
+        text = f"no step of training was better on validation pairs than {start}"
         yield "start", text
     elif training.stopped == "max_steps" and training.best_step == training.steps:
         text = f"still rising at the last of {training.steps} steps: raise max_steps"
