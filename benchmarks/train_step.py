@@ -194,9 +194,9 @@ def measure_peak() -> float:
     import tensorflow as tf
 
     a, b = np.ones((2, 2048, 2048), np.float32)
-    product = tf.function(tf.matmul).get_concrete_function(tf.constant(a), b)
-    ours = tf.constant(a), tf.constant(b)
-    calls = (lambda: a @ b), (lambda: product(*ours).numpy())
+    pair = tf.constant(a), tf.constant(b)
+    product = tf.function(tf.matmul).get_concrete_function(*pair)
+    calls = (lambda: a @ b), (lambda: product(*pair).numpy())
     best = min(_time(call) for call in calls for _ in range(16))
     return 2 * 2048**3 / best / 1e9
 

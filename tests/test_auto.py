@@ -524,7 +524,7 @@ class TestCommand:
             ),
             (
                 ["--task=xor", "--method=nwj", "--critic=cosine", "--widths=8"],
-                ["--widths changes nothing", "--critic=cosine", "for tuba"],
+                ["--widths changes nothing", "--critic=cosine", "for auto, tuba"],
             ),
             (
                 ["--task=xor", "--method=v_information", "--widths=8"],

@@ -26,7 +26,8 @@ from tf_infomax.estimation import (
 from tf_infomax.estimation import gaussian as gaussian_module
 from tf_infomax.estimation.imax import imax, imax_binary
 from tf_infomax.estimation.inputs import fit_marginal, split
-from tf_infomax.estimation.options import SHALLOW, Options
+from tf_infomax.estimation.options import SHALLOW, Options, used_of
+from tf_infomax.estimation.related import RELATED
 from tf_infomax.estimation.v_information import FAMILIES, v_information
 from tf_infomax.estimation.values import Scores
 from tf_infomax.estimation.wasserstein import wasserstein_dependency
@@ -832,6 +833,16 @@ class TestEstimateMi:
         widths = dict(critic=critic, widths=(8,), max_steps=50)
         tuba = estimate_mi(data.x, data.y, "tuba", **widths)  # its baseline has them
         assert tuba.trainings[0].model.baseline.layers[0].units == 8
+
+    def test_widths_are_taken_by_what_has_them(self):
+        """A critic without hidden layers says nothing of methods that take none."""
+        options = dict(critic="bilinear", widths=(8,))
+        assert "widths" not in used_of(ESTIMATORS["nwj"], options)
+        for row in (ESTIMATORS["tuba"], ESTIMATORS["l1out"], RELATED["wasserstein"]):
+            assert used_of(row, options)["widths"] == (8,)
+        for family in ("linear", "mlp"):
+            used = used_of(RELATED["v_information"], options | {"family": family})
+            assert ("widths" in used) == (family == "mlp")
 
     def test_encoders_are_copied_and_checked(self, data):
         layers = tf.keras.layers

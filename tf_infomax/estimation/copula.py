@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tf_infomax.critics import Critic
 from tf_infomax.estimation.gaussian import Canonical, fit_canonical
+from tf_infomax.estimation.samples import flatten
 
 _LARGEST = 0.99999
 _ROWS_PER_COMPONENT = 5  # of x and y together
@@ -134,7 +135,7 @@ def starts(x: np.ndarray, y: np.ndarray, widths) -> list[Callable[[], CopulaCrit
         x, y: `[n, ...]`, whose marginals should be normal.
         widths: of the critics.
     """
-    x, y = (np.reshape(side, [len(side), -1]) for side in (x, y))
+    x, y = flatten((x, y))
     sizes = sizes_for(len(x), x.shape[1], y.shape[1])
     return [
         lambda most=most: CopulaCritic(Copula.fit(x, y, most), widths) for most in sizes

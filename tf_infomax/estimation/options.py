@@ -17,7 +17,6 @@ TRAINED = (
 ENCODED = (*TRAINED, "x_encoder", "y_encoder")
 CRITIC = (*ENCODED, "critic")
 
-
 SHALLOW = ("inner_product", "bilinear", "cosine")  # critics without hidden layers
 
 
@@ -25,9 +24,11 @@ def names_used(row, options: dict) -> tuple[str, ...]:
     """What a row of a table of methods uses; with a bracket also what critics do."""
     bracket = bool(options.get("bracket"))
     names = dict.fromkeys(row.uses + (CRITIC if bracket else ()))
-    shallow = options.get("critic") in SHALLOW and not (row.second_network or bracket)
-    simple = "family" in names and options.get("family", "linear") != "mlp"
-    if shallow or simple:
+    if "critic" in names and options.get("critic") in SHALLOW:
+        without = not (row.second_network or bracket)
+    else:
+        without = "family" in names and options.get("family", "linear") != "mlp"
+    if without:
         names.pop("widths", None)
     return tuple(names)
 

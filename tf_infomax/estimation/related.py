@@ -17,7 +17,6 @@ class Related(NamedTuple):
     source: str
     estimate: Callable[..., Estimate]
     uses: tuple[str, ...]
-    second_network: bool = False
 
 
 def _v_information(x, y, **options) -> Estimate:

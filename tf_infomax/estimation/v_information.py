@@ -203,7 +203,7 @@ def v_information(
             f"widths are those of family='mlp' and change nothing for {family!r}. "
             f"Received: {widths!r}."
         )
-    widths = widths or (64, 64)
+    widths = (64, 64) if widths is None else widths
     x, y = read_pairs(x, y)
     x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
     if labels is None:

@@ -15,7 +15,7 @@ Sources: Poole et al. 2019; Song & Ermon 2020; published figures by Lee & Rhee 2
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -273,9 +273,8 @@ def _run_once(objective: str, options: TrainOptions, k: int, output, tell):
     return found, values
 
 
-def pool(readings: Iterable[Reading]) -> Reading:
+def pool(readings: Sequence[Reading]) -> Reading:
     """Of several runs as one: bias and variance of all values about their mean."""
-    readings = list(readings)
     bias = float(np.mean([each.bias for each in readings]))
     spread = [each.variance + (each.bias - bias) ** 2 for each in readings]
     return replace(readings[0], bias=bias, variance=float(np.mean(spread)))
