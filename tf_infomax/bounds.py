@@ -41,13 +41,34 @@ def _prepare(scores: tf.Tensor) -> tf.Tensor:
     return scores if scores.dtype == tf.float64 else tf.cast(scores, tf.float32)
 
 
+@tf.custom_gradient
 def _positives(scores: tf.Tensor) -> tf.Tensor:
-    return tf.linalg.diag_part(scores)  # [..., N]
+    """The diagonal `[..., N]`, its gradient by the faster of two operations."""
+    zeros = tf.zeros_like(scores)
+    return tf.linalg.diag_part(scores), lambda g: tf.linalg.set_diag(zeros, g)
 
 
 def _set_diagonal(scores: tf.Tensor, value: float) -> tf.Tensor:
-    diagonal = tf.eye(tf.shape(scores)[-1], dtype=tf.bool)
-    return tf.where(diagonal, tf.constant(value, scores.dtype), scores)
+    fill = tf.fill(tf.shape(scores)[:-1], tf.constant(value, scores.dtype))
+    return tf.linalg.set_diag(scores, fill)
+
+
+@tf.custom_gradient
+def _log_shares(scores: tf.Tensor) -> tf.Tensor:
+    """log of e^(u_ii) / sum_j e^(u_ij): [..., N, N] -> [..., N].
+
+    The softmax is computed once, for value and gradient. Its largest entry, which
+    unlike the one on the diagonal never underflows, gives the log of the sum.
+    """
+    shares = tf.nn.softmax(scores)
+    top, largest = tf.reduce_max(scores, axis=-1), tf.reduce_max(shares, axis=-1)
+    value = tf.linalg.diag_part(scores) - top + tf.math.log(largest)
+
+    def gradient(upstream):
+        off = -upstream[..., None] * shares
+        return tf.linalg.set_diag(off, upstream + tf.linalg.diag_part(off))
+
+    return value, gradient
 
 
 def _count_negatives(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
@@ -120,8 +141,8 @@ def info_nce(
     """InfoNCE: `mean_i[u_ii - log(1/K sum_j e^(u_ij))]`, in nats, at most log K.
 
     The own pair is one of the K candidates. Never forms more than the score matrix:
-    all positives of one y share the log-sum-exp of their negatives, and the value is
-    `log K - mean softplus(logsumexp(negatives) - positive)`.
+    pooled, all positives of one y share the log-sum-exp of their negatives, and the
+    value is `log K - mean softplus(logsumexp(negatives) - positive)`.
     Source: van den Oord et al. 2018; Hjelm et al. 2019, eq. 5.
 
     Args:
@@ -142,14 +163,15 @@ def info_nce(
             f"Received: candidates={candidates!r}, pooled={pooled}."
         )
     scores = _prepare(scores)
-    axis = -2 if candidates == "x" else -1
-    negative = tf.reduce_logsumexp(_set_diagonal(scores, -math.inf), axis=axis)
-    if pooled:
-        negative = tf.reduce_logsumexp(negative, axis=-2, keepdims=True)
     n = tf.cast(tf.shape(scores)[-1], scores.dtype)
-    locations = tf.cast(tf.shape(scores)[-3], scores.dtype) if pooled else 1.0
-    regret = tf.reduce_mean(tf.nn.softplus(negative - _positives(scores)), axis=-1)
-    return tf.math.log1p(locations * (n - 1.0)) - regret
+    if not pooled:
+        rows = tf.linalg.matrix_transpose(scores) if candidates == "x" else scores
+        return tf.math.log(n) + tf.reduce_mean(_log_shares(rows), axis=-1)
+    negative = tf.reduce_logsumexp(_set_diagonal(scores, -math.inf), axis=[-3, -2])
+    regret = tf.nn.softplus(negative[..., None, :] - _positives(scores))
+    locations = tf.cast(tf.shape(scores)[-3], scores.dtype)
+    ceiling = tf.math.log1p(locations * (n - 1.0))
+    return ceiling - tf.reduce_mean(regret, axis=-1)
 
 
 def rank_candidates(positive: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
