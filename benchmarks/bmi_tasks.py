@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     if not any(options.data.glob("*_*.npz")):
         parser.error(f"--data={options.data} has no NUMBER_SEED.npz; see bmi_draw.py.")
-    flags.load_tensorflow()
+    flags.load_tensorflow(split_operations=False)
     from tf_infomax.studies import known_pairs
 
     first, _, last = options.tasks.partition("-")

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--cases", default="ksg,auto,smile,smile_plain,info_nce")
     parser.add_argument("--output", type=Path, default=Path("runs/coverage"))
     options = parser.parse_args()
-    flags.load_tensorflow()
+    flags.load_tensorflow(split_operations=False)
     from tf_infomax import estimate_mi
     from tf_infomax.data.synthetic import draw
 

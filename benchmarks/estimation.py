@@ -4,8 +4,10 @@ Usage: python benchmarks/estimation.py [--rounds=5] [--bmi=PYTHON] [--torch=PYTH
 
 The same work on all sides: 10,000 pairs of 5 + 5 columns, batch 256, Adam, float32.
 Every variant runs in a process of its own, the processes take turns, and medians are
-printed: wall and CPU time per step, and steps per CPU-second as ratios. A peer whose
-Python is not given or does not import is left out with a message. `bmi_draw.py` says
+printed: wall and CPU time per step, and a peer's times in units of ours. PyTorch runs
+as it comes and with one thread; ours as the command `tf_infomax.estimate` sets it up,
+no operation split over cores. A peer whose Python is not given or does not import is
+left out with a message. `bmi_draw.py` says
 how the environment of benchmark-mi is made; its loops are called as they are, without
 its tests in between. Shares of the peak are counted multiply-adds of all matrix
 products against the faster of TensorFlow's and NumPy's 2048^3 product, measured in the
@@ -36,10 +38,10 @@ CASES = {
     ),
 }
 PEERS = {
-    "MINE (16, 8), 256 negatives": "bmi",
-    "InfoNCE (16, 8), joint": "bmi",
-    "InfoNCE 2 x 256, joint": "torch",
-    "InfoNCE 2 x 256 to 32, separable": "torch",
+    "MINE (16, 8), 256 negatives": ("bmi",),
+    "InfoNCE (16, 8), joint": ("bmi",),
+    "InfoNCE 2 x 256, joint": ("torch", "torch, 1 thread"),
+    "InfoNCE 2 x 256 to 32, separable": ("torch", "torch, 1 thread"),
 }
 
 
@@ -67,7 +69,7 @@ def run_ours(case: str) -> tuple[float, float]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from tf_infomax import flags
 
-    flags.load_tensorflow()
+    flags.load_tensorflow(split_operations=False)
     from tf_infomax.estimation import neural
     from tf_infomax.estimation.options import Options
 
@@ -116,10 +118,12 @@ def run_bmi(case: str) -> tuple[float, float]:
     return measure(train, case)
 
 
-def run_torch(case: str) -> tuple[float, float]:
+def run_torch(case: str, threads: int | None = None) -> tuple[float, float]:
     import torch
     from torch import nn
 
+    if threads:
+        torch.set_num_threads(threads)
     torch.manual_seed(0)
     x, y = map(torch.from_numpy, make_pairs())
 
@@ -155,7 +159,12 @@ def run_torch(case: str) -> tuple[float, float]:
     return measure(train, case)
 
 
-RUNS = {"ours": run_ours, "bmi": run_bmi, "torch": run_torch}
+RUNS = {
+    "ours": run_ours,
+    "bmi": run_bmi,
+    "torch": run_torch,
+    "torch, 1 thread": lambda case: run_torch(case, threads=1),
+}
 
 
 def run_in_process(python: str, side: str, case: str):
@@ -182,13 +191,13 @@ def main() -> None:
     if options.one:
         print(json.dumps(RUNS[options.one](options.case)))
         return
-    pythons = {"ours": sys.executable, "bmi": options.bmi, "torch": options.torch}
-    found = {(case, side): [] for case in CASES for side in ("ours", PEERS[case])}
+    pythons = {"ours": sys.executable, "bmi": options.bmi}
+    found = {(case, side): [] for case in CASES for side in ("ours", *PEERS[case])}
     peaks = []
     for _ in range(options.rounds):
         peaks.append(train_step.run_in_process(sys.executable, "peak", 0))
         for (case, side), times in list(found.items()):
-            times_here = run_in_process(pythons[side], side, case)
+            times_here = run_in_process(pythons.get(side, options.torch), side, case)
             if times_here is None:
                 del found[case, side]
             else:
@@ -198,18 +207,24 @@ def main() -> None:
 
 def report(found: dict, peak: float) -> None:
     print(f"peak {peak:.0f} GFLOP/s; medians of wall and CPU per step")
-    print(
-        f"{'case':36}{'side':8}{'wall ms':>9}{'CPU ms':>9}{'CPU ratio':>11}{'peak':>7}"
-    )
+    heads = f"{'wall ms':>9}{'CPU ms':>9}{'x wall':>8}{'x CPU':>8}{'peak':>7}"
+    print(f"{'case':34}{'side':17}{heads}")
     for (case, side), times in found.items():
-        wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
-        ours = statistics.median(t[1] for t in found[case, "ours"])
-        ratio = "" if side == "ours" else f"{cpu / ours:.2f}"
+        wall, cpu = medians(times)
+        times_ours = medians(found[case, "ours"])
+        ratios = [f"{wall / times_ours[0]:.2f}", f"{cpu / times_ours[1]:.2f}"]
+        ratios = ["", ""] if side == "ours" else ratios
         gflop = CASES[case][2]
         share = f"{gflop / wall / peak:.0%}" if gflop else ""
         print(
-            f"{case:36}{side:8}{1e3 * wall:9.2f}{1e3 * cpu:9.2f}{ratio:>11}{share:>7}"
+            f"{case:34}{side:17}{1e3 * wall:9.2f}{1e3 * cpu:9.2f}"
+            f"{ratios[0]:>8}{ratios[1]:>8}{share:>7}"
         )
+
+
+def medians(times) -> list[float]:
+    """(wall, CPU) of several runs."""
+    return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
 if __name__ == "__main__":

@@ -199,6 +199,33 @@ def test_gradient_raises_positives_and_lowers_negatives(name):
     assert (off_diagonal < 0).all()
 
 
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        *((name, {}) for name in BOUNDS),
+        ("dv", {"pooled": True}),
+        ("info_nce", {"candidates": "x"}),
+        ("info_nce", {"candidates": "both"}),
+        ("info_nce", {"candidates": "x", "pooled": True}),
+    ],
+    ids=str,
+)
+def test_gradient_is_that_of_the_value(name, options, rng):
+    u = rng.normal(size=(2, 4, 4))
+    weights = rng.normal(size=np.shape(value(name, u, **options)))
+    weighted = lambda u: float(np.sum(weights * value(name, u, **options)))
+    x = tf.constant(u)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(weights * BOUNDS[name].function(x, **options))
+    found = tape.gradient(total, x).numpy()
+    for place in np.ndindex(u.shape):
+        step = np.zeros_like(u)
+        step[place] = 1e-5
+        slope = (weighted(u + step) - weighted(u - step)) / 2e-5
+        assert found[place] == pytest.approx(slope, abs=1e-8)
+
+
 @pytest.mark.parametrize("name", BOUNDS)
 def test_same_under_a_graph_and_under_xla(name, scores):
     function = BOUNDS[name].function

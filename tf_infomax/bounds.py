@@ -54,21 +54,23 @@ def _set_diagonal(scores: tf.Tensor, value: float) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _log_shares(scores: tf.Tensor) -> tf.Tensor:
-    """log of e^(u_ii) / sum_j e^(u_ij): [..., N, N] -> [..., N].
+def _mean_log_share(scores: tf.Tensor) -> tf.Tensor:
+    """mean_i of log e^(u_ii) / sum_j e^(u_ij): [..., N, N] -> [...].
 
     The softmax is computed once, for value and gradient. Its largest entry, which
     unlike the one on the diagonal never underflows, gives the log of the sum.
     """
     shares = tf.nn.softmax(scores)
     top, largest = tf.reduce_max(scores, axis=-1), tf.reduce_max(shares, axis=-1)
-    value = tf.linalg.diag_part(scores) - top + tf.math.log(largest)
+    logs = tf.linalg.diag_part(scores) - top + tf.math.log(largest)
 
     def gradient(upstream):
-        off = -upstream[..., None] * shares
-        return tf.linalg.set_diag(off, upstream + tf.linalg.diag_part(off))
+        n = tf.cast(tf.shape(scores)[-1], scores.dtype)
+        weight = (upstream / n)[..., None, None]
+        off = -weight * shares
+        return tf.linalg.set_diag(off, weight[..., 0] + tf.linalg.diag_part(off))
 
-    return value, gradient
+    return tf.reduce_mean(logs, axis=-1), gradient
 
 
 def _count_negatives(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
@@ -166,7 +168,7 @@ def info_nce(
     n = tf.cast(tf.shape(scores)[-1], scores.dtype)
     if not pooled:
         rows = tf.linalg.matrix_transpose(scores) if candidates == "x" else scores
-        return tf.math.log(n) + tf.reduce_mean(_log_shares(rows), axis=-1)
+        return tf.math.log(n) + _mean_log_share(rows)
     negative = tf.reduce_logsumexp(_set_diagonal(scores, -math.inf), axis=[-3, -2])
     regret = tf.nn.softplus(negative[..., None, :] - _positives(scores))
     locations = tf.cast(tf.shape(scores)[-3], scores.dtype)

@@ -46,7 +46,7 @@ def main(options: EstimateOptions) -> int:
         x, y, truth = pairs.x, pairs.y, pairs.mi
     else:
         x, y = read_given(options.x, options.y, options.data)
-    flags.load_tensorflow()
+    flags.load_tensorflow(split_operations=False)
 
     from tf_infomax.estimation.report import print_table, run_all, write
 
@@ -81,7 +81,7 @@ def _run_benchmark(options: EstimateOptions) -> int:
     if output:
         check_writable(output, f"--output={output}")
         output.mkdir(parents=True, exist_ok=True)
-    flags.load_tensorflow()
+    flags.load_tensorflow(split_operations=False)
     if options.benchmark == "staircase":
         return _run_staircase(options, output)
     from tf_infomax.studies import known_pairs

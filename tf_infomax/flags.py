@@ -212,12 +212,20 @@ def _keep_freed_memory() -> None:
     mallopt(trim, 2**31 - 1)
 
 
-def load_tensorflow() -> None:
+def load_tensorflow(split_operations: bool = True) -> None:
     """Imports TensorFlow without the lines it prints on every start.
 
     They go to the process's standard error before any setting can stop them; if the
     import fails they are shown.
+
+    Args:
+        split_operations: whether one operation may use several cores. Those of small
+            critics take less time than waking a thread does: such training is faster
+            if cores share whole operations only. `TF_NUM_INTRAOP_THREADS` has the
+            last word.
     """
+    if not split_operations:
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     _keep_freed_memory()
     with tempfile.TemporaryFile() as log:
         saved = os.dup(2)

@@ -16,23 +16,35 @@ class FusedAdam(keras.optimizers.Adam):
     third of the time. Source: Kingma & Ba 2015, algorithm 1 in its efficient order.
     """
 
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """As Keras', but what all variables share is computed once per step."""
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+        shared = (tf.cast(learning_rate, tf.float32), *powers)
+        super()._backend_update_step(grads, trainable_variables, shared)
+
     def update_step(self, gradient, variable, learning_rate):
-        """Updates one variable; anything but plain dense Adam is left to Keras."""
+        """Updates one variable; anything but plain dense Adam is left to Keras.
+
+        Args:
+            gradient: of the variable.
+            variable: to update.
+            learning_rate: (learning rate, beta_1^t, beta_2^t) of step t.
+        """
+        rate, power_1, power_2 = learning_rate
         if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
-            super().update_step(gradient, variable, learning_rate)
+            super().update_step(gradient, variable, rate)
             return
-        dtype = variable.dtype
-        cast = lambda value: tf.cast(value, dtype)
-        step = cast(self.iterations.value + 1)
+        cast = lambda value: tf.cast(value, variable.dtype)
         index = self._get_variable_index(variable)
         target = variable.value if isinstance(variable, keras.Variable) else variable
         tf.raw_ops.ResourceApplyAdam(
             var=target.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(cast(self.beta_1), step),
-            beta2_power=tf.pow(cast(self.beta_2), step),
-            lr=cast(learning_rate),
+            beta1_power=cast(power_1),
+            beta2_power=cast(power_2),
+            lr=cast(rate),
             beta1=cast(self.beta_1),
             beta2=cast(self.beta_2),
             epsilon=cast(self.epsilon),
