@@ -146,7 +146,7 @@ def _fit_critics(samples: Samples, options: Options, continuous: bool) -> Fitted
     def fit_fold(fold: Fold):
         starts = [lambda: copula.CopulaCritic(None, options.widths)]
         if all(encoder is None for encoder in encoders):
-            starts = copula.starts(*fold.train, options.widths)
+            starts = copula.starts(fold.train, fold.choose, options.widths)
         training = neural.train(
             *fold.train, fold.choose, "info_nce", options, encoders, starts
         )
@@ -172,12 +172,13 @@ def _fit_critics(samples: Samples, options: Options, continuous: bool) -> Fitted
 
 def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitted:
     """The critics' value, less the copula's error of fit; or the copula's own value."""
-    from tf_infomax.estimation.copula import sizes_for
+    from tf_infomax.estimation.copula import are_plenty
 
     most = int(np.median([copula.size for *_, copula in fits]))
     rows = len(samples.folds[0].train_rows)
     sides = flatten((samples.x, samples.y))
-    in_doubt = len(sizes_for(rows, *(side.shape[1] for side in sides))) > 1
+    columns = [side.shape[1] for side in sides]
+    in_doubt = most < max(columns) or not are_plenty(rows, *columns)
     ratios, gains = [], []
     for fold, fitted, copula in fits:
         start = Scores(copula.scores(*flatten(fold.report)))
@@ -187,7 +188,7 @@ def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitte
         )
     ratios, gains = np.concatenate(ratios), np.concatenate(gains)
     unbiased = gaussian.gaussian_mi(*samples.whole, options.correct, most)
-    # With few pairs for so many columns the copula's error of fit is not the critics'.
+    # Else the copula's error of fit is not the critics'.
     correction = 0.0 if in_doubt else unbiased - float(ratios.mean())
     gain, error = float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
     diagnostics = {
@@ -223,7 +224,7 @@ def _copula_member(samples: Samples, most: int):
     sides = samples.x, samples.y
     marginals = tuple(fit_marginal(side, samples.options.preprocess) for side in sides)
     x, y = samples.whole
-    copula = Copula.fit(x, y, most)
+    (copula,) = Copula.fit(x, y, most)
     critic = CopulaCritic(copula, (1,), units=1)
     model = neural.Model(critic, (None, None))
     model.outputs_of(*(side[:2].astype(np.float32) for side in (x, y)))

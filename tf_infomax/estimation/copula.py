@@ -13,13 +13,15 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.critics import Critic
-from tf_infomax.estimation.gaussian import Canonical, fit_canonical
+from tf_infomax.estimation.gaussian import Canonical, fit_canonical_of_sizes
 from tf_infomax.estimation.samples import flatten
+from tf_infomax.estimation.values import Scores, info_nce
 
 _LARGEST = 0.99999
 _ROWS_PER_COMPONENT = 5  # of x and y together
 _ROWS_WITHOUT_DOUBT = 50  # per component, above which all of them can be relied on
-_SHARES = (1, 4, 16)  # of which the best is taken where there are fewer rows
+_SHARES = (1, 4, 16)  # of which the best is taken where they cannot
+_HANDICAP = 0.1  # nats on other pairs that training makes up for
 
 
 def components_for(rows: int) -> int:
@@ -27,17 +29,15 @@ def components_for(rows: int) -> int:
     return max(1, rows // (2 * _ROWS_PER_COMPONENT))
 
 
-def sizes_for(rows: int, dx: int, dy: int) -> list[int]:
-    """How many components of either side to try, most first.
-
-    One size where pairs are plenty. With few for so many columns, a start at all
-    components can be far worse than none (whitening blows up what hardly varies), and
-    other pairs must tell how many do best.
-    """
+def are_plenty(rows: int, dx: int, dy: int) -> bool:
+    """Whether a copula of all components could be relied on, were the pairs normal."""
     most = components_for(rows)
-    largest = min(most, max(dx, dy))
-    if _ROWS_WITHOUT_DOUBT * (min(dx, most) + min(dy, most)) <= rows:
-        return [most]
+    return _ROWS_WITHOUT_DOUBT * (min(dx, most) + min(dy, most)) <= rows
+
+
+def sizes_for(rows: int, dx: int, dy: int) -> list[int]:
+    """How many components of either side to try, most first."""
+    largest = min(components_for(rows), max(dx, dy))
     return list(dict.fromkeys(max(1, largest // share) for share in _SHARES))
 
 
@@ -53,9 +53,9 @@ class Copula:
     canonical: Canonical
 
     @classmethod
-    def fit(cls, x: np.ndarray, y: np.ndarray, most: int) -> "Copula":
-        """Of pairs `[n, dx]`, `[n, dy]`, with `most` principal components of either."""
-        return cls(fit_canonical(x, y, most))
+    def fit(cls, x: np.ndarray, y: np.ndarray, *sizes: int) -> list["Copula"]:
+        """Of pairs `[n, dx]`, `[n, dy]`, with so many principal components of either."""
+        return [cls(each) for each in fit_canonical_of_sizes(x, y, sizes)]
 
     @property
     def size(self) -> int:
@@ -128,15 +128,29 @@ class CopulaCritic(Critic):
         return left, right
 
 
-def starts(x: np.ndarray, y: np.ndarray, widths) -> list[Callable[[], CopulaCritic]]:
-    """Critics at the copulas of these pairs, of each of `sizes_for`.
+def starts(train, choose, widths) -> list[Callable[[], CopulaCritic]]:
+    """Critics at copulas of these pairs, of those `sizes_for` that are worth a training.
+
+    A start at all components can be far worse than none: whitening blows up what hardly
+    varies, which with few pairs is noise, and on curved sets of low dimension what the
+    copula gets wrong. Other pairs tell. Of plenty of pairs all components are taken if
+    they do about as well there as fewer, else all sizes that do.
 
     Args:
-        x, y: `[n, ...]`, whose marginals should be normal.
+        train: (x, y), `[n, ...]`, whose marginals should be normal.
+        choose: (x, y) of other pairs.
         widths: of the critics.
     """
-    x, y = flatten((x, y))
-    sizes = sizes_for(len(x), x.shape[1], y.shape[1])
-    return [
-        lambda most=most: CopulaCritic(Copula.fit(x, y, most), widths) for most in sizes
+    x, y = flatten(train)
+    shape = len(x), x.shape[1], y.shape[1]
+    copulas = Copula.fit(x, y, *sizes_for(*shape))
+    x, y = flatten(choose)
+    reached = [info_nce(Scores(copula.scores(x, y))) for copula in copulas]
+    kept = [
+        copula
+        for copula, value in zip(copulas, reached, strict=True)
+        if value >= max(reached) - _HANDICAP
     ]
+    if kept[0] is copulas[0] and are_plenty(*shape):
+        kept = kept[:1]
+    return [lambda copula=copula: CopulaCritic(copula, widths) for copula in kept]

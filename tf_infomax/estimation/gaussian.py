@@ -40,20 +40,29 @@ def fit_canonical(x: np.ndarray, y: np.ndarray, most: int | None = None) -> Cano
         x, y: more rows than columns, or than `most`.
         most: principal components of either side to keep; default: all that vary.
     """
+    return fit_canonical_of_sizes(x, y, [most])[0]
 
-    def whiten(values: np.ndarray):
-        mean = values.mean(axis=0)
-        u, s, vt = np.linalg.svd(values - mean, full_matrices=False)
-        kept = s > _SHRINK * max(s[0], np.finfo(float).tiny)
-        if most is not None:
-            kept[most:] = False
-        scale = np.sqrt(len(values) - 1.0) / s[kept]
-        return mean, u[:, kept], vt[kept].T * scale
 
-    (x_mean, ux, x_map), (y_mean, uy, y_map) = whiten(x), whiten(y)
-    left, rho, right = np.linalg.svd(ux.T @ uy)
-    rho = np.where(rho > 1.0 - _ROUNDING, 1.0, rho)
-    return Canonical(rho, x_mean, x_map @ left, y_mean, y_map @ right.T)
+def fit_canonical_of_sizes(x: np.ndarray, y: np.ndarray, sizes) -> list[Canonical]:
+    """`fit_canonical` for each `most` in `sizes`."""
+    (x_mean, ux, x_map), (y_mean, uy, y_map) = _whiten(x), _whiten(y)
+
+    def fit(most: int | None) -> Canonical:
+        left, rho, right = np.linalg.svd(ux[:, :most].T @ uy[:, :most])
+        rho = np.where(rho > 1.0 - _ROUNDING, 1.0, rho)
+        maps = x_map[:, :most] @ left, y_map[:, :most] @ right.T
+        return Canonical(rho, x_mean, maps[0], y_mean, maps[1])
+
+    return [fit(most) for most in sizes]
+
+
+def _whiten(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean, orthonormal columns, map to coordinates of variance 1), largest first."""
+    mean = values.mean(axis=0)
+    u, s, vt = np.linalg.svd(values - mean, full_matrices=False)
+    kept = s > _SHRINK * max(s[0], np.finfo(float).tiny)
+    scale = np.sqrt(len(values) - 1.0) / s[kept]
+    return mean, u[:, kept], vt[kept].T * scale
 
 
 def canonical_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:

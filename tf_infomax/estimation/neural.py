@@ -114,7 +114,7 @@ def critic_of(options: TrainOptions) -> critics.Critic:
     return build(options.widths)
 
 
-def _starts_of(options: TrainOptions, x, y, encoders) -> list[Callable]:
+def _starts_of(options: TrainOptions, train, choose, encoders) -> list[Callable]:
     """() -> critic, of which the one is kept that is best after training."""
     if options.critic != "copula":
         return [lambda: critic_of(options)]
@@ -124,7 +124,7 @@ def _starts_of(options: TrainOptions, x, y, encoders) -> list[Callable]:
         )
     from tf_infomax.estimation import copula
 
-    return copula.starts(x, y, options.widths)
+    return copula.starts(train, choose, options.widths)
 
 
 def copy_encoder(encoder, side: str, values):
@@ -290,7 +290,7 @@ def train(x, y, validation, name: str, options, encoders=(None, None), starts=No
     Returns:
         The best `Training`.
     """
-    starts = starts or _starts_of(options, x, y, encoders)
+    starts = starts or _starts_of(options, (x, y), validation, encoders)
     trainings = [
         _train_once(x, y, validation, name, options, encoders, start)
         for start in starts
