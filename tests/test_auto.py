@@ -16,7 +16,13 @@ from tf_infomax.config import ConfigError
 from tf_infomax.data import synthetic
 from tf_infomax.data.sources import read
 from tf_infomax.estimation import gaussian, neural
-from tf_infomax.estimation.copula import Copula, CopulaCritic, sizes_for
+from tf_infomax.estimation.copula import (
+    Copula,
+    CopulaCritic,
+    are_plenty,
+    sizes_for,
+    starts,
+)
 from tf_infomax.estimation.estimators import ESTIMATORS
 from tf_infomax.estimation.inputs import PairsError, fit_marginal, split, transform
 from tf_infomax.estimation.options import Options, TrainOptions
@@ -247,17 +253,45 @@ class TestChoice:
             estimate_mi(*rng.normal(size=(2, 90, 3)), method="nwj", **options)
 
     @pytest.mark.parametrize(
-        ("rows", "dx", "dy", "sizes"),
+        ("rows", "dx", "dy", "sizes", "plenty"),
         [
-            (6000, 50, 50, [600]),
-            (2000, 20, 20, [200]),
-            (1200, 20, 20, [20, 5, 1]),
-            (2400, 392, 1, [240, 60, 15]),
-            (100, 3, 3, [3, 1]),
+            (6000, 50, 50, [50, 12, 3], True),
+            (2000, 20, 20, [20, 5, 1], True),
+            (1200, 20, 20, [20, 5, 1], False),
+            (2400, 392, 1, [240, 60, 15], False),
+            (100, 3, 3, [3, 1], False),
         ],
     )
-    def test_components_to_try(self, rows, dx, dy, sizes):
+    def test_components_to_try(self, rows, dx, dy, sizes, plenty):
         assert sizes_for(rows, dx, dy) == sizes
+        assert are_plenty(rows, dx, dy) == plenty
+
+    @pytest.mark.parametrize(
+        ("rank", "n", "sizes"), [(20, 3000, [20]), (20, 1200, [20]), (1, 1200, [5, 1])]
+    )
+    def test_only_starts_worth_a_training_are_trained(self, rank, n, sizes):
+        """Of Gaussians all components do best, unless the first holds everything."""
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=(2, n, 20))
+        x[:, 0] *= 10.0
+        y[:, :rank] += 2.0 * x[:, :rank]
+        half = n // 2
+        built = starts((x[:half], y[:half]), (x[half:], y[half:]), (8,))
+        assert [build().copula.size for build in built] == sizes
+
+    def test_curved_sets_of_low_dimension(self):
+        """Bug: all whitened components of such a set had -0.7 nats where 2.5 are true."""
+        data = synthetic.draw("gaussian", 8000, dim=4, mi=2.5)
+        rng = np.random.default_rng(9)
+
+        def curve(values):
+            first, second = rng.normal(size=(2, 4, 24))
+            return np.tanh(values @ first / 2.0) + 0.5 * np.sin(values @ second / 2.0)
+
+        estimate = estimate_mi(
+            curve(data.x), curve(data.y), folds=2, max_steps=300, widths=(64, 64)
+        )
+        assert 2.2 < estimate.value < 2.55
 
     @pytest.mark.parametrize("method", ["auto", "smile"])
     def test_few_pairs_of_many_columns(self, method):
