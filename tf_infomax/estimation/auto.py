@@ -10,8 +10,8 @@
   what the copula loses by being fitted to a sample (its bias is known exactly). If the
   critics do not beat the copula on pairs that neither has seen, the copula's own value,
   corrected for its bias, is the estimate: it has no ceiling.
-* Of more columns than a covariance can be fitted for, leading principal components are
-  kept. Behind encoders, the critics start at 0.
+* Of more columns than a covariance can be fitted for, or where fewer do better on other
+  pairs, leading principal components are kept. Behind encoders, the critics start at 0.
 """
 
 import math
@@ -188,7 +188,7 @@ def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitte
         )
     ratios, gains = np.concatenate(ratios), np.concatenate(gains)
     unbiased = gaussian.gaussian_mi(*samples.whole, options.correct, most)
-    # Else the copula's error of fit is not the critics'.
+    # In doubt, the copula's error of fit is not the critics'.
     correction = 0.0 if in_doubt else unbiased - float(ratios.mean())
     gain, error = float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
     diagnostics = {
