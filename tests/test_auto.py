@@ -280,7 +280,7 @@ class TestChoice:
         assert [build().copula.size for build in built] == sizes
 
     def test_curved_sets_of_low_dimension(self):
-        """Bug: all whitened components of such a set had -0.7 nats where 2.5 are true."""
+        """Bug: all whitened components of such a set had -0.7 nats instead of 2.5."""
         data = synthetic.draw("gaussian", 8000, dim=4, mi=2.5)
         rng = np.random.default_rng(9)
 

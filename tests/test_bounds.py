@@ -200,7 +200,7 @@ def test_gradient_raises_positives_and_lowers_negatives(name):
 
 
 @pytest.mark.parametrize(
-    "name, options",
+    ("name", "options"),
     [
         *((name, {}) for name in BOUNDS),
         ("dv", {"pooled": True}),

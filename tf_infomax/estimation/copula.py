@@ -54,7 +54,7 @@ class Copula:
 
     @classmethod
     def fit(cls, x: np.ndarray, y: np.ndarray, *sizes: int) -> list["Copula"]:
-        """Of pairs `[n, dx]`, `[n, dy]`, with so many principal components of either."""
+        """Of pairs `[n, dx]`, `[n, dy]`, with so many components of either side."""
         return [cls(each) for each in fit_canonical_of_sizes(x, y, sizes)]
 
     @property
@@ -129,7 +129,7 @@ class CopulaCritic(Critic):
 
 
 def starts(train, choose, widths) -> list[Callable[[], CopulaCritic]]:
-    """Critics at copulas of these pairs, of those `sizes_for` that are worth a training.
+    """Critics at those copulas of these pairs that are worth a training.
 
     A start at all components can be far worse than none: whitening blows up what hardly
     varies, which with few pairs is noise, and on curved sets of low dimension what the
