@@ -79,11 +79,13 @@ class Copula:
 class CopulaCritic(Critic):
     """A Gaussian copula's log-ratio plus `phi(x) . psi(y) + a(x) + b(y)`.
 
-    phi, psi, a and b see the canonical coordinates and their squares (of which radii
-    are sums) and start at 0, so that training starts at the copula.
+    phi, psi, a and b see the columns of their side and their squares, and start at 0,
+    so that training starts at the copula. Columns are seen as they came, but for one
+    scale of each side: in canonical coordinates, which turn and stretch them, what is
+    not Gaussian takes far more pairs to learn.
 
     Args:
-        copula: the start, or None to start at 0.
+        copula: the start, or None to start at 0, with columns as they are.
         widths: hidden widths of phi and psi.
         units: of phi and psi.
     """
@@ -99,25 +101,33 @@ class CopulaCritic(Critic):
         self.y_head = dense(units)
         self.y_offset = dense(1, kernel_initializer="zeros")
 
-    def _start(self, x, y):
-        """(u, v, left, right, a, b): coordinates; the copula is `left . right + a + b`.
-
-        Without a copula the coordinates are x and y, and the rest is nothing.
-        """
+    def _scale(self, x, y):
+        """Columns of mean 0, and of variance 1 in the mean."""
         if self.copula is None:
-            return x, y, [], [], 0.0, 0.0
+            return x, y
+        c = self.copula.canonical
+        mean = lambda value: tf.constant(value, tf.float32)
+        return (x - mean(c.x_mean)) / c.x_scale, (y - mean(c.y_mean)) / c.y_scale
+
+    def _start(self, x, y):
+        """(left, right, a, b): the copula is `left . right + a + b`; else nothing."""
+        if self.copula is None:
+            return [], [], 0.0, 0.0
         canonical = self.copula.canonical
+        k = len(canonical.rho)
         constant = lambda value: tf.constant(value, tf.float32)
-        u = tf.matmul(x - constant(canonical.x_mean), constant(canonical.x_map))
-        v = tf.matmul(y - constant(canonical.y_mean), constant(canonical.y_map))
-        (a, b, c), k = self.copula.coefficients, len(canonical.rho)
-        squares = lambda w: tf.linalg.matvec(tf.square(w[:, :k]), constant(a))[:, None]
-        left, right = [u[:, :k] * constant(b)], [v[:, :k]]
-        return u, v, left, right, c - squares(u), -squares(v)
+        u = tf.matmul(x - constant(canonical.x_mean), constant(canonical.x_map[:, :k]))
+        v = tf.matmul(y - constant(canonical.y_mean), constant(canonical.y_map[:, :k]))
+        a, b, c = self.copula.coefficients
+        squares = lambda w: tf.linalg.matvec(tf.square(w), constant(a))[:, None]
+        return [u * constant(b)], [v], c - squares(u), -squares(v)
 
     def embed(self, x, y, training=False):
-        u, v, left, right, a, b = self._start(x, y)
-        features = [tf.concat([side, 0.7 * (side**2 - 1.0)], axis=1) for side in (u, v)]
+        left, right, a, b = self._start(x, y)
+        features = [
+            tf.concat([side, 0.7 * (side**2 - 1.0)], axis=1)
+            for side in self._scale(x, y)
+        ]
         hx = self.x_head(self.x_net(features[0]))
         hidden = self.y_net(features[1])
         a, b = a + hx[:, -1:], b + self.y_offset(hidden)

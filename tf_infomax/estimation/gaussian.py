@@ -19,14 +19,17 @@ class Canonical:
         rho: `[k]` correlations of the first k coordinates of x and y, descending, in
             [0, 1]; all other coordinates are uncorrelated.
         x_mean, x_map: `[dx]`, `[dx, rank of x]`: u = (x - x_mean) @ x_map.
-        y_mean, y_map: the same of y.
+        x_scale: root of the mean variance of the columns.
+        y_mean, y_map, y_scale: the same of y.
     """
 
     rho: np.ndarray
     x_mean: np.ndarray
     x_map: np.ndarray
+    x_scale: float
     y_mean: np.ndarray
     y_map: np.ndarray
+    y_scale: float
 
     def transform(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Canonical coordinates of x and y."""
@@ -46,12 +49,13 @@ def fit_canonical(x: np.ndarray, y: np.ndarray, most: int | None = None) -> Cano
 def fit_canonical_of_sizes(x: np.ndarray, y: np.ndarray, sizes) -> list[Canonical]:
     """`fit_canonical` for each `most` in `sizes`."""
     (x_mean, ux, x_map), (y_mean, uy, y_map) = _whiten(x), _whiten(y)
+    scales = [float(np.sqrt(side.var(axis=0).mean())) or 1.0 for side in (x, y)]
 
     def fit(most: int | None) -> Canonical:
         left, rho, right = np.linalg.svd(ux[:, :most].T @ uy[:, :most])
         rho = np.where(rho > 1.0 - _ROUNDING, 1.0, rho)
         maps = x_map[:, :most] @ left, y_map[:, :most] @ right.T
-        return Canonical(rho, x_mean, maps[0], y_mean, maps[1])
+        return Canonical(rho, x_mean, maps[0], scales[0], y_mean, maps[1], scales[1])
 
     return [fit(most) for most in sizes]
 
