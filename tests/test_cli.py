@@ -309,7 +309,7 @@ def test_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, data):
 
 
 @pytest.mark.parametrize("given", ["", "2"])
-def test_estimation_splits_no_operation_unless_told_to(self, given):
+def test_estimation_splits_no_operation_unless_told_to(given):
     script = (
         "import os; from tf_infomax import flags; "
         "flags.load_tensorflow(split_operations=False); "
