@@ -7,11 +7,10 @@ Every variant runs in a process of its own, the processes take turns, and median
 printed: wall and CPU time per step, and a peer's times in units of ours. PyTorch runs
 as it comes and with one thread; ours as the command `tf_infomax.estimate` sets it up,
 no operation split over cores. A peer whose Python is not given or does not import is
-left out with a message. `bmi_draw.py` says
-how the environment of benchmark-mi is made; its loops are called as they are, without
-its tests in between. Shares of the peak are counted multiply-adds of all matrix
-products against the faster of TensorFlow's and NumPy's 2048^3 product, measured in the
-same rounds.
+left out with a message. `bmi_draw.py` says how the environment of benchmark-mi is made;
+its loops are called as they are, without its tests in between. Shares of the peak are
+counted multiply-adds of all matrix products against the faster of TensorFlow's and
+NumPy's 2048^3 product, measured in the same rounds.
 """
 
 import argparse

@@ -306,23 +306,3 @@ def test_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, data):
         "--learning_rate=1e30", f"--workdir={tmp_path / 'run'}",
     )  # fmt: skip
     assert_refused(result, "no longer finite", "--learning_rate", status=1)
-
-
-@pytest.mark.parametrize("given", ["", "2"])
-def test_estimation_splits_no_operation_unless_told_to(given):
-    script = (
-        "import os; from tf_infomax import flags; "
-        "flags.load_tensorflow(split_operations=False); "
-        "print(os.environ['TF_NUM_INTRAOP_THREADS'])"
-    )
-    environment = {k: v for k, v in os.environ.items() if "INTRAOP" not in k}
-    if given:
-        environment["TF_NUM_INTRAOP_THREADS"] = given
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.strip() == (given or "1")

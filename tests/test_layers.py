@@ -149,22 +149,36 @@ def test_heavy_packages_are_imported_where_they_are_used(path):
     assert not found & (LAZY - allowed)
 
 
-@pytest.mark.parametrize(("chosen", "expected"), [(None, "1"), ("0", "0")])
-def test_onednn_is_on_unless_the_user_has_decided(chosen, expected):
+@pytest.mark.parametrize(
+    ("variable", "code", "default", "other"),
+    [
+        ("TF_ENABLE_ONEDNN_OPTS", "import tf_infomax", "1", "0"),
+        (
+            "TF_NUM_INTRAOP_THREADS",
+            "from tf_infomax import flags; "
+            "flags.load_tensorflow(split_operations=False)",
+            "1",
+            "2",
+        ),
+    ],
+)
+def test_tensorflow_is_set_up_unless_the_user_has_decided(
+    variable, code, default, other
+):
     import os
 
-    environment = {k: v for k, v in os.environ.items() if "ONEDNN" not in k}
-    if chosen is not None:
-        environment["TF_ENABLE_ONEDNN_OPTS"] = chosen
-    code = "import os, tf_infomax; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
-    assert result.stdout.strip() == expected
+    unset = {name: value for name, value in os.environ.items() if name != variable}
+    script = f"import os; {code}; print(os.environ['{variable}'])"
+    decided = {**unset, variable: other}
+    for environment, expected in ((unset, default), (decided, other)):
+        result = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+        assert result.stdout.strip() == expected
 
 
 EXPORT = PACKAGE.parent / "export"

@@ -20,7 +20,7 @@ from tf_infomax.estimation.values import Scores, info_nce
 _LARGEST = 0.99999
 _ROWS_PER_COMPONENT = 5  # of x and y together
 _ROWS_WITHOUT_DOUBT = 50  # per component, above which all of them can be relied on
-_SHARES = (1, 4, 16)  # of which the best is taken where they cannot
+_SHARES = (1, 4, 16)  # of all components, which are compared
 _HANDICAP = 0.1  # nats on other pairs that training makes up for
 
 
@@ -101,32 +101,31 @@ class CopulaCritic(Critic):
         self.y_head = dense(units)
         self.y_offset = dense(1, kernel_initializer="zeros")
 
-    def _scale(self, x, y):
-        """Columns of mean 0, and of variance 1 in the mean."""
-        if self.copula is None:
-            return x, y
-        c = self.copula.canonical
-        mean = lambda value: tf.constant(value, tf.float32)
-        return (x - mean(c.x_mean)) / c.x_scale, (y - mean(c.y_mean)) / c.y_scale
-
     def _start(self, x, y):
-        """(left, right, a, b): the copula is `left . right + a + b`; else nothing."""
+        """(left, right, a, b) of x, y of mean 0: the copula is `left . right + a + b`.
+
+        Without a copula, nothing.
+        """
         if self.copula is None:
             return [], [], 0.0, 0.0
         canonical = self.copula.canonical
         k = len(canonical.rho)
-        constant = lambda value: tf.constant(value, tf.float32)
-        u = tf.matmul(x - constant(canonical.x_mean), constant(canonical.x_map[:, :k]))
-        v = tf.matmul(y - constant(canonical.y_mean), constant(canonical.y_map[:, :k]))
+        u = tf.matmul(x, _constant(canonical.x_map[:, :k]))
+        v = tf.matmul(y, _constant(canonical.y_map[:, :k]))
         a, b, c = self.copula.coefficients
-        squares = lambda w: tf.linalg.matvec(tf.square(w), constant(a))[:, None]
-        return [u * constant(b)], [v], c - squares(u), -squares(v)
+        squares = lambda w: tf.linalg.matvec(tf.square(w), _constant(a))[:, None]
+        return [u * _constant(b)], [v], c - squares(u), -squares(v)
 
     def embed(self, x, y, training=False):
+        x_scale = y_scale = 1.0
+        if self.copula is not None:
+            canonical = self.copula.canonical
+            x, y = x - _constant(canonical.x_mean), y - _constant(canonical.y_mean)
+            x_scale, y_scale = canonical.x_scale, canonical.y_scale
         left, right, a, b = self._start(x, y)
         features = [
             tf.concat([side, 0.7 * (side**2 - 1.0)], axis=1)
-            for side in self._scale(x, y)
+            for side in (x / x_scale, y / y_scale)
         ]
         hx = self.x_head(self.x_net(features[0]))
         hidden = self.y_net(features[1])
@@ -136,6 +135,10 @@ class CopulaCritic(Critic):
         left = tf.concat([*left, hx[:, :-1] * scale, a, one], axis=1)
         right = tf.concat([*right, self.y_head(hidden), one, b], axis=1)
         return left, right
+
+
+def _constant(value: np.ndarray) -> tf.Tensor:
+    return tf.constant(value, tf.float32)
 
 
 def starts(train, choose, widths) -> list[Callable[[], CopulaCritic]]:
