@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+from processor import print_processor
+
 ROUNDS = 5
 
 _STARTUP = """
@@ -145,5 +147,6 @@ def memory() -> None:
 
 
 if __name__ == "__main__":
+    print_processor()
     for name in sys.argv[1:] or ("startup", "pipeline", "memory"):
         {"startup": startup, "pipeline": pipeline, "memory": memory}[name]()

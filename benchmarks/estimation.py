@@ -23,6 +23,7 @@ import sys
 import time
 
 import train_step
+from processor import print_processor
 
 ROWS, WIDTH, BATCH = 10_000, 5, 256
 # case: (steps to warm up, steps to time, GFLOP of a step)
@@ -205,6 +206,7 @@ def main() -> None:
 
 
 def report(found: dict, peak: float) -> None:
+    print_processor()
     print(f"peak {peak:.0f} GFLOP/s; medians of wall and CPU per step")
     heads = f"{'wall ms':>9}{'CPU ms':>9}{'x wall':>8}{'x CPU':>8}{'peak':>7}"
     print(f"{'case':34}{'side':17}{heads}")

@@ -17,6 +17,7 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from processor import print_processor
 
 import tf_infomax  # noqa: F401  switches the processor's kernels on
 from tf_infomax import encoders
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
+    print_processor()
 
     x = np.random.default_rng(0).uniform(size=(BATCH, SIZE)).astype(np.float32)
     layer = encoders.RealNVP(given.couplings, (given.width,) * 2)

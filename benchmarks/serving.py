@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from processor import print_processor
+
 _FIRST_REQUESTS = """
 import sys, time
 import tensorflow as tf
@@ -95,6 +97,7 @@ def main(run: str, model: str) -> None:
     def make(size):
         return np.random.default_rng(0).integers(0, 256, (size, *shape), np.uint8)
 
+    print_processor()
     print("| ms per call | batch 1 | ratio | batch 64 | ratio |\n|---|---|---|---|---|")
     rows: dict[str, list[float]] = {}
     for size in (1, 64):

@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 
+from processor import print_processor
+
 N, SIDE, CODE, LOCATIONS = 64, 32, 64, 64
 WARMUP, STEPS = 3, 8
 
@@ -29,6 +31,11 @@ VARIANTS = {
     "tf code": ("tf", dict(critic="code")),
     "tf code, XLA": ("tf", dict(critic="code", jit=True)),
     "tf code, 8 steps per call": ("tf", dict(critic="code", per_call=8)),
+    "tf code, bfloat16": ("tf", dict(critic="code", precision="bfloat16")),
+    "tf code, bfloat16, XLA": (
+        "tf",
+        dict(critic="code", precision="bfloat16", jit=True),
+    ),
     "tf code, oneDNN off": ("tf", dict(critic="code", onednn="0")),
     "torch code": ("torch", dict(critic="code")),
     "torch code, NCHW": ("torch", dict(critic="code", layout="nchw")),
@@ -68,7 +75,15 @@ def measure(call, steps_per_call: int = 1) -> float:
     return statistics.median(times[WARMUP:] if steps_per_call == 1 else times[1:])
 
 
-def run_tf(units, critic="code", jit=False, per_call=1, fold=True, onednn="1"):
+def run_tf(
+    units,
+    critic="code",
+    jit=False,
+    per_call=1,
+    fold=True,
+    onednn="1",
+    precision="none",
+):
     """Seconds per step of the library's objective."""
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = onednn
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -79,6 +94,7 @@ def run_tf(units, critic="code", jit=False, per_call=1, fold=True, onednn="1"):
     import tensorflow as tf
 
     from tf_infomax import critics, encoders
+    from tf_infomax.experiment import set_precision
     from tf_infomax.objectives import InfoMax, Term
     from tf_infomax.optimizers import FusedAdam
 
@@ -95,6 +111,7 @@ def run_tf(units, critic="code", jit=False, per_call=1, fold=True, onednn="1"):
             return tf.einsum("nld,md->lnm", hx, hy)
 
     keras.utils.set_random_seed(0)
+    set_precision(precision)
     layer = (critics.EncodeAndDot if fold else Unfolded)(units, critic)
     options = (("candidates", "x"), ("pooled", True))
     term = Term("local", "x.local", "x.code", layer, "info_nce", 1.0, options)
@@ -233,6 +250,7 @@ def main() -> None:
         run = run_tf if framework == "tf" else run_torch
         print(run(units, **arguments))
         return
+    print_processor()
     for units in map(int, options.units.split(",")):
         names = [name for name in VARIANTS if re.search(options.only, name)]
         times = {name: [] for name in names}
