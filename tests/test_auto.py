@@ -171,12 +171,9 @@ class TestChoice:
             data.mi, abs=0.15
         )
 
-    def test_a_bracket_and_a_figure_go_with_it(self, tmp_path):
+    def test_a_figure_goes_with_it(self, tmp_path):
         data = synthetic.draw("gaussian", 800, dim=2, mi=1.0)
-        estimate = estimate_mi(data.x, data.y, bracket=True, max_steps=200)
-        lower, value, upper = estimate.bracket
-        assert value == estimate.value
-        assert lower - 0.15 < 1.0 < upper + 0.15
+        estimate = estimate_mi(data.x, data.y, max_steps=200)
         estimate.plot(tmp_path / "e.png", data.mi, (data.x, data.y))
         assert (tmp_path / "e.png").stat().st_size > 5000
 
@@ -555,7 +552,8 @@ class TestCommand:
             ),
             (["--task=xor", "--negatives=derangement"], ["for dv, mine, nwj, jsd"]),
             (["--task=xor", "--method=ksg,nwj", "--export=e"], ["one --method"]),
-            (["--task=xor", "--bracket", "--method=wasserstein"], ["--bracket"]),
+            (["--task=xor", "--bracket"], ["bracket"]),
+            (["--task=xor", "--method=club_known"], ["log_conditional"]),
             (["--task=xor", "--batch_size=1"], ["at least 2"]),
             (["--task=xor", "--seeds=2"], ["--seeds changes nothing"]),
             (["--task=xor", "--method=mine_batch"], ["belongs to --benchmark=stair"]),
@@ -564,7 +562,6 @@ class TestCommand:
             (["--x=a.npy", "--y=b.npy", "--samples=50"], ["--samples belongs"]),
             (["--task=xor", "--method=ksg", "--tau=1"], ["--tau changes nothing"]),
             (["--task=xor", "--method=nwj", "--family=knn"], ["--family changes"]),
-            (["--benchmark=tasks", "--bracket"], ["--bracket changes nothing"]),
             (["--task=xor", "--lipschitz=spectral"], ["--lipschitz changes nothing"]),
             (["--benchmark=tasks", "--method=wasserstein"], ["not v_information"]),
             (["--benchmark=staircase", "--critic=copula"], ["needs given pairs"]),

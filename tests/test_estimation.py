@@ -677,15 +677,16 @@ class TestEstimateMi:
         with pytest.raises(ValueError, match="no density ratio"):
             estimate.pointwise(data.x, data.y)
 
-    def test_known_conditionals_bracket_the_truth(self, data):
+    @staticmethod
+    def conditional(x, y):
+        """log p(y_j | x_i) of `data`."""
         rho = synthetic.correlation_for(1.0, 2)
+        squares = ((y[None] - rho * x[:, None]) ** 2).sum(axis=2)
+        variance = 1.0 - rho**2
+        return -0.5 * squares / variance - math.log(2.0 * math.pi * variance)
 
-        def conditional(x, y):
-            squares = ((y[None] - rho * x[:, None]) ** 2).sum(axis=2)
-            variance = 1.0 - rho**2
-            return -0.5 * squares / variance - math.log(2.0 * math.pi * variance)
-
-        options = {"log_conditional": conditional}
+    def test_known_conditionals_bracket_the_truth(self, data):
+        options = {"log_conditional": self.conditional}
         entropy = 1.0 + math.log(2.0 * math.pi)
         values = {
             "ba": estimate_mi(data.x, data.y, "ba", entropy_y=entropy, **options),
@@ -697,26 +698,80 @@ class TestEstimateMi:
             assert estimate.value == pytest.approx(1.0, abs=0.1), name
         with pytest.raises(ValueError, match="log_conditional"):
             estimate_mi(data.x, data.y, "tnce")
+        # Both KL divergences together: rho^2 / (1 - rho^2) of each of two columns.
+        square = synthetic.correlation_for(1.0, 2) ** 2
+        club = estimate_mi(data.x, data.y, "club_known", **options)
+        assert club.value == pytest.approx(2.0 * square / (1.0 - square), rel=0.15)
 
-    def test_bracket_has_a_lower_and_an_upper_bound(self, data):
-        estimate = estimate_mi(
-            data.x, data.y, "smile", bracket=True, max_steps=500, learning_rate=2e-3
-        )
+    def test_bracket_has_a_lower_and_an_upper_bound(self, data, tmp_path):
+        options = {"log_conditional": self.conditional, "bracket": True}
+        estimate = estimate_mi(data.x, data.y, "ksg", **options)
         lower, value, upper = estimate.bracket
         assert value == estimate.value
-        assert lower - 0.1 < 1.0 < upper + 0.1
+        assert lower == estimate_mi(data.x, data.y, "tnce", **options).value
+        known = estimate_mi(data.x, data.y, "l1out_known", **options)
+        assert upper == known.value == known.bracket[2]
+        error = np.ptp(known.interval)
+        assert lower - error < 1.0 < upper + error
+        panel = estimate.plot().axes[0]
+        drawn = [line.get_xdata()[0] for line in panel.lines]
+        assert lower in drawn
+        assert upper in drawn
 
-    def test_a_bracket_out_of_order_says_so(self):
-        draws = synthetic.draw("gaussian", 200, dim=1, mi=0.5)
-        options = {"max_steps": 5, "check_every": 5}  # of its bounds
-        estimate = estimate_mi(draws.x, draws.y, "ksg", bracket=True, **options)
+    def test_a_bracket_needs_what_is_known(self, data):
+        for method in ("auto", "info_nce", "l1out"):
+            with pytest.raises(ValueError, match="bracket=True needs log_conditional"):
+                estimate_mi(data.x, data.y, method, bracket=True)
+
+    def test_a_bracket_out_of_order_says_so(self, data):
+        options = {"max_steps": 5, "check_every": 5, "bracket": True}
+        estimate = estimate_mi(
+            data.x, data.y, "nwj", log_conditional=self.conditional, **options
+        )
         lower, value, upper = estimate.bracket
-        assert not lower <= value <= upper
-        words = " ".join(estimate.warnings)
-        assert "bracket is out of order" in words
-        assert "bracket, l1out: still rising" in words
-        with pytest.raises(ValueError, match="max_steps changes nothing"):
-            estimate_mi(draws.x, draws.y, "ksg", **options)
+        assert value < lower <= upper
+        assert "bracket is out of order" in " ".join(estimate.warnings)
+        with pytest.raises(ValueError, match="log_conditional changes nothing"):
+            estimate_mi(data.x, data.y, "nwj", log_conditional=self.conditional)
+
+    def test_upper_bounds_are_of_the_true_conditional_alone(self, rng):
+        """y = x or -x with noise of 0.1: half of the mass where no Gaussian puts it."""
+        sd, n = 0.1, 4000
+        x = rng.normal(size=(n, 1))
+        y = rng.choice([-1.0, 1.0], (n, 1)) * x + sd * rng.normal(size=(n, 1))
+
+        def conditional(x, y):
+            far = -0.5 * ((y.T - [[[1.0]], [[-1.0]]] * x) / sd) ** 2
+            norm = math.log(2.0 * sd * math.sqrt(2.0 * math.pi))
+            return np.logaddexp(*far) - norm
+
+        def entropy_given(x):
+            y = np.linspace(-x - 12 * sd, x + 12 * sd, 4001)[None].T
+            log_p = conditional(np.array([[x]]), y)[0]
+            return integrate.trapezoid(-np.exp(log_p) * log_p, y[:, 0])
+
+        given = np.linspace(0.0, 8.0, 801)
+        weights = 2.0 * np.exp(-0.5 * given**2) / math.sqrt(2.0 * math.pi)
+        lost = integrate.trapezoid(weights * [entropy_given(v) for v in given], given)
+        truth = 0.5 * math.log(2.0 * math.pi * math.e * (1.0 + sd**2)) - lost
+        assert truth == pytest.approx(1.675, abs=1e-3)  # 10^7 draws: 1.6749
+        for method, steps in (("l1out", 1000), ("club", 1)):  # CLUB: of a poor fit
+            fitted = estimate_mi(x, y, method, learning_rate=2e-3, max_steps=steps)
+            assert fitted.interval[1] < truth - 0.3, method  # far below it
+            assert fitted.direction == "neither", method
+        options = {"log_conditional": conditional}
+        for method in ("l1out_known", "club_known", "vub"):
+            bound = estimate_mi(x, y, method, **options)
+            assert bound.value > truth - np.ptp(bound.interval), method
+            assert bound.direction == "upper", method
+
+    def test_v_information_of_numbers_is_no_lower_bound(self, rng):
+        """A sign and noise of 0.02: a Gaussian takes the mixture for one wide bell."""
+        sign = rng.choice([-1.0, 1.0], 2000)
+        estimate = v_information(sign, sign + 0.02 * rng.normal(size=2000), "linear")
+        # 1/2 log(1 + 1 / 0.02^2) nats, of log 2 that there are.
+        assert estimate.value == pytest.approx(math.log(50.0), abs=0.1)
+        assert estimate.direction == "neither"
 
     def test_pointwise_of_times_of_day(self):
         draws = synthetic.draw("gaussian", 800, dim=1, mi=0.5)

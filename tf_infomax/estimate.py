@@ -50,7 +50,7 @@ def main(options: EstimateOptions) -> int:
 
     from tf_infomax.estimation.report import print_table, run_all, write
 
-    names = "family", "lipschitz", "bracket"
+    names = "family", "lipschitz"
     shared = options.shared | {name: getattr(options, name) for name in names}
     estimates, stopped = [], None
     try:

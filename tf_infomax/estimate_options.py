@@ -82,7 +82,6 @@ class EstimateOptions(Options):
         "spectral norm of every layer.",
         choices=table_names("estimation/wasserstein.py", "LIPSCHITZ"),
     )
-    bracket: bool = option(False, _HOW, "Also a lower and an upper bound.")
     level: float = option(0.9, _HOW, "Of the intervals.", above=0.0, high=0.999)
     max_reported: int = option(2000, _HOW, "Most pairs to report on.", low=20)
     permutations: int = option(
@@ -161,10 +160,6 @@ class EstimateOptions(Options):
             "--permutations needs independent rows, which --block denies.",
         )
         refuse_if(
-            self.bracket and bool(set(self.method) & set(RELATED)),
-            f"--bracket does not go with {', '.join(RELATED)}.",
-        )
-        refuse_if(
             self.benchmark == "staircase" and self.critic == "copula",
             "--critic=copula needs given pairs, which --benchmark=staircase has not.",
         )
@@ -180,7 +175,7 @@ class EstimateOptions(Options):
             bool(stairs_alone) and self.benchmark != "staircase",
             f"--method={','.join(stairs_alone)} belongs to --benchmark=staircase.",
         )
-        for name in ("ba", "vub", "tnce", "l1out_known"):
+        for name in ("ba", "vub", "tnce", "l1out_known", "club_known"):
             if name in self.method:
                 raise ConfigError(
                     f"--method={name} needs a known density: tf_infomax.estimate_mi "
@@ -260,7 +255,6 @@ def _parse(text: str):
 _ONLY_OF_PAIRS = (
     "block",
     "level",
-    "bracket",
     "export",
     "family",
     "permutations",
@@ -307,12 +301,12 @@ def _check_used_by_methods(options: EstimateOptions, given: list[str]) -> None:
     from tf_infomax.estimation import estimators, related
     from tf_infomax.estimation.options import names_used
 
-    chosen = {name: getattr(options, name) for name in ("critic", "family", "bracket")}
+    chosen = {name: getattr(options, name) for name in ("critic", "family")}
     users: dict[str, list[str]] = {}
     for method, row in {**estimators.ESTIMATORS, **related.RELATED}.items():
-        for name in names_used(row, chosen | {"bracket": False}):
+        for name in names_used(row, chosen):
             users.setdefault(name, []).append(method)
-    methods = set(options.method) | ({"info_nce"} if options.bracket else set())
+    methods = set(options.method)
     beside = "".join(
         f" --{name}={chosen[name]}" for name in ("critic", "family") if name in given
     )

@@ -1,4 +1,7 @@
-"""Gaussian conditionals q(y|x) by maximum likelihood: upper bounds, entropies."""
+"""Gaussian conditionals q(y|x) by maximum likelihood, for what takes a conditional.
+
+Where p(y|x) is no such Gaussian, L1Out and CLUB of them are no upper bounds.
+"""
 
 import math
 

@@ -14,9 +14,9 @@ from tf_infomax.estimation import auto, gaussian, neighbors, values
 from tf_infomax.estimation.options import (
     CRITIC,
     ENCODED,
+    KNOWN,
     NEIGHBORS,
     POINTS,
-    SPLIT,
     TRAINED,
     Options,
 )
@@ -220,7 +220,6 @@ _TIES = {"preprocess": "none"}  # ties must stay ties
 # Intervals of what estimates the information are to hold it: the critic must be good.
 _COPULA = {"critic": "copula", "preprocess": "rank"}
 _PAIRED = (*CRITIC, "negatives")
-_KNOWN = (*SPLIT, "log_conditional")
 
 ESTIMATORS: dict[str, Estimator] = {
     "auto": Estimator(
@@ -346,31 +345,31 @@ ESTIMATORS: dict[str, Estimator] = {
     ),
     "l1out": Estimator(
         "E[log q(y|x) / mean over the other x' of q(y|x')], q a fitted Gaussian",
-        "upper",
+        "neither",  # of q = p(y|x) alone; of others even far below the information
         _POOLE,
         _conditional(values.leave_one_out),
         uses=TRAINED,
     ),
     "club": Estimator(
         "E_p[log q(y|x)] - E_q[log q(y|x)], q a fitted Gaussian",
-        "upper",
+        "neither",
         "Cheng et al. 2020",
         _conditional(values.club),
         uses=TRAINED,
     ),
     "ba": Estimator(
-        "H(y) + E[log p(y|x)], both known",
-        "lower",
+        "H(y) + E[log p(y|x)], both known: the information itself",
+        "neither",
         "Barber & Agakov 2003",
         _known(_barber_agakov),
-        uses=(*_KNOWN, "entropy_y"),
+        uses=(*KNOWN, "entropy_y"),
     ),
     "vub": Estimator(
         "E[log p(y|x) / r(y)], p known, r a fitted mixture",
         "upper",
         _POOLE,
         _upper_with_marginal,
-        uses=_KNOWN,
+        uses=KNOWN,
     ),
     "tnce": Estimator(
         "InfoNCE with f = log p(y|x), known",
@@ -378,14 +377,21 @@ ESTIMATORS: dict[str, Estimator] = {
         _POOLE,
         _known(lambda s, o: values.info_nce(s, "x")),
         ceiling=_log_n,
-        uses=_KNOWN,
+        uses=KNOWN,
     ),
     "l1out_known": Estimator(
         "l1out with the known p(y|x)",
         "upper",
         _POOLE,
         _known(lambda s, o: values.leave_one_out(s)),
-        uses=_KNOWN,
+        uses=KNOWN,
+    ),
+    "club_known": Estimator(
+        "club with the known p(y|x)",
+        "upper",
+        "Cheng et al. 2020",
+        _known(lambda s, o: values.club(s)),
+        uses=KNOWN,
     ),
     "ksg": Estimator(
         "psi(k) + psi(n) - <psi(n_x + 1) + psi(n_y + 1)>",

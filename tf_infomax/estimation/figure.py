@@ -59,6 +59,11 @@ def _draw_values(axes, estimates: list[Estimate], truth: float | None) -> None:
         low, high = each.interval
         if math.isfinite(low):
             axes.plot([low, high], [position, position], color="C0", lw=2)
+        if each.bracket:
+            ends = each.bracket[0], each.bracket[2]
+            axes.plot(ends, [position - 0.2] * 2, color="0.5", lw=1)
+            for end, marker in zip(ends, "^v", strict=True):
+                axes.plot(end, position - 0.2, marker, color="0.5", ms=5)
         axes.plot(each.value, position, markers[each.direction], color="C0", ms=7)
     names = [e.name if e.unit == "nats" else f"{e.name} (not nats)" for e in estimates]
     axes.set_yticks(range(len(estimates)), names[::-1])

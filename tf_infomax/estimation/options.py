@@ -16,16 +16,16 @@ TRAINED = (
 )  # fmt: skip
 ENCODED = (*TRAINED, "x_encoder", "y_encoder")
 CRITIC = (*ENCODED, "critic")
+KNOWN = (*SPLIT, "log_conditional")
 
 SHALLOW = ("inner_product", "bilinear", "cosine")  # critics without hidden layers
 
 
 def names_used(row, options: dict) -> tuple[str, ...]:
-    """What a row of a table of methods uses; with a bracket also what critics do."""
-    bracket = bool(options.get("bracket"))
-    names = dict.fromkeys(row.uses + (CRITIC if bracket else ()))
+    """What a row of a table of methods uses; with a bracket also its bounds'."""
+    names = dict.fromkeys(row.uses + (KNOWN if options.get("bracket") else ()))
     if "critic" in names and options.get("critic") in SHALLOW:
-        without = not (row.second_network or bracket)
+        without = not row.second_network
     else:
         without = "family" in names and options.get("family", "linear") != "mlp"
     if without:
@@ -125,9 +125,10 @@ class Options(TrainOptions):
         level: of the interval.
         block: consecutive rows that depend on one another and stay together.
         max_reported: most pairs of a fold to report on; their score matrix is n x n.
-        bracket: also a lower and an upper bound.
+        bracket: also a lower and an upper bound, `tnce` and `l1out_known`: of pairs
+            alone there is no upper bound, so that it takes `log_conditional`.
         log_conditional: known log p(y_j | x_i) `[n, n]` of (x, y), for `ba`, `vub`,
-            `tnce` and `l1out_known`.
+            `tnce`, `l1out_known`, `club_known` and `bracket`.
         entropy_y: known differential entropy of y, for `ba`, nats.
     """
 
@@ -155,6 +156,11 @@ class Options(TrainOptions):
             _accept_numbers(self, "entropy_y")
         for name in ("correct", "bracket"):
             _accept(self, name, type(getattr(self, name)) is bool, "True or False")
+        if self.bracket and self.log_conditional is None:
+            raise ValueError(
+                "bracket=True needs log_conditional, the known log p(y_j | x_i): no "
+                "upper bound holds that is fitted to pairs. Received: None."
+            )
         _accept(self, "alpha", 0.0 <= self.alpha <= 1.0, "between 0 and 1")
         _accept(self, "tau", self.tau > 0.0, "above 0")
         _accept(self, "level", 0.0 < self.level < 1.0, "between 0 and 1, as 0.9 is")

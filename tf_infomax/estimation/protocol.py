@@ -24,7 +24,7 @@ _FEWEST_BLOCKS = 10
 _NEIGHBORS = ("ksg", "ksg2", "lnc")  # of continuous pairs in few dimensions
 _MOST_DIMENSIONS = 6
 _NOUGHT = 0.02  # nats; what is not further below 0 may be its error
-_BRACKET = ("info_nce", "l1out")  # lower, upper
+_BRACKET = ("tnce", "l1out_known")  # lower, upper
 _REPEATED = 0.9  # share of different values below which neighbours tie
 
 
@@ -73,18 +73,17 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
 
 
 def _add_bracket(result: Estimate, pairs, options: dict) -> Estimate:
-    """With InfoNCE below and L1Out above, and what is to be said of them."""
+    """With InfoNCE below and L1Out above, both of the known conditional."""
     found, warnings = {result.method: result.value}, list(result.warnings)
     for name in (each for each in _BRACKET if each not in found):
         fitted, *_ = _fit(name, pairs, used_of(ESTIMATORS[name], options))
         found[name] = float(fitted.value(np.ones(fitted.n)))
-        warnings += [f"bracket, {name}: {w}" for w in _warn_of_all(fitted.trainings)]
     bracket = found[_BRACKET[0]], result.value, found[_BRACKET[1]]
     if list(bracket) != sorted(bracket):
         lower, value, upper = (f"{each:.3f}" for each in bracket)
         warnings.append(
-            f"the bracket is out of order ({lower}, {value}, {upper}): bounds of "
-            "samples err, the upper one where its Gaussian conditional does not fit"
+            f"the bracket is out of order ({lower}, {value}, {upper}): the value is "
+            "off, or the bounds err, whose pairs are a part of all"
         )
     return replace(result, bracket=bracket, warnings=tuple(warnings))
 

@@ -31,7 +31,7 @@ class Estimate:
         chosen: what "auto" has chosen: "ksg", "mixed", "copula" or "critic".
         density_ratio: (x, y) -> log p(x, y) / p(x) p(y) per pair, or None.
         trainings: the `neural.Training` of each fold, if there were any.
-        bracket: (lower bound, estimate, upper bound), if it was asked for.
+        bracket: (lower bound, estimate, upper bound) of a known density, if asked for.
     """
 
     method: str

@@ -187,8 +187,9 @@ def v_information(
 
     Returns:
         An `Estimate` whose `pointwise(x, y)` is -log g0(y) + log g(x)(y), the pointwise
-        V-information of any pairs; direction "neither": it is a lower bound on mutual
-        information in population only.
+        V-information of any pairs; direction "neither": of labels it is at most the
+        information in population, of numbers it may be above it, where their marginal
+        is not Gaussian.
 
     Raises:
         PairsError: for pairs that cannot be used.

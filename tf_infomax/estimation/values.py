@@ -205,7 +205,7 @@ def flo(s: Scores, log_inverse_ratio: np.ndarray) -> float:
 def leave_one_out(s: Scores) -> float:
     """`E[log(q(y|x) / mean over the other x' of q(y|x'))]` of scores log q(y_j | x_i).
 
-    An upper bound if q is the true conditional, and not limited by log n.
+    An upper bound if q is the true conditional, not limited by log n; else no bound.
     Source: Poole et al. 2019.
     """
     return s.mean_positive(s.positive - s.log_mean_exp_of_others())
@@ -214,7 +214,8 @@ def leave_one_out(s: Scores) -> float:
 def club(s: Scores) -> float:
     """`E_p[log q(y|x)] - E_q[log q(y|x)]` of scores log q(y_j | x_i).
 
-    An upper bound if q is close enough to the true conditional (Cheng et al. 2020).
+    An upper bound if q is the true conditional, or close enough to it; else no bound
+    (Cheng et al. 2020).
     """
     return s.mean_positive() - s.mean_negative(s.matrix)
 
