@@ -11,10 +11,11 @@ def train_once(flagfile: str, workdir: Path, *flags: str) -> dict:
 
     An interrupted run continues.
     """
-    if not (workdir / "results.json").exists():
+    file = workdir / "results.json"
+    if not file.exists() or '"failed/' in file.read_text():
         command = [
             *(sys.executable, "-m", "tf_infomax.train", f"--flagfile={flagfile}"),
             *(f"--workdir={workdir}", "--probes=linear", *flags),
         ]
         subprocess.run(command, check=True)
-    return json.loads((workdir / "results.json").read_text())
+    return json.loads(file.read_text())

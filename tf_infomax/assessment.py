@@ -7,9 +7,15 @@ Results are a flat dict, name -> `{"mean": ..., "sd": ..., "n": ...}`:
     probe/linear/pixels                         of the raw pixels of view x
     mi/local, mi/global                         bound on test images, with its ceiling
     health/effective_rank, ...                  of the codes of test images
+
+A measure that fails costs itself alone: `failed/NAME` then holds `{"reason": ...}`.
+Results are on the disk as they come in, and `failed/evaluation` stays among them until
+the last one has.
 """
 
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import keras
@@ -28,6 +34,14 @@ from tf_infomax.objectives import InfoMax
 from tf_infomax.training import Run
 
 PROBED = ("conv", "fc", "code")
+_FAILED = "failed/"
+_UNFINISHED = f"{_FAILED}evaluation"
+
+
+class AssessmentError(RuntimeError):
+    """Measures that failed, in one line; the others stand."""
+
+    exit_status = 1
 
 
 def summarize(values) -> dict:
@@ -35,6 +49,14 @@ def summarize(values) -> dict:
     values = np.asarray(values, np.float64)
     sd = float(values.std(ddof=1)) if len(values) > 1 else None
     return {"mean": float(values.mean()), "sd": sd, "n": len(values)}
+
+
+def _score(*probe) -> dict | Exception:
+    """`run_probe` in short; an error is returned: other probes may do better."""
+    try:
+        return summarize(run_probe(*probe))
+    except Exception as error:
+        return error
 
 
 def assess_probes(
@@ -45,8 +67,8 @@ def assess_probes(
     seeds: int,
     limit: int,
     view: str,
-) -> Iterator[tuple[str, dict]]:
-    """Yields every probe's result; nothing where there are no labels.
+) -> Iterator[tuple[str, dict | Exception]]:
+    """Yields every probe's result, or its error; nothing where there are no labels.
 
     Args:
         extract: the trained encoder's features.
@@ -66,7 +88,7 @@ def assess_probes(
         features, test_features = features_of(train.images), features_of(test.images)
         for part in reversed(extract.names):  # the quick and most wanted first
             for name in names if not label else names[:1]:
-                accuracies = run_probe(
+                result = _score(
                     name,
                     features[part],
                     train.labels,
@@ -74,16 +96,14 @@ def assess_probes(
                     test.labels,
                     seeds,
                 )
-                yield f"probe/{name}/{label}{part}", summarize(accuracies)
+                yield f"probe/{name}/{label}{part}", result
             del features[part], test_features[part]  # conv is large
     pixels, test_pixels = (
         _pixels_of(view, part.images[:]).reshape(len(part), -1).astype(np.float32)
         for part in (train, test)
     )
-    accuracies = run_probe(
-        names[0], pixels, train.labels, test_pixels, test.labels, seeds
-    )
-    yield f"probe/{names[0]}/pixels", summarize(accuracies)
+    result = _score(names[0], pixels, train.labels, test_pixels, test.labels, seeds)
+    yield f"probe/{names[0]}/pixels", result
 
 
 def _pixels_of(view: str, images: np.ndarray) -> np.ndarray:
@@ -123,54 +143,123 @@ def assess_health(codes: np.ndarray) -> Iterator[tuple[str, dict]]:
         yield f"health/{name}", {"mean": value, "sd": None, "n": 1}
 
 
+class Record:
+    """The results of a run so far, on the disk as soon as they are there.
+
+    Args:
+        run: whose work directory gets them.
+        tell: hears of each probe as it is done, and of what failed.
+    """
+
+    def __init__(self, run: Run, tell: Callable[[str], None]):
+        self.run, self.tell = run, tell
+        self.results = {_UNFINISHED: {"reason": "it has not come to its end"}}
+        self.add("step", {"mean": run.step, "sd": None, "n": 1})
+
+    def add(self, name: str, result: dict | Exception) -> None:
+        """One result, or why there is none."""
+        if isinstance(result, Exception):
+            if self.run.config.debug:
+                traceback.print_exception(result)
+            reason = " ".join(f"{type(result).__name__}: {result}".split())[:300]
+            self.tell(f"warning: {name} failed: {reason}")
+            name, result = f"{_FAILED}{name}", {"reason": reason}
+        elif name.startswith("probe/"):
+            self.tell(f"{name} {report.format_result(result)}")
+        self.results[name] = result
+        self._write()
+
+    @contextmanager
+    def surviving(self, stage: str) -> Iterator[None]:
+        """What is raised inside ends this stage alone."""
+        try:
+            yield
+        except Exception as error:
+            self.add(stage, error)
+
+    def finish(self) -> dict:
+        """The results, now complete."""
+        del self.results[_UNFINISHED]
+        self._write()
+        return self.results
+
+    def _write(self) -> None:
+        self.run.workdir.write_results(self.results, self.run.config.checkpoint)
+
+
+def check_complete(results: dict) -> None:
+    """Raises AssessmentError if a measure is missing among the results."""
+    failed = [name for name in results if name.startswith(_FAILED)]
+    if failed:
+        parts = [f"{n.removeprefix(_FAILED)} ({results[n]['reason']})" for n in failed]
+        raise AssessmentError(
+            f"{len(failed)} of the measures failed: {'; '.join(parts)}. The run and "
+            "the other results stand; tf_infomax.evaluate measures again."
+        )
+
+
 def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
     """Evaluates a run: all results, written to its work directory, with figures.
 
     Args:
         run: restored to the checkpoint to evaluate.
-        tell: hears of each probe as it is done.
+        tell: hears of each probe as it is done, and of what failed.
 
     Returns:
-        The results, flat.
+        The results, flat; `check_complete` tells whether all of them are there.
     """
-    config, data, encoder = run.config, run.data, run.objective.encoder
+    data, encoder = run.data, run.objective.encoder
     if data.probe_train is None:
         tell("no labels: the encoder is not probed (see --eval_dataset)")
-    batch_size = min(config.batch_size, len(data.test))
+    extract = FeatureExtractor(encoder, [p for p in PROBED if p in encoder.output])
+    shown = data.test.single.images[:2000]
+    codes = extract(shown)["code"]
+    record = Record(run, tell)
+    stages = {
+        "mi": _bounds_of(run),
+        "health": assess_health(codes),
+        "probe": _probes_of(run, extract),
+    }
+    for stage, results in stages.items():
+        with record.surviving(stage):
+            for name, result in results:
+                record.add(name, result)
+    if figures := report.health_of(record.results):
+        for warning in describe_collapse(figures, codes.shape[1]):
+            tell(f"warning: {warning}")
+    with record.surviving("curves.png"):
+        _draw_curves(run, record.results)
+    with record.surviving("neighbors.png"):
+        _draw_neighbors(run, shown, codes)
+    return record.finish()
+
+
+def _bounds_of(run: Run) -> Iterator[tuple[str, dict]]:
+    """`assess_bounds` of a run."""
+    config, test = run.config, run.data.test
+    batch_size = min(config.batch_size, len(test))
     batches = make_fixed_batches(
-        data.test.images,
+        test.images,
         batch_size,
         config.views,
         config.augment,
         consecutive=config.negatives == "shared_context",
     )
-    extract = FeatureExtractor(encoder, [p for p in PROBED if p in encoder.output])
-    shown = data.test.single.images[:2000]
-    codes = extract(shown)["code"]
-    stages = (
-        assess_bounds(run.objective, batches, batch_size),
-        assess_health(codes),
-        assess_probes(
-            extract,
-            _build_untrained(run),
-            data,
-            config.probes,
-            config.probe_seeds,
-            config.probe_images,
-            config.views,
-        ),
+    yield from assess_bounds(run.objective, batches, batch_size)
+
+
+def _probes_of(run: Run, extract: FeatureExtractor) -> Iterator:
+    """`assess_probes` of a run."""
+    config = run.config
+    yield from assess_probes(
+        extract,
+        _build_untrained(run),
+        run.data,
+        config.probes,
+        config.probe_seeds,
+        config.probe_images,
+        config.views,
     )
-    results = {"step": {"mean": run.step, "sd": None, "n": 1}}
-    for stage in stages:
-        for name, result in stage:
-            results[name] = result
-            if name.startswith("probe/"):
-                tell(f"{name} {report.format_result(result)}")
-    for warning in describe_collapse(report.health_of(results), codes.shape[1]):
-        tell(f"warning: {warning}")
-    run.workdir.write_results(results, config.checkpoint)
-    _draw(run, results, shown, codes)
-    return results
 
 
 def _build_untrained(run: Run) -> keras.Model:
@@ -179,7 +268,7 @@ def _build_untrained(run: Run) -> keras.Model:
     return build_encoder(run.config, run.data.train.image_shape)
 
 
-def _draw(run: Run, results: dict, images: np.ndarray, codes: np.ndarray) -> None:
+def _draw_curves(run: Run, results: dict) -> None:
     ceilings = {
         name.partition("/")[2]: result["ceiling"]
         for name, result in results.items()
@@ -187,6 +276,9 @@ def _draw(run: Run, results: dict, images: np.ndarray, codes: np.ndarray) -> Non
     }
     rows = run.workdir.read_metrics()  # all, whatever checkpoint is evaluated
     report.draw_curves(rows, ceilings, run.workdir.path / "curves.png")
+
+
+def _draw_neighbors(run: Run, images: np.ndarray, codes: np.ndarray) -> None:
     chosen = np.linspace(0, len(images) - 1, min(10, len(images))).astype(int)
     neighbors = find_neighbors(codes[chosen], codes, min(9, len(images)))
     path = run.workdir.of_checkpoint("neighbors.png", run.config.checkpoint)

@@ -18,7 +18,7 @@ def main(given: Config) -> int:
     read_state(workdir.checkpoint(which))
     flags.load_tensorflow()
 
-    from tf_infomax.assessment import evaluate_run
+    from tf_infomax.assessment import check_complete, evaluate_run
     from tf_infomax.experiment import load_data
     from tf_infomax.progress import tell
     from tf_infomax.report import print_results
@@ -28,7 +28,9 @@ def main(given: Config) -> int:
     if which == "best":
         run.restore("best")
     tell(f"{workdir.path}: {which} checkpoint, step {run.step} of {run.steps}")
-    print_results(evaluate_run(run, tell), str(workdir.path))
+    results = evaluate_run(run, tell)
+    print_results(results, str(workdir.path))
+    check_complete(results)
     return 0
 
 

@@ -37,12 +37,14 @@ def main(config: Config) -> int:
         )
         return 1
     if config.evaluate:
-        from tf_infomax.assessment import evaluate_run
+        from tf_infomax.assessment import check_complete, evaluate_run
         from tf_infomax.report import print_results
 
         if config.checkpoint == "best":
             run.restore("best")
-        print_results(evaluate_run(run, tell), str(workdir.path))
+        results = evaluate_run(run, tell)
+        print_results(results, str(workdir.path))
+        check_complete(results)
     return 0
 
 

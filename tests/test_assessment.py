@@ -1,0 +1,79 @@
+"""Results: whole, on the disk as they come in, and each on its own."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tf_infomax import assessment, experiment, training
+from tf_infomax.config import Config
+from tf_infomax.workdir import WorkDirectory
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data):
+    """A run of two steps on images of two classes, not yet evaluated."""
+    workdir = WorkDirectory(str(tmp_path_factory.mktemp("assessed")))
+    config = Config(
+        dataset=f"arrays:{data}", workdir=str(workdir.path), steps=2, batch_size=16,
+        critic_units=8, progress="none", probe_seeds=1, probes=("linear",),
+    )  # fmt: skip
+    run = training.Run(config, workdir, experiment.load_data(config))
+    workdir.claim(config)
+    training.train(run)
+    return run
+
+
+def read(run) -> dict:
+    return json.loads((run.workdir.path / "results.json").read_text())
+
+
+def fail_at(monkeypatch, call: int, error: BaseException) -> None:
+    """Makes one call of `run_probe` fail."""
+    original, calls = assessment.run_probe, []
+
+    def fragile(*arguments, **options):
+        calls.append(None)
+        if len(calls) == call:
+            raise error
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(assessment, "run_probe", fragile)
+
+
+def test_a_measure_that_fails_costs_itself_alone(run, monkeypatch):
+    whole = assessment.evaluate_run(run, lambda text: None)
+    assert read(run) == whole
+    assessment.check_complete(whole)  # nothing is missing
+    picture = run.workdir.path / "curves.png"
+    picture.unlink()
+
+    def break_down(*arguments):
+        raise OSError("no more room")
+
+    monkeypatch.setattr(assessment.report, "draw_neighbors", break_down)
+    fail_at(monkeypatch, 2, ValueError("only 1 member"))
+    told = []
+    results = assessment.evaluate_run(run, told.append)
+    failed = {name for name in results if name.startswith("failed/")}
+    assert failed == {"failed/probe/linear/fc", "failed/neighbors.png"}
+    assert set(whole) - set(results) == {"probe/linear/fc"}
+    assert results["probe/linear/code"] == whole["probe/linear/code"]
+    assert read(run) == results
+    assert picture.exists()
+    assert any("only 1 member" in text for text in told)
+    with pytest.raises(assessment.AssessmentError, match=r"fc \(ValueError: only 1"):
+        assessment.check_complete(results)
+    assert assessment.AssessmentError.exit_status == 1
+
+
+def test_results_are_there_as_they_come_in(run, monkeypatch):
+    (run.workdir.path / "results.json").unlink(missing_ok=True)
+    fail_at(monkeypatch, 3, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        assessment.evaluate_run(run, lambda text: None)
+    results = read(run)
+    assert {"mi/local", "health/std_mean", "probe/linear/fc"} <= set(results)
+    assert "probe/linear/conv" not in results
+    assert "failed/evaluation" in results  # so that nobody takes them for all
+    assert np.isfinite(results["mi/local"]["mean"])
