@@ -937,8 +937,77 @@ class TestEstimateMi:
         for method in ("gaussian", "auto"):
             estimate = estimate_mi(np.concatenate([x, noise], axis=1), x, method)
             assert estimate.value == math.inf
-            assert estimate.interval == (-math.inf, math.inf)
+            assert estimate.interval == (0.0, math.inf)
+            assert estimate.at_least
             assert any("not finite" in each for each in estimate.warnings)
+
+    @pytest.mark.parametrize(
+        ("name", "method"),
+        [("same", "ksg"), ("same", "ksg2"), ("same", "mixed"), ("square", "auto"),
+         ("sine", "auto"), ("sum", "auto"), ("grain", "auto"), ("half", "auto")],
+    )  # fmt: skip
+    def test_functions_have_at_least_what_is_found(self, name, method, rng, tmp_path):
+        """Infinite information, or more of it than so many pairs can tell."""
+        x, other = rng.normal(size=(2, 1000))
+        two = rng.uniform(size=(1000, 2))
+        pairs = {
+            "same": (x, x),
+            "square": (x, x**2),
+            "sine": (x, np.sin(5.0 * x)),
+            "sum": (two, two.sum(axis=1) % 1.0),
+            "grain": (x, x + 1e-6 * other),
+            "half": (x, np.where(rng.random(1000) < 0.5, x, other)),
+        }[name]
+        estimate = estimate_mi(*pairs, method)
+        assert estimate.at_least
+        assert 0.5 < estimate.interval[0] < estimate.value
+        assert estimate.interval[1] == math.inf
+        first, *warnings = str(estimate).splitlines()
+        assert f"at least {estimate.value:.3f} nats" in first
+        assert ", inf)" in first
+        assert any("may be anything above" in each for each in warnings)
+        estimate.save(tmp_path / "e.json")
+        content = json.loads((tmp_path / "e.json").read_text())
+        assert content["at_least"]
+        assert content["interval"] == [estimate.interval[0], None]
+        panel = estimate.plot().axes[0]
+        assert len(panel.texts) == 1  # the arrow
+
+    @pytest.mark.parametrize("mi", [0.0, 0.5, 1.0, 2.0])
+    def test_ordinary_information_is_resolved(self, mi):
+        for method, dim in (("ksg", 1), ("mixed", 1), ("gaussian", 5)):
+            data = synthetic.draw("gaussian", 1000, seed=3, dim=dim, mi=mi)
+            estimate = estimate_mi(data.x, data.y, method)
+            assert not estimate.at_least
+            assert math.isfinite(estimate.interval[1])
+            assert "at least" not in str(estimate)
+
+    def test_equal_labels_have_their_entropy_and_no_more(self, rng):
+        labels = np.repeat(np.arange(10.0), 100)
+        for method in ("auto", "mixed"):
+            estimate = estimate_mi(labels, labels, method)
+            assert not estimate.at_least
+            assert estimate.value == pytest.approx(math.log(10.0), abs=0.01)
+
+    def test_below_0_is_shown_as_0(self, rng):
+        x, y = rng.normal(size=(2, 2000, 1))
+        found = [
+            estimate_mi(x, y, "ksg", seed=2),
+            # One step of 10 and another baseline: of 1 + E_p[f] - E_q[e^f] little.
+            estimate_mi(x, y, "nwj", max_steps=20, check_every=20, seed=1),
+        ]
+        bits = rng.integers(0, 2, 200)
+        found.append(estimate_mi(bits, bits, "ksg"))  # distances tie
+        for estimate in found:
+            low, high = estimate.interval
+            assert estimate.value == estimate.bits == low == 0.0 < high < math.inf
+            assert estimate.raw == estimate.diagnostics["raw"] < 0.0
+            assert estimate.to_dict()["value"] == 0.0
+        words = " ".join(found[2].warnings)
+        assert f"negative ({found[2].raw:.3g})" in words
+        # A law is told what came out, not what is shown.
+        broken = checks.check_independence(bits, bits, lambda x, y: found[2])
+        assert broken["paired"] == found[2].raw
 
     def test_pairs_of_another_width_are_refused(self, data):
         estimate = estimate_mi(data.x, data.y, "nwj", max_steps=10)

@@ -15,6 +15,7 @@
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -107,7 +108,11 @@ def _fit_spread(samples: Samples, options: Options) -> Fitted:
         places[np.lexsort((rng.random(n), column))] = np.arange(n)
         return places / n
 
-    sides = (np.apply_along_axis(spread, 0, side) for side in samples.whole)
+    # Which side is called x changes no draw.
+    sides, order = samples.whole, [0, 1]
+    order.sort(key=lambda k: (sides[k].shape, sides[k].tobytes()))
+    spreads = {k: np.apply_along_axis(spread, 0, sides[k]) for k in order}
+    sides = spreads[0], spreads[1]
     return _fit_ksg(Samples(*sides, replace(options, preprocess="none")), options)
 
 
@@ -115,8 +120,8 @@ _fit_ksg = points(neighbors.ksg1, neighbors.ksg_ceiling)
 _NEIGHBORS = {
     "ksg": _fit_ksg,
     "ksg (spread)": _fit_spread,
-    "mixed": points(neighbors.mixed),
-    "discrete_continuous": points(_beside_labels),
+    "mixed": points(neighbors.mixed, neighbors.mixed_ceiling),
+    "discrete_continuous": points(_beside_labels, bounded=True),
 }
 
 
@@ -164,10 +169,37 @@ def _fit_critics(samples: Samples, options: Options, continuous: bool) -> Fitted
         return fitted, training.model.critic.copula
 
     fits = [(fold, *fit_fold(fold)) for fold in samples.folds]
-    critics = replace(combine([each[1] for each in fits]), chosen="critic")
+    critics = replace(
+        combine([each[1] for each in fits]),
+        chosen="critic",
+        rise=lambda corrected=False: _measure_rise(fits[0], fit_fold, corrected),
+    )
     if not continuous:
         return critics
     return _compare(samples, fits, critics, options)
+
+
+def _measure_rise(fit, fit_fold: Callable, corrected: bool) -> tuple[float, float]:
+    """How much less a critic of the fold has learned of half of its training pairs.
+
+    Args:
+        fit: the fold, its `Fitted`, its copula.
+        fit_fold: fold -> `Fitted`, copula.
+        corrected: whether what a copula loses by its error of fit is made up for.
+
+    Returns:
+        (mean, standard error) over the pairs reported on.
+    """
+    fold, *whole = fit
+    fewer = replace(fold, train_rows=fold.train_rows[::2])
+    terms = []
+    for each, (fitted, copula) in ((fold, whole), (fewer, fit_fold(fewer))):
+        found = values.info_nce_terms(fitted.scores[0])
+        if corrected:
+            found = found - copula.paired(*flatten(each.report))
+        terms.append(found)
+    rise = terms[0] - terms[1]
+    return float(rise.mean()), float(rise.std() / math.sqrt(len(rise)))
 
 
 def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitted:
@@ -201,6 +233,7 @@ def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitte
         return replace(
             critics,
             value=lambda w: critics.value(w) + correction,
+            rise=lambda: critics.rise(corrected=not in_doubt),
             diagnostics={**diagnostics, "copula_correction": correction},
         )
     return replace(
@@ -209,6 +242,7 @@ def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitte
         scores=(),
         trainings=(),
         members=(_copula_member(samples, most),),
+        rise=None,
         diagnostics=diagnostics,
         chosen="copula",
     )

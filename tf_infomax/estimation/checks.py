@@ -26,8 +26,8 @@ def derange(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _number(estimate) -> float:
-    """A number, also of an `Estimate`."""
-    return float(getattr(estimate, "value", estimate))
+    """A number, also of an `Estimate`, whose values below 0 count as they are."""
+    return float(getattr(estimate, "raw", estimate))
 
 
 @dataclass(frozen=True)

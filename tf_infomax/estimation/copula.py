@@ -75,6 +75,12 @@ class Copula:
         u, v = (side[:, :k] for side in self.canonical.transform(x, y))
         return c - (u**2 @ a)[:, None] - (v**2 @ a)[None] + (u * b) @ v.T
 
+    def paired(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """log p/q of each pair, `[n]`."""
+        (a, b, c), k = self.coefficients, len(self.canonical.rho)
+        u, v = (side[:, :k] for side in self.canonical.transform(x, y))
+        return c - u**2 @ a - v**2 @ a + (u * v) @ b
+
 
 class CopulaCritic(Critic):
     """A Gaussian copula's log-ratio plus `phi(x) . psi(y) + a(x) + b(y)`.

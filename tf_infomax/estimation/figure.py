@@ -57,8 +57,15 @@ def _draw_values(axes, estimates: list[Estimate], truth: float | None) -> None:
         if not math.isfinite(each.value):
             continue
         low, high = each.interval
+        end = high if math.isfinite(high) else each.value
         if math.isfinite(low):
-            axes.plot([low, high], [position, position], color="C0", lw=2)
+            axes.plot([low, end], [position, position], color="C0", lw=2)
+        if high == math.inf:  # open above
+            arrow = {"arrowstyle": "<-", "color": "C0", "lw": 2}
+            start = (each.value, position)
+            axes.annotate(
+                "", start, (30, 0), textcoords="offset points", arrowprops=arrow
+            )
         if each.bracket:
             ends = each.bracket[0], each.bracket[2]
             axes.plot(ends, [position - 0.2] * 2, color="0.5", lw=1)

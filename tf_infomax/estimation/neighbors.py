@@ -74,6 +74,16 @@ def ksg_ceiling(n: int, k: int) -> float:
     return float(digamma(n) - digamma(k))
 
 
+def ksg2_ceiling(n: int, k: int) -> float:
+    """The same of `ksg2`, which counts the k neighbours too: 1 / k less."""
+    return ksg_ceiling(n, k) - 1.0 / k
+
+
+def mixed_ceiling(n: int, k: int) -> float:
+    """The same of `mixed`, which takes log n."""
+    return float(np.log(n) - digamma(k))
+
+
 def ksg1(x: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
     """Kraskov, Stoegbauer & Grassberger's first estimator, point by point.
 

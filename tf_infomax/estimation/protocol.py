@@ -17,6 +17,7 @@ from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.inputs import PairsError, read_pairs, transform
 from tf_infomax.estimation.intervals import GROUPS, bootstrap, jackknife
 from tf_infomax.estimation.options import Options, names_used, used_of
+from tf_infomax.estimation.resolution import REACH, is_unresolved, show
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.samples import Fitted, Samples
 
@@ -123,11 +124,9 @@ def _describe(
     """The value with everything that goes with it."""
     n = fitted.n
     units = np.arange(n) if fitted.subsets else np.ones(n)
-    value = float(fitted.value(units))
+    raw = float(fitted.value(units))
     spread = jackknife if fitted.subsets else bootstrap
-    interval = spread(
-        fitted.value, value, n, options.level, options.seed, options.block
-    )
+    interval = spread(fitted.value, raw, n, options.level, options.seed, options.block)
     counts = {"report": n}
     if not fitted.subsets:
         fold = samples.folds[0]
@@ -136,22 +135,29 @@ def _describe(
             "choose": len(fold.choose_rows),
             "report": n,
         }
-    diagnostics = _diagnose(method, row, fitted, options)
+    diagnostics = {"raw": raw, **_diagnose(method, row, fitted, options)}
     ceiling = fitted.ceiling
     if fitted.scores:
         ceiling = row.ceiling(fitted.candidates, options)
     diagnostics["log_n"] = math.log(fitted.candidates)
     if math.isfinite(ceiling):
-        diagnostics["below_ceiling"] = ceiling - value
+        diagnostics["below_ceiling"] = ceiling - raw
+    rise = (0.0, 0.0)
+    if fitted.rise and math.isfinite(raw):
+        rise = fitted.rise()
+        diagnostics |= zip(("rise", "rise_standard_error"), rise, strict=True)
+    unresolved = is_unresolved(raw, interval, ceiling, rise)
     warnings = [
-        *_warn(value, interval, row, fitted, ceiling, diagnostics),
+        *_warn(raw, interval, row, fitted, ceiling, diagnostics, unresolved),
         *_warn_of_neighbors(fitted.chosen or method, samples),
     ]
+    value, interval = show(raw, interval, unresolved)
     return Estimate(
         method=method,
         chosen=fitted.chosen,
         value=value,
         interval=interval,
+        at_least=unresolved,
         level=options.level,
         direction=row.direction,
         ceiling=ceiling,
@@ -208,17 +214,28 @@ def _pointwise(fitted: Fitted, samples: Samples):
 
 
 def _warn(
-    value: float, interval, row: Estimator, fitted: Fitted, ceiling: float, diagnostics
+    value: float,
+    interval,
+    row: Estimator,
+    fitted: Fitted,
+    ceiling: float,
+    diagnostics,
+    unresolved: bool,
 ):
     """Yields, in words, why a value should not be taken as it is."""
     n = fitted.candidates
-    if value > ceiling - 0.5:
+    if value > ceiling - REACH:
         lift = "report on more pairs (max_reported)" if fitted.scores else "take more"
         yield (
             f"within 0.5 nats of the ceiling {ceiling:.2f}: the truth may be anything "
             f"above; {lift}"
         )
-    elif row.direction == "lower" and value > math.log(n) - 0.5:
+    elif unresolved and math.isfinite(value):
+        yield (
+            f"{diagnostics['rise']:.2f} nats higher than of half of the pairs: of more "
+            "it would rise further, and the truth may be anything above"
+        )
+    elif row.direction == "lower" and value > math.log(n) - REACH:
         yield (
             f"near log n = {math.log(n):.2f} of the {n} reported pairs, beyond which "
             "no lower bound that holds for every distribution can go"
@@ -240,7 +257,8 @@ def _warn(
         if row.exponential:
             cause = "an exponential mean has overflowed"
         yield (
-            f"the value is not finite: {cause}, or x and y are functions of one another"
+            f"the value is not finite ({value}): {cause}, or x and y are functions of "
+            "one another"
         )
     elif interval[0] < 0.0 < interval[1]:
         yield "the interval contains 0: see permutation_test for a p-value"
@@ -250,7 +268,10 @@ def _warn(
             cause = "the estimator does not suit these pairs"
         elif all(each.stopped == "patience" for each in fitted.trainings):
             cause = "the critic has over-fitted"
-        yield f"negative, which mutual information never is: {cause}"
+        yield (
+            f"negative ({value:.3g}), which mutual information never is, and shown as "
+            f"0: {cause}"
+        )
     yield from _warn_of_all(fitted.trainings)
 
 

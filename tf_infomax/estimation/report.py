@@ -41,7 +41,7 @@ def run_all(
         if permutations:
             again = lambda x, y, method=method: _estimate(x, y, method, options)
             test = permutation_test(
-                x, y, again, permutations, options["seed"], estimate.value
+                x, y, again, permutations, options["seed"], estimate.raw
             )
             found = {**estimate.diagnostics, "p_value": test.p_value}
             estimate = replace(estimate, diagnostics=found)
@@ -74,11 +74,10 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
         title += f" (truth {truth:.3f})"
     table = Table(title=title, title_justify="left")
     tested = any("p_value" in each.diagnostics for each in estimates)
-    headings = ["method", "value", f"{level:.0f} % interval", "kind", "at most"]
+    headings = ["method", "value", f"{level:.0f} % interval", "kind", "ceiling"]
     for heading in headings + ["p"] * tested:
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for each in estimates:
-        low, high = each.interval
         kind = each.direction if each.direction != "neither" else ""
         if each.unit != "nats":
             kind = f"not nats, but {each.unit}"
@@ -86,21 +85,14 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
             kind = "not mutual information"
         table.add_row(
             each.name,
-            f"{each.value:.3f}",
-            f"{low:.3f} .. {high:.3f}",
+            each.shown,
+            each.shown_interval,
             kind,
             f"{each.ceiling:.2f}" if math.isfinite(each.ceiling) else "",
             *([f"{each.diagnostics['p_value']:.3g}"] if tested else []),
         )
     print_wide(table)
     console = Console()
-    for each in estimates:
-        if each.bracket:
-            lower, value, upper = (f"{v:.3f}" for v in each.bracket)
-            console.print(
-                f"{each.method}: lower bound {lower}, estimate {value}, upper {upper}",
-                highlight=False,
-            )
     for each in estimates:
         for warning in each.warnings:
             console.print(

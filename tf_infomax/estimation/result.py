@@ -17,9 +17,11 @@ class Estimate:
 
     Attributes:
         method: a key of `ESTIMATORS`.
-        value: nats (or `unit`), on pairs that nothing was chosen on.
+        value: nats (or `unit`), on pairs that nothing was chosen on. Of mutual
+            information at least 0; `raw` is what the estimator gave.
         interval: confidence interval of the value over draws of these pairs; for a
-            bound, of the bound that this critic gives, not of the truth.
+            bound, of the bound that this critic gives, not of the truth. Its end is
+            inf where `at_least`.
         level: of the interval.
         direction: "lower" or "upper" bound (in population), or "neither".
         ceiling: the largest value possible, inf if there is none.
@@ -31,6 +33,8 @@ class Estimate:
         chosen: what "auto" has chosen: "ksg", "mixed", "copula" or "critic".
         density_ratio: (x, y) -> log p(x, y) / p(x) p(y) per pair, or None.
         trainings: the `neural.Training` of each fold, if there were any.
+        at_least: whether the truth may be anything from the value up, as far as these
+            pairs can tell.
         bracket: (lower bound, estimate, upper bound) of a known density, if asked for.
     """
 
@@ -49,11 +53,17 @@ class Estimate:
     trainings: tuple = field(default=(), repr=False, compare=False)
     chosen: str = ""
     bracket: tuple[float, float, float] | None = None
+    at_least: bool = False
 
     @property
     def bits(self) -> float:
         """The value in bits."""
         return self.value / math.log(2.0)
+
+    @property
+    def raw(self) -> float:
+        """What the estimator gave, also below 0: for errors, p-values, laws."""
+        return self.diagnostics.get("raw", self.value)
 
     def pointwise(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """log p(x_i, y_i) / (p(x_i) p(y_i)) as this method sees it, nats `[n]`.
@@ -107,7 +117,10 @@ class Estimate:
         return f"{self.method} ({self.chosen})" if self.chosen else self.method
 
     def to_dict(self) -> dict:
-        """Everything that JSON can hold; infinities become None."""
+        """Everything that JSON can hold; infinities become None.
+
+        An interval without an end has None there and says `at_least`.
+        """
         finite = lambda v: v if v is not None and math.isfinite(v) else None
         return {
             "method": self.method,
@@ -116,6 +129,7 @@ class Estimate:
             "unit": self.unit,
             "bits": finite(self.bits) if self.unit == "nats" else None,
             "interval": [finite(end) for end in self.interval],
+            "at_least": self.at_least,
             "level": self.level,
             "direction": self.direction,
             "ceiling": finite(self.ceiling),
@@ -132,11 +146,24 @@ class Estimate:
         Path(path).write_text(text, encoding="utf-8")
 
     def __str__(self) -> str:
-        low, high = self.interval
-        ceiling = f", at most {self.ceiling:.3f}" if math.isfinite(self.ceiling) else ""
+        ceiling = f", ceiling {self.ceiling:.3f}" if self.ceiling < math.inf else ""
         kind = "" if self.direction == "neither" else f", {self.direction} bound"
         text = (
-            f"{self.name}: {self.value:.3f} {self.unit} "
-            f"({100 * self.level:.0f} % [{low:.3f}, {high:.3f}]{kind}{ceiling})"
+            f"{self.name}: {self.shown} {self.unit} "
+            f"({100 * self.level:.0f} % {self.shown_interval}{kind}{ceiling})"
         )
+        if self.bracket:
+            lower, _, upper = self.bracket
+            text += f", between bounds {lower:.3f} and {upper:.3f}"
         return "\n".join([text, *(f"  warning: {each}" for each in self.warnings)])
+
+    @property
+    def shown(self) -> str:
+        """The value in words: "0.511", "at least 5.401"."""
+        return f"{'at least ' * self.at_least}{self.value:.3f}"
+
+    @property
+    def shown_interval(self) -> str:
+        """The interval in words: "[0.48, 0.53]", open above "[5.398, inf)"."""
+        low, high = self.interval
+        return f"[{low:.3f}, {high:.3f}{')' if high == math.inf else ']'}"

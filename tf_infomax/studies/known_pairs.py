@@ -67,7 +67,10 @@ def tasks(samples: int) -> list[Case]:
 
 @dataclass(frozen=True)
 class Record:
-    """One estimate of a case."""
+    """One estimate of a case: the raw value, since errors are taken of it.
+
+    `high` is None where the interval is open above.
+    """
 
     case: str
     method: str
@@ -75,7 +78,7 @@ class Record:
     truth: float
     value: float
     low: float
-    high: float
+    high: float | None
     chosen: str
     seconds: float
 
@@ -121,7 +124,7 @@ def run(
         except ValueError as error:  # the others may still be possible
             tell(f"{count}/{len(waiting)} {case.name} seed {seed} {method}: {error}")
             continue
-        if not math.isfinite(estimate.value):
+        if not math.isfinite(estimate.raw):
             reason = "; ".join(estimate.warnings)
             tell(f"{count}/{len(waiting)} {case.name} seed {seed} {method}: {reason}")
             continue
@@ -130,8 +133,8 @@ def run(
             method,
             seed,
             pairs.mi,
-            estimate.value,
-            *estimate.interval,
+            estimate.raw,
+            *(end if math.isfinite(end) else None for end in estimate.interval),
             estimate.chosen,
             round(time.monotonic() - began, 1),
         )
