@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tf_infomax.estimation import gaussian, neighbors, values
+from tf_infomax.estimation import direct, discrete, gaussian, neighbors, values
 from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.samples import (
     Fitted,
@@ -28,7 +28,6 @@ from tf_infomax.estimation.samples import (
     Samples,
     combine,
     flatten,
-    points,
 )
 from tf_infomax.estimation.values import Scores
 
@@ -45,7 +44,6 @@ DEFAULTS = {
 _FEW = 3  # dimensions of x and y together
 _FEW_BESIDE_LABELS = 10
 _DISTINCT = 0.99  # share of distinct values of what rounding alone makes repeat
-_BIAS = 0.02  # nats by which counting copies may be too high
 _PER_LABEL = 20  # pairs, at least, of each label beside a continuous column
 _PER_TIE = 100  # the same where the other side repeats too, in part
 _REPEATED = 0.1  # share of distinct values below which a column is discrete
@@ -76,26 +74,16 @@ def _choose_neighbors(x: np.ndarray, y: np.ndarray) -> str:
     Beside a continuous side neighbours of the same value are counted.
     """
     n = len(x)
-    counts = [_count_different(side) for side in (x, y, np.concatenate([x, y], axis=1))]
-    few, many = sorted(counts[:2])
+    codes = [discrete.encode(side) for side in (x, y)]
+    few, many = sorted(len(counts) for _, counts in codes)
     if few > _DISTINCT * n:
         return "ksg"
-    if many <= n / 2:  # Miller & Madow's bias of a count of cells
-        return "mixed" if counts[2] - few - many < 2 * n * _BIAS else "ksg (spread)"
+    if many <= n / 2:
+        filled = discrete.is_filled(*(code for code, _ in codes))
+        return "mixed" if filled else "ksg (spread)"
     if many > _DISTINCT * n:
         return "discrete_continuous" if few * _PER_LABEL <= n else "ksg (spread)"
     return "mixed" if few * _PER_TIE <= n else "ksg (spread)"
-
-
-def _count_different(side: np.ndarray) -> int:
-    return len(np.unique(side, axis=0))
-
-
-def _beside_labels(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
-    """`discrete_continuous` of the side with fewer values, and the other."""
-    if _count_different(x) > _count_different(y):
-        x, y = y, x
-    return neighbors.discrete_continuous(x, y, k)
 
 
 def _fit_spread(samples: Samples, options: Options) -> Fitted:
@@ -116,12 +104,12 @@ def _fit_spread(samples: Samples, options: Options) -> Fitted:
     return _fit_ksg(Samples(*sides, replace(options, preprocess="none")), options)
 
 
-_fit_ksg = points(neighbors.ksg1, neighbors.ksg_ceiling)
+_fit_ksg = direct.points(neighbors.ksg1, neighbors.ksg_ceiling)
 _NEIGHBORS = {
     "ksg": _fit_ksg,
     "ksg (spread)": _fit_spread,
-    "mixed": points(neighbors.mixed, neighbors.mixed_ceiling),
-    "discrete_continuous": points(_beside_labels, bounded=True),
+    "mixed": direct.fit_mixed,
+    "discrete_continuous": direct.fit_labels,
 }
 
 

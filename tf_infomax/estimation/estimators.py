@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from tf_infomax.estimation import auto, gaussian, neighbors, values
+from tf_infomax.estimation import auto, direct, neighbors, values
 from tf_infomax.estimation.options import (
     CRITIC,
     ENCODED,
@@ -20,7 +20,7 @@ from tf_infomax.estimation.options import (
     TRAINED,
     Options,
 )
-from tf_infomax.estimation.samples import Fitted, Fold, Samples, per_fold, points
+from tf_infomax.estimation.samples import Fitted, Fold, Samples, per_fold
 from tf_infomax.estimation.values import Scores
 
 
@@ -201,22 +201,13 @@ def _upper_with_marginal(fold: Fold, options: Options) -> Fitted:
     return replace(fitted, value=lambda w: float(w @ positive / w.sum()))
 
 
-def _gaussian(samples: Samples, options: Options) -> Fitted:
-    x, y = samples.whole
-    return Fitted(
-        value=lambda rows: gaussian.gaussian_mi(x[rows], y[rows], options.correct),
-        n=len(x),
-        subsets=True,
-    )
-
-
 def _log_n(n: int, options: Options) -> float:
     return math.log(n)
 
 
 _POOLE, _KRASKOV = "Poole et al. 2019", "Kraskov et al. 2004"
 
-_TIES = {"preprocess": "none"}  # ties must stay ties
+_RANKS = {"preprocess": "rank"}  # neither units nor tails have a say; ties stay ties
 # Intervals of what estimates the information are to hold it: the critic must be good.
 _COPULA = {"critic": "copula", "preprocess": "rank"}
 _PAIRED = (*CRITIC, "negatives")
@@ -397,44 +388,48 @@ ESTIMATORS: dict[str, Estimator] = {
         "psi(k) + psi(n) - <psi(n_x + 1) + psi(n_y + 1)>",
         "neither",
         _KRASKOV,
-        points(neighbors.ksg1, neighbors.ksg_ceiling),
+        direct.points(neighbors.ksg1, neighbors.ksg_ceiling),
+        defaults=_RANKS,
         uses=NEIGHBORS,
     ),
     "ksg2": Estimator(
         "psi(k) - 1/k + psi(n) - <psi(n_x) + psi(n_y)>",
         "neither",
         _KRASKOV,
-        points(neighbors.ksg2, neighbors.ksg2_ceiling),
+        direct.points(neighbors.ksg2, neighbors.ksg2_ceiling),
+        defaults=_RANKS,
         uses=NEIGHBORS,
     ),
     "lnc": Estimator(
         "ksg2 corrected for local non-uniformity",
         "neither",
         "Gao, Ver Steeg & Galstyan 2015",
-        points(neighbors.lnc),
+        direct.points(neighbors.lnc),
+        defaults=_RANKS,
         uses=NEIGHBORS,
     ),
     "mixed": Estimator(
-        "<psi(k_i) + log n - psi(n_x) - psi(n_y)>, ties count as such",
+        "psi(n) + <psi(k_i) - psi(n_x) - psi(n_y)>, of cells or of neighbours",
         "neither",
-        "Gao et al. 2017",
-        points(neighbors.mixed, neighbors.mixed_ceiling),
-        defaults=_TIES,
+        "Grassberger 1988; Gao et al. 2017",
+        direct.fit_mixed,
+        defaults=_RANKS,
         uses=NEIGHBORS,
     ),
     "discrete_continuous": Estimator(
-        "psi(n) + <psi(k) - psi(n_label) - psi(m)>, x discrete",
+        "psi(n) + <psi(k) - psi(n_label) - psi(m)>, one side discrete",
         "neither",
         "Ross 2014",
-        points(neighbors.discrete_continuous, bounded=True),
-        defaults=_TIES,
+        direct.fit_labels,
+        defaults=_RANKS,
         uses=NEIGHBORS,
     ),
     "gaussian": Estimator(
-        "-1/2 sum log(1 - rho_i^2), canonical correlations",
+        "-1/2 sum log(1 - rho_i^2), canonical correlations of normal scores",
         "neither",
-        "Kullback 1959",
-        _gaussian,
+        "Kullback 1959; Ince et al. 2017",
+        direct.fit_gaussian,
+        defaults=_RANKS,
         uses=(*POINTS, "correct"),
     ),
 }

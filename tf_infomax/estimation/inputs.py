@@ -160,11 +160,15 @@ def fit_marginal(values: np.ndarray, kind: str) -> Marginal:
         raise PairsError(
             f"preprocess must be one of {', '.join(MARGINALS)}. Received: {kind!r}."
         )
+    # Squares of values in units of the largest neither overflow nor vanish.
+    unit = np.exp2(np.frexp(np.abs(values).max(axis=0))[1] - 1.0)
+    mean, deviation = (
+        unit * getattr(values / unit, name)(axis=0) for name in ("mean", "std")
+    )
+    center, scale = mean, deviation
     if kind == "asinh":
         low, center, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-        scale = np.where(high > low, high - low, values.std(axis=0))
-    else:
-        center, scale = values.mean(axis=0), values.std(axis=0)
+        scale = np.where(high > low, high - low, deviation)
     scale = np.where(scale > 0, scale, 1.0)
     known = None
     if kind == "rank":

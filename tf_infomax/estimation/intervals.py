@@ -6,6 +6,9 @@ import numpy as np
 
 _DRAWS = 200
 GROUPS = 12  # of a jackknife
+_BROKEN = 12  # orders of y that show what there is without information
+_FIRST_BROKEN = 4  # of them, enough where the information is plain,
+_PLAIN = 0.0005  # which is where this tail is left behind
 
 
 def bootstrap(
@@ -89,3 +92,48 @@ def jackknife(
     spread = np.sqrt((groups - 1) / groups * np.sum((left_out - left_out.mean()) ** 2))
     half = t.ppf(0.5 + 0.5 * level, groups - 1) * spread
     return float(estimate - half), float(estimate + half)
+
+
+def admit_zero(
+    interval: tuple[float, float],
+    broken: Callable[[np.ndarray], float],
+    estimate: float,
+    n: int,
+    level: float,
+    seed: int,
+    block: int,
+) -> tuple[float, float]:
+    """The interval, and 0 unless broken-up pairs show that there is information.
+
+    Where there is none, an estimate is off by its bias, and a jackknife may see next to
+    no spread, as where a squared correlation is about 0. What it then is can be seen:
+    of pairs whose y were put in another order. 0 is left out only above the interval
+    that they predict for one more.
+
+    Args:
+        interval: of the estimate.
+        broken: order of y -> value of these pairs.
+        estimate, n, level, seed, block: as for `bootstrap`.
+    """
+    from scipy.stats import t
+
+    low, high = interval
+    if not low > 0.0:
+        return interval
+    rng = np.random.default_rng(seed)
+    null: list[float] = []
+    for draws, tail in ((_FIRST_BROKEN, _PLAIN), (_BROKEN, 0.5 * (1.0 - level))):
+        while len(null) < draws:
+            null.append(broken(_shuffle(n, block, rng)))
+        error = np.std(null, ddof=1) * np.sqrt(1.0 + 1.0 / draws)
+        if estimate > np.mean(null) + t.ppf(1.0 - min(tail, 0.5), draws - 1) * error:
+            return interval
+    return 0.0, high
+
+
+def _shuffle(n: int, block: int, rng: np.random.Generator) -> np.ndarray:
+    """An order of n in which blocks of consecutive rows stay together."""
+    if block == 1:
+        return rng.permutation(n)
+    starts = rng.permutation(np.arange(0, n, block))
+    return np.concatenate([np.arange(s, min(s + block, n)) for s in starts])

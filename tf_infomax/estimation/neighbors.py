@@ -1,21 +1,16 @@
 """Mutual information from distances to nearest neighbours: no training, no bound.
 
 Each estimator returns the contribution of every point; the estimate is their mean.
-Distances are the maximum norm. Neighbours are found with SciPy: by trees, in many
-dimensions by all distances, block by block.
-
-Imports NumPy and SciPy only.
+Distances are the maximum norm. Imports NumPy and SciPy only.
 """
 
 from functools import cache
 
 import numpy as np
-from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 from scipy.special import digamma
 
-_TREE_DIMENSIONS = 12  # in more, a tree looks at all points anyway, and slowly
-_BLOCK = 1 << 24  # distances at a time
+from tf_infomax.estimation.discrete import encode
+from tf_infomax.estimation.nearest import Points, count_within, find_nearest
 
 
 def _column(values: np.ndarray) -> np.ndarray:
@@ -25,48 +20,6 @@ def _column(values: np.ndarray) -> np.ndarray:
 def _check_k(n: int, k: int) -> None:
     if not 1 <= k < n:
         raise ValueError(f"k must be at least 1 and below n = {n}. Received: {k}.")
-
-
-def _count_within(values: np.ndarray, radius: np.ndarray, strict: bool) -> np.ndarray:
-    """How many other points lie within (strictly inside) each point's radius."""
-    # The next float towards 0 turns "<=" into "<".
-    radius = np.nextafter(radius, 0.0) if strict else radius
-    if values.shape[1] > _TREE_DIMENSIONS:
-        counts = [
-            np.count_nonzero(distances <= radius[rows, None], axis=1)
-            for rows, distances in _all_distances(values)
-        ]
-        return np.concatenate(counts) - 1
-    tree = cKDTree(values)
-    counts = tree.query_ball_point(
-        values, radius, p=np.inf, workers=-1, return_length=True
-    )
-    return counts - 1
-
-
-def _all_distances(values: np.ndarray):
-    """(rows, distances of these rows to all points), block by block."""
-    count = max(1, _BLOCK // len(values))
-    for start in range(0, len(values), count):
-        rows = slice(start, start + count)
-        yield rows, cdist(values[rows], values, "chebyshev")
-
-
-def _nearest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(distance to the k-th neighbour `[n]`, positions of the k nearest `[n, k]`)."""
-    if values.shape[1] <= _TREE_DIMENSIONS:
-        distances, index = cKDTree(values).query(values, k + 1, p=np.inf, workers=-1)
-        return distances[:, k], index[:, 1:]
-    radii, positions = [], []
-    for rows, distances in _all_distances(values):
-        own = np.arange(rows.start, rows.start + len(distances))
-        distances[np.arange(len(distances)), own] = -1.0  # the point itself comes first
-        index = np.argpartition(distances, k, axis=1)[:, : k + 1]
-        found = np.take_along_axis(distances, index, axis=1)
-        order = np.argsort(found, axis=1)
-        radii.append(np.take_along_axis(found, order, axis=1)[:, k])
-        positions.append(np.take_along_axis(index, order, axis=1)[:, 1:])
-    return np.concatenate(radii), np.concatenate(positions)
 
 
 def ksg_ceiling(n: int, k: int) -> float:
@@ -79,31 +32,37 @@ def ksg2_ceiling(n: int, k: int) -> float:
     return ksg_ceiling(n, k) - 1.0 / k
 
 
-def mixed_ceiling(n: int, k: int) -> float:
-    """The same of `mixed`, which takes log n."""
-    return float(np.log(n) - digamma(k))
-
-
 def ksg1(x: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
     """Kraskov, Stoegbauer & Grassberger's first estimator, point by point.
 
-    `psi(k) + psi(n) - psi(n_x + 1) - psi(n_y + 1)`, n_x the points of x strictly
-    closer than the k-th neighbour in the joint space.
-    Source: Kraskov et al. 2004, eq. 8.
+    `psi(k_i) + psi(n) - psi(n_x) - psi(n_y)`: of the points strictly closer than the
+    k-th neighbour in the joint space, k_i are so in both sides together, n_x in x and
+    n_y in y, each with the point itself. Without ties k_i is k, and this is the
+    published estimator. With ties others share the border with the k-th neighbour, and
+    k_i is less than k: k itself, as is usual, would see information in independent
+    counts or rounded numbers. Where the k-th neighbour is at distance 0, k_i, n_x and
+    n_y are the points at distance 0, as in a table of counts.
+    Source: Kraskov et al. 2004, eq. 8; at distance 0 Gao et al. 2017.
 
     Args:
-        x, y: `[n, dx]`, `[n, dy]` (or `[n]`).
+        x, y: `[n, dx]`, `[n, dy]` (or `[n]`), of comparable scale.
         k: neighbours; few: less bias, more variance.
 
     Returns:
         `[n]`, nats.
     """
     x, y = _column(x), _column(y)
-    n = len(x)
+    n, dx = x.shape
     _check_k(n, k)
-    distance, _ = _nearest(np.concatenate([x, y], axis=1), k)
-    nx, ny = (_count_within(side, distance, strict=True) for side in (x, y))
-    return digamma(k) + digamma(n) - digamma(nx + 1) - digamma(ny + 1)
+    both = Points.of(np.concatenate([x, y], axis=1))
+    found = find_nearest(both, k)
+    sides = both.values[:, :dx], both.values[:, dx:]
+    nx, ny = (
+        count_within(Points.of(side), queries, found.radius, strict=True)
+        for side, queries in zip((x, y), sides, strict=True)
+    )
+    result = digamma(found.inside) + digamma(n) - digamma(nx) - digamma(ny)
+    return result[both.code]
 
 
 def ksg2(x: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
@@ -113,15 +72,18 @@ def ksg2(x: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
     x-distance among the k neighbours. Source: Kraskov et al. 2004, eq. 9.
     """
     x, y = _column(x), _column(y)
-    n = len(x)
+    n, dx = x.shape
     _check_k(n, k)
-    _, index = _nearest(np.concatenate([x, y], axis=1), k)
+    both = Points.of(np.concatenate([x, y], axis=1))
+    index = find_nearest(both, k).index
     counts = []
-    for side in (x, y):
-        extent = np.abs(side[index] - side[:, None]).max(axis=(1, 2))
-        counts.append(_count_within(side, extent, strict=False))
-    nx, ny = counts
-    return digamma(k) - 1.0 / k + digamma(n) - digamma(nx) - digamma(ny)
+    for side, of_side in ((x, np.s_[:, :dx]), (y, np.s_[:, dx:])):
+        queries = both.values[of_side]
+        extent = np.abs(queries[index] - queries[:, None]).max(axis=(1, 2))
+        counts.append(count_within(Points.of(side), queries, extent, strict=False))
+    nx, ny = (count - 1 for count in counts)
+    result = digamma(k) - 1.0 / k + digamma(n) - digamma(nx) - digamma(ny)
+    return result[both.code]
 
 
 def lnc(
@@ -142,17 +104,17 @@ def lnc(
             neighbours in many dimensions do not look dependent by themselves.
     """
     x, y = _column(x), _column(y)
-    both = np.concatenate([x, y], axis=1)
-    n, d = both.shape
+    both = Points.of(np.concatenate([x, y], axis=1))
+    n, d = len(x), both.values.shape[1]
     if d + 1 >= n:
         raise ValueError(f"lnc needs more than {d + 1} pairs of {d} columns, not {n}.")
     k = max(k, d + 1)
     _check_k(n, k)
-    _, index = _nearest(both, k)
-    ratio = _log_volume_ratio(both[index] - both[:, None])
+    index = find_nearest(both, k).index
+    ratio = _log_volume_ratio(both.values[index] - both.values[:, None])
     threshold = _uniform_ratio(k, d) if alpha is None else np.log(alpha)
     corrected = (ratio < threshold) & np.isfinite(ratio)
-    return ksg2(x, y, k) - np.where(corrected, ratio, 0.0)
+    return ksg2(x, y, k) - np.where(corrected, ratio, 0.0)[both.code]
 
 
 def _log_volume_ratio(centred: np.ndarray) -> np.ndarray:
@@ -177,68 +139,42 @@ def _uniform_ratio(k: int, d: int) -> float:
     )
 
 
-def mixed(x: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
-    """For discrete, continuous and mixed variables alike, point by point.
-
-    `psi(k_i) + log n - psi(n_x) - psi(n_y)`: where the k-th neighbour is at distance 0,
-    k_i, n_x and n_y are the points at distance 0; elsewhere k_i = k and n_x the points
-    strictly closer, as for `ksg1`. All count the point itself but k.
-    Source: Gao, Kannan, Oh & Viswanath 2017, with the digamma functions and strict
-    radii of their program; the paper's logarithms are the same for large k alone.
-    """
-    x, y = _column(x), _column(y)
-    n = len(x)
-    _check_k(n, k)
-    both = np.concatenate([x, y], axis=1)
-    distance, _ = _nearest(both, k)
-    tied = distance == 0.0
-
-    def count(side: np.ndarray) -> np.ndarray:
-        equal = _count_within(side, np.zeros(n), strict=False)
-        return 1 + np.where(tied, equal, _count_within(side, distance, strict=True))
-
-    ki = np.where(tied, count(both), k)
-    return digamma(ki) + np.log(n) - digamma(count(x)) - digamma(count(y))
-
-
 def discrete_continuous(labels: np.ndarray, y: np.ndarray, k: int = 5) -> np.ndarray:
-    """A discrete variable against a continuous one, point by point.
+    """A discrete variable against any other, point by point.
 
-    `psi(n) - psi(n_label) + psi(k) - psi(m)`: m points of any label lie within the
-    distance of the k-th neighbour of the same label. Labels that occur once give 0.
-    Source: Ross 2014, eq. 5.
+    `psi(n) - psi(n_label) + psi(k_i) - psi(m)`: of the points strictly closer than the
+    k-th neighbour of the same label, k_i have that label (k, if no distances tie) and m
+    any, each with the point itself; at distance 0 those at distance 0. Labels that
+    occur once give 0. Source: Ross 2014, eq. 5; ties as in `ksg1`.
 
     Args:
-        labels: `[n]`, any type that can be compared.
+        labels: `[n]`, or rows `[n, d]`, any type that can be compared.
         y: `[n, dy]`.
         k: neighbours; fewer where a label is rarer.
     """
     y = _column(y)
-    _, inverse, counts = np.unique(
-        np.asarray(labels).reshape(len(y), -1), axis=0, return_inverse=True,
-        return_counts=True,
-    )  # fmt: skip
+    code, counts = encode(np.asarray(labels))
     if counts.max() == 1:
         raise ValueError(
-            "x must be discrete: no value of it occurs twice. If y is the discrete "
-            "side, exchange them; if neither is, take ksg."
+            "labels must be discrete: no value of them occurs twice. Take ksg."
         )
-    inverse = inverse.ravel()
-    radius, neighbors = np.zeros(len(y)), np.zeros(len(y), int)
-    for label, count in enumerate(counts):
-        if count == 1:
+    n = len(y)
+    radius, inside = np.zeros(n), np.zeros(n, int)
+    by_label = np.split(np.argsort(code, kind="stable"), np.cumsum(counts)[:-1])
+    for members in by_label:
+        if len(members) == 1:
             continue
-        members = np.flatnonzero(inverse == label)
-        here = min(k, count - 1)
-        found = cKDTree(y[members]).query(y[members], here + 1, p=np.inf)[0]
-        radius[members], neighbors[members] = found[:, here], here
-    used = neighbors > 0
-    m = _count_within(y[used], radius[used], strict=True) + 1
-    result = np.zeros(len(y))
+        here = Points.of(y[members])
+        found = find_nearest(here, min(k, len(members) - 1))
+        radius[members] = found.radius[here.code]
+        inside[members] = found.inside[here.code]
+    used = inside > 0
+    m = count_within(Points.of(y[used]), y[used], radius[used], strict=True)
+    result = np.zeros(n)
     result[used] = (
         digamma(used.sum())
-        - digamma(counts[inverse[used]])
-        + digamma(neighbors[used])
+        - digamma(counts[code[used]])
+        + digamma(inside[used])
         - digamma(m)
     )
     return result

@@ -13,9 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from tf_infomax.estimation import values
+from tf_infomax.estimation.discrete import count_different
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.inputs import PairsError, read_pairs, transform
-from tf_infomax.estimation.intervals import GROUPS, bootstrap, jackknife
+from tf_infomax.estimation.intervals import GROUPS, admit_zero, bootstrap, jackknife
 from tf_infomax.estimation.options import Options, names_used, used_of
 from tf_infomax.estimation.resolution import REACH, is_unresolved, show
 from tf_infomax.estimation.result import Estimate
@@ -126,7 +127,10 @@ def _describe(
     units = np.arange(n) if fitted.subsets else np.ones(n)
     raw = float(fitted.value(units))
     spread = jackknife if fitted.subsets else bootstrap
-    interval = spread(fitted.value, raw, n, options.level, options.seed, options.block)
+    draws = options.level, options.seed, options.block
+    interval = spread(fitted.value, raw, n, *draws)
+    if fitted.broken is not None:
+        interval = admit_zero(interval, fitted.broken, raw, n, *draws)
     counts = {"report": n}
     if not fitted.subsets:
         fold = samples.folds[0]
@@ -150,6 +154,7 @@ def _describe(
     warnings = [
         *_warn(raw, interval, row, fitted, ceiling, diagnostics, unresolved),
         *_warn_of_neighbors(fitted.chosen or method, samples),
+        *fitted.notes,
     ]
     value, interval = show(raw, interval, unresolved)
     return Estimate(
@@ -283,7 +288,7 @@ def _warn_of_neighbors(method: str, samples: Samples):
     for name, side in (("x", samples.x), ("y", samples.y)):
         rows = side.reshape(len(side), -1)
         dimensions += rows.shape[1]
-        different = len(np.unique(rows, axis=0))
+        different = count_different(rows)
         if different < _REPEATED * len(rows):
             yield (
                 f"{name} repeats: {different} different values in {len(rows)} pairs, "

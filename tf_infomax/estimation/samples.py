@@ -6,13 +6,12 @@ Imports NumPy only.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
 from tf_infomax.estimation.inputs import Marginal, fit_marginal, split, transform
 from tf_infomax.estimation.options import Options
-from tf_infomax.estimation.resolution import rise_by_halves
 from tf_infomax.estimation.values import Scores
 
 Sides = tuple[np.ndarray, np.ndarray]
@@ -112,6 +111,9 @@ class Fitted:
         ceiling: the largest value possible, where it does not hang on scores.
         rise: () -> how much higher the value of all pairs is than that of half of
             them, and its standard error; None where more pairs lead no further.
+        broken: order `[n]` of y -> estimate of the pairs so broken up, where that
+            takes no training.
+        notes: in words, what is to be said of these pairs.
     """
 
     value: Callable
@@ -127,6 +129,8 @@ class Fitted:
     chosen: str = ""
     ceiling: float = math.inf
     rise: Callable[[], tuple[float, float]] | None = None
+    broken: Callable | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         self.candidates = self.candidates or self.n
@@ -135,37 +139,6 @@ class Fitted:
 def flatten(sides: Sides) -> Sides:
     """Both sides as vectors, `[n, d]`."""
     return tuple(side.reshape(len(side), -1) for side in sides)
-
-
-def points(
-    function: Callable,
-    ceiling: Callable[[int, int], float] = lambda n, k: math.inf,
-    bounded: bool = False,
-) -> Callable[[Samples, Options], Fitted]:
-    """An estimator that is the mean of the contributions of all points.
-
-    Args:
-        function: (x, y, k) -> contributions; nothing is trained.
-        ceiling: (n, k) -> the largest value possible, if no pair is there twice.
-        bounded: whether the information is, as that of few labels.
-    """
-
-    def fit(samples: Samples, options: Options) -> Fitted:
-        x, y = samples.whole
-        n = len(x)
-        copies = len(np.unique(np.concatenate([x, y], axis=1), axis=0)) < n
-        value = lambda rows: float(np.mean(function(x[rows], y[rows], options.k)))
-        enough = n // 2 - options.block > max(options.k, x.shape[1] + y.shape[1] + 1)
-        rise = partial(rise_by_halves, value, n, options.seed, options.block)
-        return Fitted(
-            value=value,
-            n=n,
-            subsets=True,
-            rise=rise if enough and not bounded else None,
-            ceiling=math.inf if copies else ceiling(n, options.k),
-        )
-
-    return fit
 
 
 def combine(parts: list[Fitted]) -> Fitted:
