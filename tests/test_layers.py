@@ -130,6 +130,8 @@ LAZY = {
 BUILT_ON = {
     "tuning/hypermodel.py": {"keras_tuner"},
     "tuning/search.py": {"keras_tuner"},
+    "estimation/discrete.py": {"scipy"},
+    "estimation/nearest.py": {"scipy"},
     "estimation/neighbors.py": {"scipy"},
     "estimation/estimators.py": {"scipy"},
 }
