@@ -25,6 +25,7 @@ from export.signatures import (
 from export.verification import ExportError, verify
 from tf_infomax.config import Config
 from tf_infomax.data.decoding import resize_array
+from tf_infomax.data.division import name_some
 from tf_infomax.data.fashion import load_fashion
 from tf_infomax.data.images import DataError
 from tf_infomax.evaluation.features import FeatureExtractor
@@ -189,8 +190,10 @@ def _fit_classifier(encoder, data: Data | None, config: Config, tell):
     if data is None:
         return None
     if data.probe_train is None:
-        tell("no labels: no signature `classify`")
+        tell(f"no signature `classify`: {data.labels}")
         return None
+    if data.left_out:
+        tell(f"too rare for `classify`, left out: {name_some(data.left_out)}")
     train, test = data.probe_train.labelled_part(config.probe_images), data.probe_test
     extract = FeatureExtractor(encoder, ["code"])
     weights, bias, labels = fit_linear(extract(train.images)["code"], train.labels)

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from tf_infomax import report
 from tf_infomax.data.batches import make_fixed_batches
+from tf_infomax.data.division import name_some
 from tf_infomax.data.views import build_front
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import describe_collapse, measure_health
@@ -209,8 +210,10 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
         The results, flat; `check_complete` tells whether all of them are there.
     """
     data, encoder = run.data, run.objective.encoder
+    if data.left_out:
+        tell(f"too rare for the probes, left out: {name_some(data.left_out)}")
     if data.probe_train is None:
-        tell("no labels: the encoder is not probed (see --eval_dataset)")
+        tell(f"the encoder is not probed (see --eval_dataset): {data.labels}")
     extract = FeatureExtractor(encoder, [p for p in PROBED if p in encoder.output])
     shown = data.test.single.images[:2000]
     codes = extract(shown)["code"]

@@ -1,7 +1,7 @@
 """From a configuration to an objective and data: the one module that knows them all."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import keras
 import tensorflow as tf
@@ -10,38 +10,14 @@ from tf_infomax import bounds, critics, encoders
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.data import sources
 from tf_infomax.data.batches import count_batches
-from tf_infomax.data.images import DataError, ImageSet, pair, split_randomly
+from tf_infomax.data.division import Data, divide, require_test
+from tf_infomax.data.images import DataError, pair
 from tf_infomax.data.views import PARTS, build_front, view_shapes
 from tf_infomax.objectives import InfoMax, MemoryBank, PriorMatching, Term
 from tf_infomax.objectives.infomax import put_front
 from tf_infomax.optimizers import FusedAdam
 
 _INPUT_RANGES = {"0_255": (0.0, 255.0), "0_1": (0.0, 1.0), "-1_1": (-1.0, 1.0)}
-_SPLIT_SEED = 0  # the same held-out images whatever the seed of the run
-
-
-@dataclass(frozen=True)
-class Data:
-    """The images of an experiment, by use.
-
-    Attributes:
-        train: what the objective is trained on (labels unused).
-        validation: for choosing during training, never trained on; may be None.
-        probe_train, probe_test: labelled images for the probes; None without labels.
-        test: images that nothing was chosen on.
-        online_train, online_test: labelled images for the online probe, which chooses
-            and therefore never sees test images where there are validation images.
-        labels: "labelled", or why the probes have nothing to work on.
-    """
-
-    train: ImageSet
-    validation: ImageSet | None
-    probe_train: ImageSet | None
-    probe_test: ImageSet | None
-    test: ImageSet
-    online_train: ImageSet | None
-    online_test: ImageSet | None
-    labels: str = "labelled"
 
 
 def read_options(config: Config) -> sources.ReadOptions:
@@ -66,51 +42,33 @@ def load_data(config: Config) -> Data:
     Without test images of its own a dataset gives up `test_fraction`; of what is left
     `validation_fraction` is kept for choosing. The probes train on all labelled
     training images, or on those of `eval_dataset`.
+
+    Raises:
+        DataError: if there is too little of something that the run needs.
     """
     options = read_options(config)
     splits = sources.read(config.dataset, options)
     if config.pair_dataset:
         splits = _read_pairs(splits, config, options)
-    if splits.test is None:
-        splits = split_randomly(splits.train, config.test_fraction, _SPLIT_SEED)
-    if splits.test is None:
-        raise _too_few(splits.train, config)
-    parts = split_randomly(splits.train, config.validation_fraction, _SPLIT_SEED)
-    probe = splits
-    if config.eval_dataset:
-        probe = sources.read(config.eval_dataset, replace(options, labels=None))
-        if probe.test is None:
-            probe = split_randomly(probe.train, config.test_fraction, _SPLIT_SEED)
-        if probe.test is None:
-            raise _too_few(probe.train, config)
-        if (labels := _describe_labels(probe)) != "labelled":
-            raise DataError(
-                f"--eval_dataset={config.eval_dataset} has {labels} (in a folder, "
-                "every image must lie in a subfolder, which names its class)."
-            )
-        shapes = [each.train.single.image_shape for each in (probe, splits)]
-        if shapes[0] != shapes[1]:
-            raise DataError(
-                f"--eval_dataset has images of shape {shapes[0]}, --dataset of "
-                f"{shapes[1]}; see --image_size."
-            )
-    labels = _describe_labels(probe)
-    labelled = labels == "labelled"
-    online = parts
-    if config.eval_dataset:
-        online = split_randomly(probe.train, config.validation_fraction, _SPLIT_SEED)
-    online = sources.Splits(online.train, online.test or probe.test)
-    online_labelled = _describe_labels(online) == "labelled"
-    return Data(
-        train=parts.train,
-        validation=parts.test,
-        probe_train=probe.train.single.labelled_part() if labelled else None,
-        probe_test=probe.test.single.labelled_part() if labelled else None,
-        test=splits.test,
-        online_train=online.train.single if online_labelled else None,
-        online_test=online.test.single if online_labelled else None,
-        labels=labels,
-    )
+    splits = require_test(splits, config.test_fraction, f"--dataset={config.dataset}")
+    if not config.eval_dataset:
+        return divide(splits, splits, config.validation_fraction)
+    flag = f"--eval_dataset={config.eval_dataset}"
+    labelled = sources.read(config.eval_dataset, replace(options, labels=None))
+    labelled = require_test(labelled, config.test_fraction, flag)
+    shapes = [each.train.single.image_shape for each in (labelled, splits)]
+    if shapes[0] != shapes[1]:
+        raise DataError(
+            f"--eval_dataset has images of shape {shapes[0]}, --dataset of "
+            f"{shapes[1]}; see --image_size."
+        )
+    data = divide(splits, labelled, config.validation_fraction)
+    if data.probe_train is None:
+        raise DataError(
+            f"{flag} has {data.labels} (in a folder, every image must lie in a "
+            "subfolder, which names its class)."
+        )
+    return data
 
 
 def _read_pairs(
@@ -129,24 +87,6 @@ def _read_pairs(
         )
     except DataError as error:
         raise DataError(f"--pair_dataset={config.pair_dataset}: {error}") from error
-
-
-def _describe_labels(splits: sources.Splits) -> str:
-    """ "labelled", or why there is nothing to learn and to test on."""
-    for part, images in (("training", splits.train), ("test", splits.test)):
-        if images.labels is None or not (images.labels >= 0).any():
-            return "no labels"
-        if not images.labelled:
-            return f"labels of a single class among the {part} images"
-    return "labelled"
-
-
-def _too_few(data: sources.ImageSet, config: Config) -> DataError:
-    each = " of any class" if data.labels is not None else ""
-    return DataError(
-        f"--test_fraction={config.test_fraction:g} of {len(data)} images is not one "
-        f"image{each}: too few to hold out a test part."
-    )
 
 
 def build_encoder(config: Config, image_shape: tuple[int, int, int]) -> keras.Model:

@@ -18,10 +18,12 @@ def main(config: Config) -> int:
     from tf_infomax.experiment import load_data
     from tf_infomax.output import write_skipped
     from tf_infomax.progress import tell
-    from tf_infomax.training import Run, describe_data, train
+    from tf_infomax.training import Run, describe_data, describe_limits, train
 
     data = load_data(config)
     tell(describe_data(data))
+    for line in describe_limits(config, data):
+        tell(line)
     run = Run(config, workdir, data)
     workdir.claim(config)
     if data.train.skipped:

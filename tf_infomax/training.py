@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_infomax import experiment
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.batches import make_batches, make_fixed_batches
+from tf_infomax.data.division import name_some
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.probes import score_online
@@ -46,6 +47,40 @@ def describe_data(data: experiment.Data) -> str:
         more = ", ... (skipped.csv)" if len(train.skipped) > 3 else ""
         text += f"; skipped {len(train.skipped)} files: {shown}{more}"
     return text
+
+
+def _explain_no_best(config: Config, data: experiment.Data) -> str:
+    """Why no best checkpoint can be chosen; empty if one can."""
+    if config.best == "probe":
+        return "--online_probe=none" if config.online_probe == "none" else data.unchosen
+    held_out = 0 if data.validation is None else len(data.validation)
+    if held_out < config.batch_size:
+        return (
+            f"{held_out} validation images are less than a batch "
+            "(--validation_fraction, --batch_size)"
+        )
+    return ""
+
+
+def describe_limits(config: Config, data: experiment.Data) -> list[str]:
+    """What the data do not allow, a line each."""
+    lines = []
+    if data.left_out:
+        lines.append(f"too rare for the probes, left out: {name_some(data.left_out)}")
+    if data.unchosen and config.online_probe != "none":
+        best = ", nor a best checkpoint (--best=probe)" * (config.best == "probe")
+        lines.append(f"no online probe{best}: {data.unchosen}")
+    return lines
+
+
+def _require_choice(config: Config, data: experiment.Data) -> None:
+    """Refuses a best checkpoint that is asked for and that nothing can choose."""
+    asked = config.checkpoint == "best" or config.best == "bound"
+    if asked and (why := _explain_no_best(config, data)):
+        flags = f"--best={config.best}"
+        if config.checkpoint == "best":
+            flags = f"--checkpoint=best, {flags}"
+        raise ConfigError(f"{flags}: there is nothing to choose by: {why}.")
 
 
 def segments(step: int, per_epoch: int, steps: int) -> Iterator[tuple[int, int, int]]:
@@ -84,6 +119,7 @@ class Run:
         objective: InfoMax | None = None,
     ):
         config = workdir.localize(config)
+        _require_choice(config, data)
         self.config, self.workdir, self.data = config, workdir, data
         self.strategy = experiment.prepare_machine(config)
         self.per_epoch, self.steps = experiment.count_steps(config, len(data.train))
@@ -223,8 +259,8 @@ class Monitor(keras.callbacks.Callback):
 
     def _look_at_codes(self, epoch: int) -> dict:
         data, config = self.run.data, self.run.config
-        held_out = (data.validation or data.test).single
-        codes = self.extract(held_out.images[:_HEALTH_IMAGES])["code"]
+        _, watched = data.watched
+        codes = self.extract(watched.images[:_HEALTH_IMAGES])["code"]
         health = measure_health(codes)
         for warning in describe_collapse(health, codes.shape[1]):
             self.tell(f"warning: {warning}")

@@ -187,8 +187,13 @@ def _opened(path: Path) -> Iterator:
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
     except FileNotFoundError as error:
+        hint = ""
+        if path.stem == "best":
+            hint = (
+                " A run chooses it on validation images only, by labels or the bound."
+            )
         raise ConfigError(
-            f"--workdir={path.parent.parent} has no checkpoint {path.stem!r} yet."
+            f"--workdir={path.parent.parent} has no checkpoint {path.stem!r} yet.{hint}"
         ) from error
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ConfigError(

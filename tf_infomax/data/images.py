@@ -166,11 +166,16 @@ class ImageSet:
         )
 
     def labelled_part(self, limit: int = 0, seed: int = 0) -> "ImageSet":
-        """The examples that have a label, at most `limit` of them (0: all)."""
+        """The examples that have a label, at most `limit` of them (0: all).
+
+        They are drawn at random, but two of each class come first: a draw must not
+        leave a rare one out.
+        """
         indices = np.flatnonzero(self.labels >= 0)
         if limit and limit < len(indices):
-            indices = np.random.default_rng(seed).permutation(indices)[:limit]
-            indices = np.sort(indices)
+            drawn = np.random.default_rng(seed).permutation(indices)
+            later = _count_before(self.labels[drawn]) >= 2
+            indices = np.sort(drawn[np.argsort(later, kind="stable")][:limit])
         return self.select(indices)
 
     def fingerprint(self) -> str:
@@ -216,17 +221,32 @@ def check_labels(labels: np.ndarray, count: int) -> None:
         raise DataError(f"there are {count} images but {len(labels)} labels.")
 
 
+def _count_before(labels: np.ndarray) -> np.ndarray:
+    """For each label, how many equal ones stand before it."""
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    counts = np.empty(len(labels), np.int64)
+    counts[order] = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
+    return counts
+
+
 def split_randomly(data: ImageSet, fraction: float, seed: int) -> Splits:
     """Holds out a fraction of the examples, of each class where there are labels.
 
-    The held-out examples become `test`; both parts keep the order of `data`.
+    Of two or more images of a class at least one is held out and one is kept (unless
+    the fraction is 0). Images that are alone in their class are divided together, as
+    if they were of one. The held-out examples become `test`; both parts keep the order
+    of `data`.
     """
     rng = np.random.default_rng(seed)
     groups = np.zeros(len(data), np.int64) if data.labels is None else data.labels
+    names, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    which = np.where(sizes[which] == 1, len(names), which)
     held_out = []
-    for group in np.unique(groups):
-        members = rng.permutation(np.flatnonzero(groups == group))
-        held_out.append(members[: round(fraction * len(members))])
+    for group in np.unique(which):
+        members = rng.permutation(np.flatnonzero(which == group))
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        held_out.append(members[: count if fraction else 0])
     held_out = np.sort(np.concatenate(held_out))
     if len(held_out) == 0:
         return Splits(data)

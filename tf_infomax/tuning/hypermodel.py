@@ -158,16 +158,19 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         key = (config.image_size, config.resize)
         if key not in self._data:
             data = experiment.load_data(config)
-            if data.validation is None:
+            if data.watched[0] != "validation":
                 raise ConfigError(
                     f"--validation_fraction={config.validation_fraction:g} of the "
-                    f"{len(data.train)} training images leaves none to score on."
+                    f"{len(data.train)} training images leaves fewer than 2 to score "
+                    "on."
                 )
             labels_needed = SCORES[self.score].online_probe != "none"
             if labels_needed and data.online_train is None:
+                flag = "eval_dataset" if config.eval_dataset else "dataset"
                 raise ConfigError(
-                    f"--score={self.score} needs labels, but --dataset="
-                    f"{config.dataset} has {data.labels}: give --eval_dataset, or "
+                    f"--score={self.score} needs labels of two classes to train and to "
+                    f"score on, but --{flag}={getattr(config, flag)} has "
+                    f"{data.unchosen}: give an --eval_dataset that has, or "
                     "--score=effective_rank, a proxy that knows of no task."
                 )
             self._data[key] = data
