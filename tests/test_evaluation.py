@@ -31,6 +31,34 @@ class TestHealth:
             codes[2 * k, k], codes[2 * k + 1, k] = 1, -1
         assert health.measure_health(codes)["effective_rank"] == pytest.approx(3)
 
+    def test_rounding_is_no_spectrum(self, rng):
+        """One code for all images, in float32: there is nothing to have a rank."""
+        code = rng.normal(size=64) * 1e-3
+        codes = (code + 1e-10 * rng.normal(size=(500, 64))).astype(np.float32)
+        assert 0 < codes.std(axis=0, dtype=np.float64).mean() < 1e-9
+        figures = health.measure_health(codes)
+        assert figures["effective_rank"] == 0
+        assert "hardly vary" in health.describe_collapse(figures, 64)[0]
+        # What stands clear of rounding counts, at any scale and beside any mean.
+        signal = rng.normal(size=(500, 64))
+        expected = health.measure_health(signal - signal.mean(axis=0))["effective_rank"]
+        for codes in (1e-9 * signal, signal + 100.0):
+            rank = health.measure_health(codes.astype(np.float32))["effective_rank"]
+            assert rank == pytest.approx(expected, rel=1e-3)
+
+    def test_few_images_are_held_against_what_they_span(self, rng):
+        """n points in general position span n - 1 dimensions: no collapse."""
+        for count in (2, 3, 9, 20):
+            figures = health.measure_health(rng.normal(size=(count, 64)))
+            assert 1 - 1e-9 <= figures["effective_rank"] <= count - 1 + 1e-9
+            assert figures["images"] == count
+            assert health.describe_collapse(figures, 64) == []
+        line = np.outer(np.arange(20.0) - 9.5, rng.normal(size=64))
+        (warning,) = health.describe_collapse(health.measure_health(line), 64)
+        assert "1.0 of 19 dimensions that 20 images can span" in warning
+        with pytest.raises(ValueError, match=r"2 images or more. Received: 1"):
+            health.measure_health(np.ones((1, 64)))
+
     @pytest.mark.parametrize(
         ("codes", "words"),
         [

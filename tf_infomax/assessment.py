@@ -27,7 +27,11 @@ from tf_infomax.data.batches import make_fixed_batches
 from tf_infomax.data.division import name_some
 from tf_infomax.data.views import build_front
 from tf_infomax.evaluation.features import FeatureExtractor
-from tf_infomax.evaluation.health import describe_collapse, measure_health
+from tf_infomax.evaluation.health import (
+    count_dimensions,
+    describe_collapse,
+    measure_health,
+)
 from tf_infomax.evaluation.neighbors import find_neighbors
 from tf_infomax.evaluation.probes import run_probe
 from tf_infomax.experiment import Data, build_encoder
@@ -139,9 +143,14 @@ def assess_bounds(
 
 
 def assess_health(codes: np.ndarray) -> Iterator[tuple[str, dict]]:
-    """Yields the figures of `measure_health`."""
-    for name, value in measure_health(codes).items():
-        yield f"health/{name}", {"mean": value, "sd": None, "n": 1}
+    """Yields the figures of `measure_health`, with how many test images they are of."""
+    figures = measure_health(codes)
+    images = figures.pop("images")
+    for name, value in figures.items():
+        result = {"mean": value, "sd": None, "n": 1, "images": images}
+        if name == "effective_rank":
+            result["ceiling"] = count_dimensions(*codes.shape)
+        yield f"health/{name}", result
 
 
 class Record:
@@ -227,8 +236,8 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
         with record.surviving(stage):
             for name, result in results:
                 record.add(name, result)
-    if figures := report.health_of(record.results):
-        for warning in describe_collapse(figures, codes.shape[1]):
+    with record.surviving("health"):
+        for warning in describe_collapse(measure_health(codes), codes.shape[1]):
             tell(f"warning: {warning}")
     with record.surviving("curves.png"):
         _draw_curves(run, record.results)
@@ -278,7 +287,8 @@ def _draw_curves(run: Run, results: dict) -> None:
         if name.startswith(("mi/", "score/"))
     }
     rows = run.workdir.read_metrics()  # all, whatever checkpoint is evaluated
-    report.draw_curves(rows, ceilings, run.workdir.path / "curves.png")
+    path = run.workdir.path / "curves.png"
+    report.draw_curves(rows, ceilings, path, run.data.watched[0])
 
 
 def _draw_neighbors(run: Run, images: np.ndarray, codes: np.ndarray) -> None:

@@ -18,9 +18,17 @@ def format_result(result: dict | None) -> str:
     return f"{100 * result['mean']:.1f}{spread}"
 
 
-def health_of(results: dict) -> dict[str, float]:
-    """The figures of `measure_health` among the results."""
-    return {name: each["mean"] for name, each in health.health_of(results).items()}
+def _describe_health(results: dict) -> str:
+    """One line on the codes of test images; empty if they were not looked at."""
+    figures = health.health_of(results)
+    if not figures:
+        return ""
+    parts = []
+    for name, each in figures.items():
+        most = f" of at most {each['ceiling']}" if each.get("ceiling") else ""
+        parts.append(f"{name.replace('_', ' ')} {each['mean']:.3g}{most}")
+    count = next(iter(figures.values()))["images"]
+    return f"health of the codes of {count} test images: {', '.join(parts)}"
 
 
 def print_results(results: dict, title: str) -> None:
@@ -60,23 +68,33 @@ def print_results(results: dict, title: str) -> None:
                 f"{result['mean']:.3f}{spread}, {above}",
                 highlight=False,
             )
-    if figures := health_of(results):
-        text = ", ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in figures.items())
-        console.print(f"health of the codes: {text}", highlight=False)
+    if text := _describe_health(results):
+        console.print(text, highlight=False)
 
 
 def draw_curves(
-    rows: list[dict], ceilings: dict[str, float | None], path: Path
+    rows: list[dict],
+    ceilings: dict[str, float | None],
+    path: Path,
+    watched: str = "validation",
 ) -> None:
-    """Bound with its ceiling, prior losses, health and online probe over the steps."""
+    """Bound with its ceiling, prior losses, health and online probe over the steps.
+
+    `watched` names the images whose codes the health in the rows is of.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     panels = {
         "bound": [n for n in ceilings] + [f"validation/{n}" for n in ceilings],
         "prior matching (loss)": ["prior/encoder", "prior/discriminator"],
-        "effective rank of the codes": ["health/effective_rank"],
-        "online probe (validation accuracy)": ["probe/knn", "probe/linear"],
+        _title("effective rank of the codes", rows, "health/images", watched): [
+            "health/effective_rank"
+        ],
+        _title("online probe: accuracy ± se", rows, "probe/images", "validation"): [
+            "probe/knn",
+            "probe/linear",
+        ],
     }
     panels = {
         title: [n for n in names if any(n in row for row in rows)]
@@ -93,11 +111,28 @@ def draw_curves(
         for name, ceiling in ceilings.items() if title == "bound" else ():
             if ceiling is not None:
                 axes.axhline(ceiling, color="0.5", ls="--", label=f"ceiling of {name}")
+        for name in names:
+            _draw_errors(axes, rows, name)
         axes.set(title=title, xlabel="step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     _save(figure, path)
+
+
+def _title(text: str, rows: list[dict], count: str, part: str) -> str:
+    """A title that says of how many images of which part."""
+    counts = [row[count] for row in rows if count in row]
+    return f"{text}\n({f'{counts[-1]} ' if counts else ''}{part} images)"
+
+
+def _draw_errors(axes, rows: list[dict], name: str) -> None:
+    """Standard errors of a curve where its rows have them."""
+    error = f"{name}_se"
+    points = [(row["step"], row[name], row[error]) for row in rows if error in row]
+    if points:
+        steps, values, errors = zip(*points, strict=True)
+        axes.errorbar(steps, values, errors, fmt="none", ecolor="0.6", capsize=2)
 
 
 def draw_neighbors(images: np.ndarray, neighbors: np.ndarray, path: Path) -> None:

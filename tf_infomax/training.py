@@ -83,6 +83,16 @@ def _require_choice(config: Config, data: experiment.Data) -> None:
         raise ConfigError(f"{flags}: there is nothing to choose by: {why}.")
 
 
+def _accuracy_error(accuracy: float, count: int) -> float:
+    """Standard error of an accuracy on `count` examples.
+
+    The deviation of Beta(right + 1, wrong + 1), the posterior under a uniform prior:
+    unlike sqrt(p (1 - p) / n) it is not 0 where all examples happen to be right.
+    """
+    share = (accuracy * count + 1) / (count + 2)
+    return math.sqrt(share * (1 - share) / (count + 3))
+
+
 def segments(step: int, per_epoch: int, steps: int) -> Iterator[tuple[int, int, int]]:
     """Divides the steps left into calls of fit: (first, last, steps per epoch).
 
@@ -269,13 +279,16 @@ class Monitor(keras.callbacks.Callback):
         if config.online_probe != "none" and due and data.online_train:
             train = data.online_train.labelled_part(_ONLINE_IMAGES)
             chosen = data.online_test.labelled_part()
-            row[f"probe/{config.online_probe}"] = score_online(
+            name, count = f"probe/{config.online_probe}", len(chosen)
+            row[name] = score_online(
                 config.online_probe,
                 self.extract(train.images)["code"],
                 train.labels,
                 self.extract(chosen.images)["code"],
                 chosen.labels,
             )
+            row[f"{name}_se"] = _accuracy_error(row[name], count)
+            row["probe/images"] = count
         return row
 
     def _save_best(self, row: dict) -> None:
