@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tf_infomax import assessment, experiment, training
 from tf_infomax.config import Config
@@ -77,3 +78,21 @@ def test_results_are_there_as_they_come_in(run, monkeypatch):
     assert "probe/linear/conv" not in results
     assert "failed/evaluation" in results  # so that nobody takes them for all
     assert np.isfinite(results["mi/local"]["mean"])
+
+
+def test_figures_say_of_which_images_they_are(run, capsys):
+    row, (name, watched) = run.rows[-1], run.data.watched
+    assert name == "validation"
+    assert row["health/images"] == len(watched)
+    count = len(run.data.online_test)
+    assert row["probe/images"] == count
+    right = row["probe/knn"] * count
+    expected = stats.beta(right + 1, count - right + 1).std()
+    assert row["probe/knn_se"] == pytest.approx(expected)
+    codes = np.random.default_rng(0).normal(size=(24, 64))
+    results = dict(assessment.assess_health(codes))
+    assert results["health/effective_rank"]["ceiling"] == 23
+    assessment.report.print_results(results, "run")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "of 24 test images" in printed
+    assert "of at most 23" in printed

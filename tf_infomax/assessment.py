@@ -199,12 +199,16 @@ class Record:
 
 def check_complete(results: dict) -> None:
     """Raises AssessmentError if a measure is missing among the results."""
-    failed = [name for name in results if name.startswith(_FAILED)]
-    if failed:
-        parts = [f"{n.removeprefix(_FAILED)} ({results[n]['reason']})" for n in failed]
+    reasons: dict[str, list[str]] = {}
+    for name, result in results.items():
+        if name.startswith(_FAILED):
+            failed = reasons.setdefault(result["reason"], [])
+            failed.append(name.removeprefix(_FAILED))
+    if reasons:
+        parts = [f"{', '.join(names)} ({why})" for why, names in reasons.items()]
         raise AssessmentError(
-            f"{len(failed)} of the measures failed: {'; '.join(parts)}. The run and "
-            "the other results stand; tf_infomax.evaluate measures again."
+            f"measures failed: {'; '.join(parts)}. The run and the other results "
+            "stand; tf_infomax.evaluate measures again."
         )
 
 
