@@ -88,9 +88,10 @@ def describe_collapse(health: Mapping[str, float], code_size: int) -> list[str]:
         warnings.append(
             f"all codes point the same way (mean cosine {health['mean_cosine']:.3f})"
         )
-    most = count_dimensions(health.get("images", code_size + 1), code_size)
+    images = int(health.get("images", code_size + 1))  # rows of old have no number
+    most = count_dimensions(images, code_size)
     if most >= 8 and 0 < rank < max(2.0, most / 32):
-        few = f" that {health['images']:.0f} images can span" * (most < code_size)
+        few = f" that {images} images can span" * (most < code_size)
         warnings.append(
             f"the codes fill only {rank:.1f} of {most} dimensions{few} (effective rank)"
         )
