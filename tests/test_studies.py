@@ -1,8 +1,12 @@
 """Studies of the critique: pairing of halves, verdicts, resuming, the command."""
 
+import fcntl
 import json
 import math
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +17,26 @@ from commands import assert_refused, run
 from tf_infomax import encoders, reproduce
 from tf_infomax.config import ConfigError
 from tf_infomax.data.sources import Splits, read
-from tf_infomax.studies import adversarial, claims, halves, invariance, negatives
+from tf_infomax.studies import (
+    adversarial,
+    halves,
+    invariance,
+    negatives,
+    protocol,
+)
 from tf_infomax.studies.kept import Unfinished
-from tf_infomax.studies.outcome import Effect, Runs, Verdict
+from tf_infomax.studies.outcome import Effect, Finding, judge, measure
+from tf_infomax.studies.rules import (
+    Claim,
+    Plan,
+    Reading,
+    Rule,
+    beyond,
+    compare,
+    rise,
+    within,
+)
+from tf_infomax.studies.runs import Runs
 
 
 @pytest.fixture
@@ -47,26 +68,95 @@ class TestReadme:
         assert all("I_EST" in line and "accuracy" in line for line in lines)
 
 
+def effect(*values, **region):
+    rule = Rule("gain", Reading("a", "b"), **(region or {"low": 0.0}))
+    return Effect(rule, values)
+
+
 class TestOutcome:
     def test_interval_is_student_s(self):
-        effect = Effect("gain", (1.0, 2.0, 3.0), "nats")
-        low, high = effect.interval
-        assert effect.mean == pytest.approx(2.0)
+        found = effect(1.0, 2.0, 3.0)
+        low, high = found.interval
+        assert found.mean == pytest.approx(2.0)
         assert high - 2.0 == pytest.approx(4.302653 / math.sqrt(3))
         assert low == pytest.approx(2.0 - 4.302653 / math.sqrt(3))
-        assert effect.holds is None
-        assert Effect("gain", (2.0, 2.1, 2.2), "").holds is True
-        assert Effect("gain", (2.0, 2.1, 2.2), "", expected=-1).holds is False
-        assert Effect("gain", (2.0,), "").holds is None  # one seed shows nothing
+        assert found.holds is None
+        assert effect(2.0, 2.1, 2.2).holds is True
+        assert effect(2.0, 2.1, 2.2, high=0.0).holds is False
+        assert effect(2.0).holds is None  # one seed shows nothing
 
-    def test_verdict_needs_every_effect(self):
-        good = Effect("a", (1.0, 1.1, 0.9), "")
-        unclear = Effect("b", (1.0, -1.0, 0.0), "")
-        bad = Effect("c", (-1.0, -1.1, -0.9), "")
-        word = lambda *effects: Verdict("claim.", "curves", effects).word
+    # The intervals are 0.30 -+ 0.06, -0.30 -+ 0.06 and 0.00 -+ 0.06.
+    @pytest.mark.parametrize(
+        ("region", "words"),
+        [
+            ({"low": 0.0}, (True, False, None)),
+            ({"high": 0.0}, (False, True, None)),
+            ({"low": 0.2}, (True, False, False)),
+            ({"low": 0.3}, (None, False, False)),
+            ({"high": -0.1}, (False, True, False)),
+            (within(0.1), (False, False, True)),
+            (within(0.4), (True, True, True)),
+            (within(0.3), (None, None, True)),
+            (beyond(0.1), (True, True, False)),
+            (beyond(0.05), (True, True, None)),
+        ],
+    )
+    def test_a_rule_holds_where_the_whole_interval_lies_in_its_region(
+        self, region, words
+    ):
+        spread = np.array([-0.0242, 0.0, 0.0242])
+        found = tuple(
+            effect(*(middle + spread), **region).holds for middle in (0.3, -0.3, 0.0)
+        )
+        assert found == words
+
+    def test_a_finding_needs_every_effect_and_every_control(self):
+        good, bad = effect(1.0, 1.1, 0.9), effect(-1.0, -1.1, -0.9)
+        unclear = effect(1.0, -1.0, 0.0)
+
+        def word(*effects, controls="passed"):
+            return Finding(Claim("claim.", "", ()), effects, controls).word
+
         assert word(good, good) == "reproduced"
         assert word(good, unclear) == "undecided"
         assert word(good, unclear, bad) == "contradicted"
+        assert word(good, controls="undecided") == "undecided"
+        assert word(good, controls="failed") == "undecided"
+        assert word(bad, controls="undecided") == "contradicted"
+        assert word(bad, controls="failed") == "undecided"
+
+    def test_claims_of_a_study_have_words_of_their_own(self, tmp_path):
+        a, b = Reading("a", "v"), Reading("b", "v")
+        sentences = [
+            Claim("More.", "p", (Rule("a - b", a, b, low=0.0),)),
+            Claim("Less.", "p", (Rule("a - b", a, b, high=0.0),)),
+        ]
+        control = Rule("b", b, 1.0, **within(0.5))
+        plan = Plan("1", "none", {}, {}, tuple(sentences), (control,), "as it came")
+        values = {"a": (2.0, 2.1, 2.2), "b": (1.0, 1.1, 1.0)}
+        runs = Runs(tmp_path, {})
+        runs.collect(
+            values, [0, 1, 2], lambda arm, seed, _: {"v": [values[arm][seed]]}, str
+        )
+        verdict = judge(plan, runs, (0, 1, 2), ())
+        assert [finding.word for finding in verdict.findings] == [
+            "reproduced",
+            "contradicted",
+        ]
+        assert verdict.word == "reproduced, contradicted"
+        assert "More. Reproduced" in str(verdict)
+        assert "Less. Contradicted" in str(verdict)
+        assert "Controls passed: b: +0.0333" in str(verdict)
+        assert "frozen before" in str(verdict)
+        other = judge(plan, runs, (0, 1, 2), ("seeds 0, 1, 2",))
+        assert "exploratory (seeds 0, 1, 2)" in str(other)
+        wrong = judge(
+            Plan("1", "none", {}, {}, tuple(sentences), (sentences[1].rules[0],), ""),
+            runs,
+            (0, 1, 2),
+            (),
+        )
+        assert wrong.word == "undecided"  # of a control that fails
 
     def test_bounds_below_zero_count_as_zero(self, tmp_path):
         """A rise that ends below 0 is no fall."""
@@ -76,8 +166,10 @@ class TestOutcome:
 
         runs = Runs(tmp_path, {})
         runs.collect(["a"], [0, 1, 2], train, str)
-        (effect,) = claims._rises(runs, ["a"], {"b": ("bound", "nats")})
-        assert effect.values == (0.0, 2.0, 6.0)
+        found = measure(rise("b", "a", "bound", "nats", floor=0.0), runs)
+        assert found.values == (0.0, 2.0, 6.0)
+        against = measure(compare("b", "a", 1.5), runs)
+        assert against.values == (-3.5, 0.5, 4.5)
 
     def test_a_damaged_file_of_a_run_is_named(self, tmp_path):
         (tmp_path / "a-0.json").write_text('{"settings": {')
@@ -96,9 +188,67 @@ class TestOutcome:
         runs.collect(["a", "b"], [0, 1], train, str)
         assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
         assert runs.last("b", "value") == [1.0, 2.0]
-        assert runs.first("b", "value") == [0.0, 0.0]
+        assert runs.read(Reading("b", "value", "start")) == [0.0, 0.0]
         with pytest.raises(ConfigError, match=r"other options .steps is 2, there 1"):
             Runs(tmp_path, {"steps": 2}).collect(["a"], [0], train, str)
+
+    def test_processes_of_one_folder_share_its_runs(self, tmp_path):
+        """None is made twice, and each has all in the end."""
+        code = """if True:
+            import os, sys, time
+            from pathlib import Path
+            from tf_infomax.studies.runs import Runs
+
+            def train(arm, seed, unfinished):
+                time.sleep(0.3)
+                return {"pid": [os.getpid()]}
+
+            runs = Runs(Path(sys.argv[1]), {})
+            runs.collect("abc", [0, 1], train, str)
+            print(sorted(runs.found), {c["pid"][0] for c in runs.found.values()})
+        """
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, tmp_path],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        said = [process.communicate(timeout=60)[0] for process in both]
+        assert said[0] == said[1] != ""
+        assert str(sorted((a, s) for a in "abc" for s in (0, 1))) in said[0]
+        files = sorted(path.name for path in tmp_path.iterdir())
+        assert files == [f"{arm}-{seed}.json" for arm in "abc" for seed in (0, 1)]
+
+    def test_a_run_in_hand_is_left_to_its_process(self, tmp_path):
+        calls = []
+
+        def other(arm, seed, unfinished):
+            return calls.append((arm, seed)) or {"by": [2]}
+
+        def first(arm, seed, unfinished):
+            if arm == "a":  # a second process comes in
+                Runs(tmp_path, {})._make("b", 0, other, False, (str, 0, 0, 1, 0.0))
+                with pytest.raises(TimeoutError):
+                    Runs(tmp_path, {}).collect("a", [0], refuse, str)
+            return {"by": [1]}
+
+        def refuse(*_):
+            raise AssertionError("made twice")
+
+        def wait(file, flags):
+            if not flags & fcntl.LOCK_NB:
+                raise TimeoutError
+            return flock(file, flags)
+
+        flock = fcntl.flock
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fcntl, "flock", wait)
+            runs = Runs(tmp_path, {})
+            runs.collect("ab", [0], first, str)
+        assert calls == [("b", 0)]
+        assert (runs.last("a", "by"), runs.last("b", "by")) == ([1], [2])
 
 
 class KilledError(Exception):
@@ -130,17 +280,21 @@ class TestUnfinished:
             np.testing.assert_allclose(resumed[name], values, rtol=1e-5, err_msg=name)
 
     def test_a_run_on_halves_goes_on_where_it_was_killed(self, noise, tmp_path):
-        arm, size = halves.Arm("mlp", "bilinear", "nwj"), halves.Size(6, 4, images=200)
+        arm = halves.Arm("mlp", "bilinear", "nwj", widths=(300, 300))
+        size = halves.Size(6, 4, images=200)
         train = lambda unfinished: halves.train(arm, size, noise, 0, unfinished)
         self.check(train, tmp_path / "run.npz", 3)
 
     def test_a_game_goes_on_where_it_was_killed(self, noise, tmp_path):
         size = adversarial.Size(6, 4, 2, 16, 200, warm_up=10, turns=2, rate=1e-2)
-        train = lambda unfinished: adversarial.train(size, noise, 0, unfinished)
+        train = lambda unfinished: adversarial.train(
+            adversarial.Arm(), size, noise, 0, unfinished
+        )
         self.check(train, tmp_path / "run.npz", 3)
 
     def test_negatives_go_on_where_they_were_killed(self, tmp_path):
-        train = lambda unfinished: negatives.train("nwj, shared", 9, 3, 0, unfinished)
+        arm, size = negatives.Arm("nwj", "shared"), negatives.Size(9, 3)
+        train = lambda unfinished: negatives.train(arm, size, None, 0, unfinished)
         self.check(train, tmp_path / "run.npz", 3)
 
     def test_other_settings_are_refused(self, tmp_path):
@@ -165,6 +319,172 @@ class TestUnfinished:
         runs.collect(["a"], [0], train, str)
         assert [path.name for path in runs.folder.iterdir()] == ["a-0.json"]
         assert runs.seconds >= 0.0
+
+
+class TestProtocol:
+    def test_rules_are_those_on_record(self):
+        """Who changes a rule adds a line to `VERSIONS` that says why."""
+        assert protocol.digest() == protocol.VERSIONS[-1][1]
+        digests = [found for _, found, _ in protocol.VERSIONS]
+        assert len(set(digests)) == len(digests)
+        assert all(why for _, _, why in protocol.VERSIONS)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda plan: {"history": plan.history + "."},
+            lambda plan: {"data": ()},
+            lambda plan: {"controls": plan.controls[1:]},
+            lambda plan: {"arms": plan.arms | {"more": halves.Arm("mlp")}},
+            lambda plan: {"sizes": plan.sizes | {"cpu": halves.Size(4001, 6)}},
+            lambda plan: {
+                "claims": (
+                    replace(
+                        plan.claims[0],
+                        rules=(
+                            replace(plan.claims[0].rules[0], low=1e-9),
+                            *plan.claims[0].rules[1:],
+                        ),
+                    ),
+                )
+            },
+        ],
+    )
+    def test_every_part_of_a_plan_is_on_record(self, change, monkeypatch):
+        plan, before = protocol.STUDIES["critics"], protocol.digest()
+        monkeypatch.setitem(protocol.STUDIES, "critics", replace(plan, **change(plan)))
+        assert protocol.digest() != before
+        (reason,) = protocol.why_exploratory(
+            "critics", "cpu", (100, 101, 102), "digits"
+        )
+        assert "not those on record" in reason
+
+    @pytest.mark.parametrize("study", protocol.STUDIES)
+    def test_every_study_has_rules_that_can_be_read(self, study):
+        plan = protocol.STUDIES[study]
+        rules = [*plan.controls, *(r for claim in plan.claims for r in claim.rules)]
+        readings = [part for rule in rules for part in (rule.of, rule.less)]
+        arms = {part.arm for part in readings if isinstance(part, Reading)}
+        assert arms == set(plan.arms)  # none is trained for nothing
+        shuffled = [arm for arm in arms if "shuffled" in arm]
+        assert any(rule.of.arm in shuffled for rule in plan.controls)
+        assert plan.history
+        assert all(r.low is not None or r.high is not None for r in rules)
+        assert len({rule.what for rule in rules}) == len({*rules})
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            (("critics", "cpu", (100, 101, 102), "fashion"), []),
+            (("critics", "cpu", (100, 101, 102), "digits"), []),
+            (("negatives", "cpu", range(100, 103), None), []),
+            (("bijective", "cpu", (100, 101, 102), "digits"), ["data digits"]),
+            (("critics", "cpu", (100, 101, 102), "arrays:a.npz"), ["arrays:a.npz"]),
+            (("critics", "cpu", (0, 1, 2), "fashion"), ["seeds 0, 1, 2"]),
+            (("critics", "cpu", range(100, 105), "fashion"), ["103, 104"]),
+            (("critics", "paper", (100,), "fashion"), ["scale paper", "seeds 100"]),
+        ],
+    )
+    def test_other_settings_are_exploratory(self, settings, words):
+        reasons = protocol.why_exploratory(*settings)
+        assert len(reasons) == len(words)
+        for reason, word in zip(reasons, words, strict=True):
+            assert word in reason
+
+    def test_data_are_known_by_what_they_are(self, noise):
+        """A path says nothing of what is in a file."""
+        fashion = reproduce.read_images(
+            reproduce.ReproduceOptions(study="critics", workdir="a")
+        )
+        assert fashion.name == "fashion"
+        assert fashion.digest == protocol.DATA["fashion"]
+        other = replace(fashion, labels=fashion.labels[::-1])
+        assert protocol.name_data("fashion.npz", other.digest) == "fashion.npz"
+        assert noise.digest == replace(noise, name="other").digest
+        turned = replace(noise, train=noise.train.reshape(256, 8, 10, 1))
+        assert turned.digest != noise.digest
+
+    def test_networks_of_a_pair_are_of_one_capacity(self):
+        """The second claim of `encoders` names the ratio of parameters."""
+        shape, arms = (14, 28, 1), protocol.STUDIES["encoders"].arms
+        count = lambda name: halves.ENCODERS[arms[name].encoder](
+            shape, arms[name], None, 0
+        ).count_params()
+        small = count("small ConvNet, t = 2")
+        assert count("small MLP, t = 2") == pytest.approx(small, rel=0.02)
+        assert count("wide MLP, t = 2") / small == pytest.approx(25, abs=1)
+        assert count("MLP, t = 2") == pytest.approx(count("ConvNet, t = 2"), rel=0.1)
+
+
+class TestShuffledPairs:
+    def test_halves_are_drawn_independently(self):
+        images = np.arange(4096, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+        images = np.repeat(images[:, None, None, :], 4, axis=1)  # [n, 4, 1, 2]
+        number = lambda half: (np.round(half.numpy()[:, 0, 0] * 255) @ [1, 256]).astype(
+            int
+        )
+        x, y = [], []
+        for batch in halves.make_batches(images, 0, 32, seed=3, shuffled=True):
+            x.append(number(batch["x"]))
+            y.append(number(batch["y"]))
+        x, y = np.concatenate(x), np.concatenate(y)
+        # Each image once on each side, of its own partner as often as by chance: the
+        # fixed points of a random permutation are Poisson of mean 1.
+        np.testing.assert_array_equal(np.sort(x), np.arange(4096))
+        np.testing.assert_array_equal(np.sort(y), np.arange(4096))
+        assert (x == y).sum() < 8
+        # Correlations of independent orders deviate by 1 / 64.
+        assert abs(np.corrcoef(x, y)[0, 1]) < 4 / 64
+
+    def test_their_noise_is_independent(self):
+        """Noise that both halves share would be information."""
+        images = np.zeros((256, 8, 6, 1), np.uint8)
+        (batch,) = halves.make_batches(images, 3, 4, 0, noise=0.05, shuffled=True)
+        x, y = (batch[side].numpy().ravel() for side in "xy")
+        assert y.std() == pytest.approx(0.05, rel=0.1)
+        assert abs(np.corrcoef(x, y)[0, 1]) < 4 / np.sqrt(len(x))
+
+    def test_a_bound_finds_nothing_in_them(self):
+        """Where halves of one image are the same, and all that differs is pairing."""
+        rng = np.random.default_rng(0)
+        images = np.tile(rng.integers(0, 256, (512, 4, 6, 1), np.uint8), (1, 2, 1, 1))
+        labels = np.arange(512) % 4
+        data = halves.Images("twice", images, labels, images, labels)
+        size = halves.Size(60, 2, images=200, rate=1e-3)
+        arm = halves.Arm("mlp", widths=(64,))
+        ends = [
+            halves.train(replace(arm, shuffled=shuffled), size, data, 0)["bound/test"][
+                1
+            ]
+            for shuffled in (False, True)
+        ]
+        assert ends[0] > 1.0
+        assert ends[1] < 0.1
+
+    def test_a_game_of_shuffled_labels_is_evaluated_by_the_true_ones(self, noise):
+        """Labels that the upper halves show, in a game that never sees them."""
+        images = noise.train.copy()
+        images[:, :5] = (60 * (np.arange(256) % 4))[:, None, None, None]
+        labels = np.arange(256) % 4
+        data = halves.Images("levels", images, labels, images, labels)
+        size = adversarial.Size(2, 2, 2, 16, 256, warm_up=2, turns=2)
+        curves = adversarial.train(adversarial.Arm(shuffled=True), size, data, 0)
+        assert curves["accuracy"][-1] > 0.9
+
+    def test_orthogonal_maps_and_shuffles_of_components(self):
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(2000, 2))
+        y = 0.9 * x + 0.4 * rng.normal(size=(2000, 2))
+        turned = invariance.CHANGES["rotate"](x, y, 5)
+        for side, found in zip((x, y), turned, strict=True):
+            np.testing.assert_allclose(found @ found.T, side @ side.T, atol=1e-9)
+            assert np.abs(found - side).max() > 0.1
+        linear = invariance.METHODS["linear V-information"]
+        value = lambda pair: float(linear(*pair, 0, 0).value)
+        assert value(turned) == pytest.approx(value((x, y)), abs=1e-4)
+        shuffled = invariance.CHANGES["shuffle"](x, y, 5)
+        np.testing.assert_array_equal(shuffled[0], x)
+        assert abs(np.corrcoef(x[:, 0], shuffled[1][:, 0])[0, 1]) < 4 / np.sqrt(2000)
 
 
 class TestHalves:
@@ -199,7 +519,7 @@ class TestHalves:
         size = halves.Size(1, 2)
         counts = {}
         for critic in halves.CRITICS:
-            arm = halves.Arm("mlp", critic, "nwj")
+            arm = halves.Arm("mlp", critic, "nwj", widths=(300, 300))
             objective = halves.build(arm, size, shape, 0)
             weights = objective.critics[0].trainable_variables
             counts[critic] = sum(int(np.prod(w.shape)) for w in weights)
@@ -263,7 +583,7 @@ class TestAdversarial:
 
     def test_curves(self, data):
         size = adversarial.Size(6, 3, 2, 16, 600, warm_up=10, turns=2)
-        curves = adversarial.train(size, data, 0)
+        curves = adversarial.train(adversarial.Arm(), size, data, 0)
         assert curves["step"] == [0, 3, 6]
         assert curves["accuracy"][0] > 0.9
         assert max(curves["round_trip/float64"]) < 1e-9
@@ -295,15 +615,23 @@ class TestInvariance:
 
 
 class TestNegatives:
-    def test_negatives_of_a_shared_batch_are_correlated(self):
-        draws = [negatives._draw(tf.constant([1, k]), False) for k in range(1000)]
+    def correlations(self, pairs):
+        """Of x with its own y and with the next, over 1,000 batches."""
+        draws = [negatives._draw(tf.constant([1, k]), pairs) for k in range(1000)]
         x, y = (np.stack([d[side].numpy()[:, 0] for d in draws]) for side in (0, 1))
-        own = np.corrcoef(x[:, 0], y[:, 0])[0, 1]
-        cross = np.corrcoef(x[:, 0], y[:, 1])[0, 1]
+        return (np.corrcoef(x[:, 0], y[:, k])[0, 1] for k in (0, 1))
+
+    def test_negatives_of_a_shared_batch_are_correlated(self):
+        own, cross = self.correlations("shared")
         assert own == pytest.approx(0.2, abs=0.1)
         assert cross == pytest.approx(-0.25, abs=0.1)
-        x, y = negatives._draw(tf.constant([1, 0]), True)
+        x, y = negatives._draw(tf.constant([1, 0]), "iid")
         assert x.shape == y.shape == (negatives.BATCH, 1)
+
+    def test_shuffled_pairs_are_like_their_negatives(self):
+        own, cross = self.correlations("shuffled")
+        assert own == pytest.approx(-0.25, abs=0.1)
+        assert cross == pytest.approx(-0.25, abs=0.1)
 
     def test_the_truth(self):
         assert pytest.approx(0.020411, abs=1e-6) == negatives.TRUTH
@@ -316,10 +644,18 @@ class TestCommand:
         assert result.returncode == 0, result.stderr[-2000:]
         assert "too short to show anything" in result.stdout
         assert "Closed forms" in result.stdout
-        assert "info_nce: shared - iid" in result.stdout
+        assert "info_nce, shared - info_nce, iid" in result.stdout
+        assert "info_nce, shared - nwj, shared" in result.stdout
+        assert "exploratory (scale smoke" in result.stdout
         content = json.loads((tmp_path / "results.json").read_text())
-        assert content["verdict"] in ("reproduced", "undecided", "contradicted")
-        assert len(content["curves"]) == 2 * len(negatives.ARMS)
+        for claim in content["claims"]:
+            assert claim["verdict"] in ("reproduced", "undecided", "contradicted")
+        assert content["seeds"] == [100, 101]
+        plan = protocol.STUDIES["negatives"]
+        assert content["history"] == plan.history
+        assert content["curves"].keys() == {
+            f"{arm}-{seed}" for arm in plan.arms for seed in (100, 101)
+        }
         assert (tmp_path / "figure.png").stat().st_size > 5000
 
     def test_images_fewer_than_a_batch_are_refused(self, tmp_path):
@@ -335,7 +671,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            ([], ["--study is needed", *claims.STUDIES]),
+            ([], ["--study is needed", *protocol.STUDIES]),
             (["--study=critic", "--workdir=a"], ["Did you mean critics"]),
             (["--study=critics"], ["--workdir"]),
             (["--study=critics", "--workdir=a", "--scale=gpu"], ["smoke, cpu, paper"]),

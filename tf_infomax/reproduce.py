@@ -1,15 +1,17 @@
 """Reproduces claims: `python -m tf_infomax.reproduce --study=critics --workdir=DIR`.
 
-Trains all arms of a study with several seeds, and prints a verdict with its effects and
-their intervals over seeds; results.json and figure.png are in the work directory.
-Finished runs are not repeated. `--study=all` runs every study in turn and writes
-report.html and report.md.
+Trains all arms of a study with several seeds, and prints a verdict on each of its
+claims with effects and their intervals over seeds; results.json and figure.png are in
+the work directory. Settings, rules and seeds are frozen in studies/protocol.py; a
+verdict by others says that it is exploratory. Finished runs are not repeated, and a
+second process of the same folder shares the work. `--study=all` runs every study in
+turn and writes report.html and report.md.
 """
 
 import base64
 import html
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tf_infomax import flags
@@ -24,7 +26,7 @@ from tf_infomax.config import (
 from tf_infomax.output import check_writable, replacing
 from tf_infomax.progress import tell
 
-_STUDIES = table_names("studies/claims.py", "STUDIES")
+_STUDIES = table_names("studies/protocol.py", "STUDIES")
 _RUN, _DATA = "Run", "Data"
 
 
@@ -40,7 +42,13 @@ class ReproduceOptions(Options):
         "its own setting.",
         choices=("smoke", "cpu", "paper"),
     )
-    seeds: int = option(3, _RUN, "Runs of each arm.", low=1)
+    seeds: int = option(
+        3,
+        _RUN,
+        "Runs of each arm, of the seeds 100, 101, ...; but for 3 a verdict is "
+        "exploratory.",
+        low=1,
+    )
     workdir: str = option("", _RUN, "Folder of the runs and results.")
     dataset: str = option(
         "fashion", _DATA, "Labelled images: fashion, tfds:mnist, arrays:FILE, ..."
@@ -64,6 +72,7 @@ def read_images(options: ReproduceOptions):
 
     from tf_infomax.data import sources
     from tf_infomax.studies.halves import BATCH, Images
+    from tf_infomax.studies.protocol import name_data
 
     read = sources.ReadOptions(
         data_dir=options.data_dir or None,
@@ -82,13 +91,14 @@ def read_images(options: ReproduceOptions):
             f"--dataset={options.dataset} has {len(images)} {part} images; a study "
             f"takes at least a batch of {BATCH}.",
         )
-    return Images(
+    images = Images(
         options.dataset,
         np.asarray(train.images[:]),
         train.labels,
         np.asarray(test.images[:]),
         test.labels,
     )
+    return replace(images, name=name_data(options.dataset, images.digest))
 
 
 def main(options: ReproduceOptions) -> int:
@@ -96,21 +106,23 @@ def main(options: ReproduceOptions) -> int:
     root = Path(options.workdir)
     check_writable(root, f"--workdir={root}")
     flags.load_tensorflow()
-    from tf_infomax.studies.claims import STUDIES
+    from tf_infomax.studies.claims import run
+    from tf_infomax.studies.protocol import FIRST_SEED, STUDIES
 
     names = _STUDIES if options.study == "all" else (options.study,)
     images = None
-    if any(STUDIES[name].needs_images for name in names):
+    if any(STUDIES[name].data for name in names):
         images = read_images(options)
+    seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
     for name in names:
         folder = root / name if options.study == "all" else root
         folder.mkdir(parents=True, exist_ok=True)
         _check_study(folder / "results.json", name)
-        run, seeds = STUDIES[name].run, range(options.seeds)
-        verdict = run(name, options.scale, seeds, images, folder, tell)
+        given = images if STUDIES[name].data else None
+        verdict = run(name, options.scale, seeds, given, folder, tell)
         if options.scale == "smoke":
             print(f"{name}: smoke scale, too short to show anything.")
-        print(f"{name}: {verdict}")
+        print(f"{name}: {verdict.word}.\n{verdict}")
         print(f"{folder / 'results.json'}, {folder / 'figure.png'}")
     if options.study == "all":
         write_report(root, names)
@@ -133,61 +145,101 @@ def _check_study(path: Path, name: str) -> None:
 
 
 def write_report(root: Path, names: tuple[str, ...]) -> None:
-    """report.html, figures inside, and report.md, a table of verdicts."""
+    """report.html, figures inside, and report.md, a table with a row per claim."""
     rows = [
-        "| study | claim | verdict | effects | the paper |",
-        "|---|---|---|---|---|",
+        "| study | claim | verdict | effects | controls | the paper |",
+        "|---|---|---|---|---|---|",
     ]
-    parts = []
+    parts, notes = [], []
     for name in names:
         content = json.loads((root / name / "results.json").read_text())
         picture = base64.b64encode((root / name / "figure.png").read_bytes()).decode()
-        effects = [effect["text"] for effect in content["effects"]]
-        cells = (
-            name,
-            content["claim"],
-            f"{content['verdict']} ({_describe_settings(content)})",
-            "; ".join(effects),
-            content["paper"],
-        )
-        rows.append(
-            "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-        )
-        items = [
-            *effects,
-            f"The paper: {content['paper']}.",
-            *content["notes"],
-            _describe_settings(content),
-        ]
-        listed = "".join(f"<li>{html.escape(item)}</li>\n" for item in items)
-        parts.append(
-            f"<h2>{name}: {content['verdict']}</h2>\n"
-            f"<p>{html.escape(content['claim'])}</p>\n<ul>\n{listed}</ul>\n"
-            f'<img alt="{name}" src="data:image/png;base64,{picture}">\n'
-        )
+        rows += _table_rows(name, content)
+        notes += [f"* {name}: {item}" for item in _further(content)]
+        parts.append(_section(name, content, picture))
     page = (
         "<!doctype html>\n<meta charset=utf-8>\n<title>tf_infomax: the critique</title>"
         "\n<style>body{font-family:sans-serif;max-width:60em;margin:2em auto}"
         "img{max-width:100%}</style>\n" + "".join(parts)
     )
-    for file, text in (("report.html", page), ("report.md", "\n".join(rows) + "\n")):
+    table = "\n".join([*rows, "", *notes]) + "\n"
+    for file, text in (("report.html", page), ("report.md", table)):
         with replacing(root / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
         print(root / file)
 
 
+def _table_rows(name: str, content: dict) -> list[str]:
+    """A row of Markdown for each claim of a results.json."""
+    controls = content["controls"]
+    rows = []
+    for claim in content["claims"]:
+        cells = (
+            name,
+            claim["claim"],
+            f"{claim['verdict']}, {content['status']}",
+            _texts(claim["effects"]),
+            f"{controls['verdict']}: {_texts(controls['effects'])}",
+            claim["paper"],
+        )
+        rows.append(
+            "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        )
+    return rows
+
+
+def _texts(effects: list[dict]) -> str:
+    return "; ".join(effect["text"] for effect in effects)
+
+
+def _further(content: dict) -> list[str]:
+    """What is said once for all claims of a study."""
+    return [
+        f"{content['status'].capitalize()}.",
+        f"History of the setting: {content['history']}.",
+        *content["notes"],
+        f"{_describe_settings(content)}.",
+    ]
+
+
+def _section(name: str, content: dict, picture: str) -> str:
+    """A study in HTML."""
+    controls = content["controls"]
+    blocks = [
+        (
+            f"{claim['claim']} {claim['verdict'].capitalize()}.",
+            [e["text"] for e in claim["effects"]] + [f"The paper: {claim['paper']}."],
+        )
+        for claim in content["claims"]
+    ]
+    found = [effect["text"] for effect in controls["effects"]]
+    blocks += [
+        (f"Controls: {controls['verdict']}.", found),
+        ("Setting and notes.", _further(content)),
+    ]
+    listed = "".join(
+        f"<p>{html.escape(head)}</p>\n<ul>\n"
+        + "".join(f"<li>{html.escape(item)}</li>\n" for item in items)
+        + "</ul>\n"
+        for head, items in blocks
+    )
+    return (
+        f"<h2>{name}: {content['verdict']}</h2>\n{listed}"
+        f'<img alt="{name}" src="data:image/png;base64,{picture}">\n'
+    )
+
+
 def _describe_settings(content: dict) -> str:
     """Scale, data, seeds and time of a study's results.json."""
-    settings = content["settings"]
+    settings, seeds = content["settings"], content["seeds"]
     scale = settings["scale"]
-    seeds = len({name.rpartition("-")[2] for name in content["curves"]})
     parts = [
         f"scale {scale}" + (", too short to show anything" if scale == "smoke" else ""),
-        f"{seeds} seed" + "s" * (seeds > 1),
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
         f"data {settings.get('data', 'drawn')}",
         f"{content['seconds'] / 60:.1f} minutes of runs",
     ]
-    return ", ".join(parts)
+    return "; ".join(parts)
 
 
 if __name__ == "__main__":

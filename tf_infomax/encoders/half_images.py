@@ -27,18 +27,21 @@ def build_skip_mlp(
 
 
 def build_half_convnet(
-    image_shape: tuple[int, int, int], code_size: int = 100
+    image_shape: tuple[int, int, int],
+    code_size: int = 100,
+    filters: tuple[int, ...] = (64, 128),
 ) -> keras.Model:
-    """Two 5 x 5 convolutions of stride 2, layer norm, mean over places, a dense code.
+    """5 x 5 convolutions of stride 2, layer norm, mean over places, a dense code.
 
     The norm is over height, width and channels, with a gain and a bias per channel.
-    Source: Tschannen et al. 2020, section 3.2, figure 4 (14 x 28 images, code 100).
+    Source: Tschannen et al. 2020, section 3.2, figure 4 (14 x 28 images, code 100,
+    and the default's two convolutions).
     """
     images = keras.Input(image_shape, dtype="uint8", name="images")
     x = keras.layers.Rescaling(1 / 255.0, name="rescale")(images)
-    for index, filters in enumerate((64, 128)):
+    for index, count in enumerate(filters):
         x = keras.layers.Conv2D(
-            filters, 5, 2, "same", activation="relu", name=f"conv_{index}"
+            count, 5, 2, "same", activation="relu", name=f"conv_{index}"
         )(x)
     # One group is a norm over everything but the batch.
     x = keras.layers.GroupNormalization(groups=1, epsilon=1e-6, name="norm")(x)

@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from tf_infomax import encoders
 from tf_infomax.data.batches import batch_indices
-from tf_infomax.evaluation.probes import run_probe
 from tf_infomax.optimizers import FusedAdam
 from tf_infomax.studies import halves
 from tf_infomax.studies.halves import BATCH, Images
@@ -43,6 +42,20 @@ class Size:
     warm_up: int = 1000
     turns: int = 10
     rate: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Who plays.
+
+    Attributes:
+        player: "real_nvp", or `halves.PIXELS`, which are classified as they are.
+        shuffled: whether the labels of the game are shuffled among the images: the
+            classifier learns nothing that the encoder could hide.
+    """
+
+    player: str = "real_nvp"
+    shuffled: bool = False
 
 
 class Game:
@@ -141,19 +154,22 @@ class Game:
 
 
 def train(
-    size: Size, data: Images, seed: int, unfinished: Unfinished | None = None
+    arm: Arm, size: Size, data: Images, seed: int, unfinished: Unfinished | None = None
 ) -> Curves:
     """Curves of one run.
 
     Args:
-        size, data, seed: of it.
+        arm, size, data, seed: of it.
         unfinished: where it is kept between its readings; None: nowhere.
 
     Returns:
         `step`; `accuracy`, the paper's linear evaluation of the codes of upper halves;
         `round_trip` and `round_trip/float64`, as `halves.round_trip`; `cross_entropy`
-        of the classifier that plays; and at the end `accuracy/converged`.
+        of the classifier that plays; and at the end `accuracy/converged`. Labels are
+        the true ones for all accuracies. Of pixels the accuracies alone.
     """
+    if arm.player == halves.PIXELS:
+        return halves.read_pixels(data, size.images, seed)
     keras.utils.set_random_seed(seed)
     upper, _ = halves.split_halves(data.train)
     encoder = encoders.strip_scaling(
@@ -165,20 +181,18 @@ def train(
             seed=seed,
         )
     )
-    game = Game(encoder, upper, data.labels, size.rate, size.turns, seed)
-    kept, held_out = (
-        halves.upper_pixels(part) for part in (data.train[: size.images], data.test)
-    )
-    labels = data.labels[: size.images]
+    labels = data.labels
+    if arm.shuffled:
+        labels = np.random.default_rng(seed).permutation(labels)
+    game = Game(encoder, upper, labels, size.rate, size.turns, seed)
+    accuracies = halves.Accuracies(encoder, data, size.images, seed)
+    some = accuracies.held_out[:500]
 
     def read(loss) -> dict[str, float]:
-        codes = halves.encode(encoder, kept), halves.encode(encoder, held_out)
         return {
-            "accuracy": halves.linear_accuracy(
-                codes[0], labels, codes[1], data.test_labels, seed
-            ),
-            "round_trip": halves.round_trip(encoder, held_out[:500]),
-            "round_trip/float64": halves.round_trip(encoder, held_out[:500], "float64"),
+            "accuracy": accuracies.early_stopped(),
+            "round_trip": halves.round_trip(encoder, some),
+            "round_trip/float64": halves.round_trip(encoder, some, "float64"),
             "cross_entropy": float(loss),
         }
 
@@ -189,7 +203,5 @@ def train(
         unfinished or Unfinished(),
         lambda: read(game.warm_up(tf.constant(size.warm_up))),
     )
-    codes = halves.encode(encoder, kept), halves.encode(encoder, held_out)
-    converged = run_probe("linear", codes[0], labels, codes[1], data.test_labels, 1)
-    curves["accuracy/converged"] = [float(converged[0])]
+    curves["accuracy/converged"] = [accuracies.converged()]
     return curves

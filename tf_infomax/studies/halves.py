@@ -5,6 +5,7 @@ encoders of one architecture; Adam 1e-4, batches of 128. The representation that
 evaluated is g1(x).
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,8 +23,21 @@ from tf_infomax.optimizers import FusedAdam
 from tf_infomax.studies.kept import Curves, Unfinished, run_in_parts
 
 BATCH = 128
+CODE = 100  # of MLP and ConvNet
 PERCENTILES = (0, 20, 40, 50, 60, 80, 100)
+PIXELS = "pixels"
+# Of the published program.
+CRITIC_WIDTHS = {"bilinear": (), "separable": (100, 100), "concatenated": (200,)}
+SAGA = {"tol": 0.1, "C": 10.0}
 _BATCHES = 15  # of a reading of the bound
+_OTHER_IMAGES = 1_000_000  # added to the seed of a batch: another draw of images
+CONSTANTS = {
+    "batch": BATCH,
+    "code": CODE,
+    "critics": CRITIC_WIDTHS,
+    "saga": SAGA,
+    "batches of a reading": _BATCHES,
+}
 
 
 @dataclass(frozen=True)
@@ -36,26 +50,44 @@ class Images:
     test: np.ndarray
     test_labels: np.ndarray
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of shapes, pixels and labels: what the data are, however named."""
+        found = hashlib.sha256()
+        for images, labels in (
+            (self.train, self.labels),
+            (self.test, self.test_labels),
+        ):
+            found.update(repr(images.shape).encode())
+            found.update(np.ascontiguousarray(images, np.uint8).tobytes())
+            found.update(np.ascontiguousarray(labels, np.int64).tobytes())
+        return found.hexdigest()
+
 
 @dataclass(frozen=True)
 class Arm:
     """One way to train.
 
     Attributes:
-        encoder: a key of `ENCODERS`.
+        encoder: a key of `ENCODERS`, or `PIXELS`, which are classified as they are.
         critic: a key of `CRITICS`.
         bound: "nwj" or "info_nce".
         target: of |I_EST - target|, or None.
         noise: standard deviation of the noise, the same on both halves of an image.
         jacobian: whether to read the condition numbers of g1's Jacobian.
+        widths: of the hidden layers of an MLP, or filters of a ConvNet.
+        shuffled: whether the halves are of two images drawn independently, so that
+            their information is 0; so is then their noise.
     """
 
     encoder: str
-    critic: str
-    bound: str
+    critic: str = "bilinear"
+    bound: str = "info_nce"
     target: float | None = None
     noise: float = 0.0
     jacobian: bool = False
+    widths: tuple[int, ...] = ()
+    shuffled: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,19 +110,21 @@ class Size:
     rate: float = 1e-4
 
 
+# (shape of images, arm, size, seed) -> encoder
 ENCODERS: dict[str, Callable] = {
-    "real_nvp": lambda shape, size, seed: encoders.build_real_nvp(
+    "real_nvp": lambda shape, arm, size, seed: encoders.build_real_nvp(
         shape, couplings=size.couplings, widths=(size.width,) * 2, seed=seed
     ),
-    "mlp": lambda shape, size, seed: encoders.build_mlp((300, 300), shape, 100),
-    "skip_mlp": lambda shape, size, seed: encoders.build_skip_mlp(shape),
-    "convnet": lambda shape, size, seed: encoders.build_half_convnet(shape, 100),
+    "mlp": lambda shape, arm, *_: encoders.build_mlp(arm.widths, shape, CODE),
+    "skip_mlp": lambda shape, *_: encoders.build_skip_mlp(shape),
+    "convnet": lambda shape, arm, *_: encoders.build_half_convnet(
+        shape, CODE, arm.widths
+    ),
 }
-# Widths of the published program.
 CRITICS: dict[str, Callable] = {
-    "bilinear": critics.Bilinear,
-    "separable": lambda: critics.Separable((100, 100)),
-    "concatenated": lambda: critics.Concatenated((200,)),
+    "bilinear": lambda widths: critics.Bilinear(),
+    "separable": critics.Separable,
+    "concatenated": critics.Concatenated,
 }
 
 
@@ -104,14 +138,14 @@ def build(arm: Arm, size: Size, shape: tuple[int, int, int], seed: int) -> InfoM
     """The compiled objective of an arm, of float pixels in [0, 1]."""
     keras.utils.set_random_seed(seed)
     g1, g2 = (
-        encoders.strip_scaling(ENCODERS[arm.encoder](shape, size, 2 * seed + k))
+        encoders.strip_scaling(ENCODERS[arm.encoder](shape, arm, size, 2 * seed + k))
         for k in range(2)
     )
     term = Term(
         "views",
         "x.code",
         "y.code",
-        CRITICS[arm.critic](),
+        CRITICS[arm.critic](CRITIC_WIDTHS[arm.critic]),
         arm.bound,
         target=arm.target,
     )
@@ -120,21 +154,30 @@ def build(arm: Arm, size: Size, shape: tuple[int, int, int], seed: int) -> InfoM
     return objective
 
 
-def make_batches(images: np.ndarray, first: int, last: int, seed: int, noise=0.0):
+def make_batches(
+    images: np.ndarray, first: int, last: int, seed: int, noise=0.0, shuffled=False
+):
     """Batches of halves for the steps first <= k < last, a function of seed and k.
 
     Pixels in [0, 1], with the same draw of noise added to both halves of an image.
+    `shuffled` draws the lower halves, and their noise, independently of the upper.
     """
     upper, lower = (tf.constant(half) for half in split_halves(images))
+    seeds = seed, seed + _OTHER_IMAGES * shuffled
 
     def batch(step):
-        rows = batch_indices(step, len(images), BATCH, seed)
-        x, y = (_scale(tf.gather(half, rows)) for half in (upper, lower))
+        rows = [batch_indices(step, len(images), BATCH, each) for each in seeds]
+        halves = [
+            _scale(tf.gather(half, chosen))
+            for half, chosen in zip((upper, lower), rows, strict=True)
+        ]
         if noise:
-            key = tf.stack([tf.constant(seed, tf.int64), step])
-            drawn = noise * tf.random.stateless_normal(x.shape, key)
-            x, y = x + drawn, y + drawn
-        return {"x": x, "y": y}
+            keys = [tf.stack([tf.constant(each, tf.int64), step]) for each in seeds]
+            halves = [
+                half + noise * tf.random.stateless_normal(half.shape, key)
+                for half, key in zip(halves, keys, strict=True)
+            ]
+        return dict(zip("xy", halves, strict=True))
 
     dataset = tf.data.Dataset.range(first, last).map(
         batch, num_parallel_calls=tf.data.AUTOTUNE
@@ -170,7 +213,7 @@ def linear_accuracy(codes, labels, test_codes, test_labels, seed: int) -> float:
     from sklearn.preprocessing import MinMaxScaler
 
     scaler = MinMaxScaler().fit(codes)
-    model = LogisticRegression(solver="saga", tol=0.1, C=10.0, random_state=seed)
+    model = LogisticRegression(solver="saga", random_state=seed, **SAGA)
     return fit_and_score(
         model,
         scaler.transform(codes),
@@ -180,13 +223,54 @@ def linear_accuracy(codes, labels, test_codes, test_labels, seed: int) -> float:
     )
 
 
-def pixel_accuracy(data: Images, size: Size, noise: float = 0.0) -> float:
-    """`linear_accuracy` of the pixels of upper halves."""
-    sides = [data.train[: size.images], data.test]
-    flat = [upper_pixels(s, noise).reshape(len(s), -1) for s in sides]
-    return linear_accuracy(
-        flat[0], data.labels[: size.images], flat[1], data.test_labels, 0
-    )
+def read_pixels(data: Images, images: int, seed: int, noise: float = 0.0) -> Curves:
+    """Accuracies of the pixels of upper halves, `accuracy` and `accuracy/converged`."""
+    sides = [data.train[:images], data.test]
+    flat = [upper_pixels(side, noise).reshape(len(side), -1) for side in sides]
+    return {
+        "step": [0],
+        "accuracy": [_early_stopped(flat, data, seed)],
+        "accuracy/converged": [_converged(flat, data)],
+    }
+
+
+def _early_stopped(features, data: Images, seed: int) -> float:
+    labels = data.labels[: len(features[0])]
+    return linear_accuracy(features[0], labels, features[1], data.test_labels, seed)
+
+
+def _converged(features, data: Images) -> float:
+    labels = data.labels[: len(features[0])]
+    found = run_probe("linear", features[0], labels, features[1], data.test_labels, 1)
+    return float(found[0])
+
+
+class Accuracies:
+    """How well labels are read off the codes of the upper halves of test images.
+
+    Args:
+        encoder: of upper halves in [0, 1].
+        data: the images.
+        images: how many of them train the classifier.
+        seed: of the classifier.
+        noise: standard deviation of that on the pixels.
+    """
+
+    def __init__(self, encoder, data: Images, images: int, seed: int, noise=0.0):
+        self._encoder, self._data, self._seed = encoder, data, seed
+        self.held_out = upper_pixels(data.test, noise)
+        self._kept = upper_pixels(data.train[:images], noise)
+
+    def _codes(self):
+        return [encode(self._encoder, part) for part in (self._kept, self.held_out)]
+
+    def early_stopped(self) -> float:
+        """By `linear_accuracy`."""
+        return _early_stopped(self._codes(), self._data, self._seed)
+
+    def converged(self) -> float:
+        """By logistic regression of standardized codes, trained to the end."""
+        return _converged(self._codes(), self._data)
 
 
 def train(
@@ -201,40 +285,32 @@ def train(
     Returns:
         `step`; `bound/test` and `bound/train`, I_EST on test and on training batches,
         nats; `accuracy`, the paper's linear evaluation of g1 on test images; and at
-        the end `accuracy/converged`, that of a converged classifier, and for RealNVP
-        `round_trip` and `round_trip/float64`, the largest |g1^-1(g1(x)) - x| relative
-        to the largest |x|. With `arm.jacobian` also `log_condition/P`, percentiles
-        over a batch.
+        the end `accuracy/converged`, that of a converged classifier, `parameters` of
+        g1, and for RealNVP `round_trip` and `round_trip/float64`, the largest
+        |g1^-1(g1(x)) - x| relative to the largest |x|. With `arm.jacobian` also
+        `log_condition/P`, percentiles over a batch. Of pixels the accuracies alone.
     """
+    if arm.encoder == PIXELS:
+        return read_pixels(data, size.images, seed, arm.noise)
     images, test = data.train, data.test
-    shape = split_halves(images[:1])[0].shape[1:]
-    objective = build(arm, size, shape, seed)
-    labels = data.labels[: size.images]
-    kept = upper_pixels(images[: size.images], arm.noise)
-    held_out = upper_pixels(test, arm.noise)
-    spectrum = JacobianSpectrum(objective.encoder)
-    inputs = min(BATCH, size.images // 40)  # a batch, as the paper; few if all is few
+    objective = build(arm, size, split_halves(images[:1])[0].shape[1:], seed)
+    encoder = objective.encoder
+    accuracies = Accuracies(encoder, data, size.images, seed, arm.noise)
+    conditions = _conditions(arm, size, encoder, accuracies.held_out)
+
+    def batches(given, first, last, seed):
+        return make_batches(given, first, last, seed, arm.noise, arm.shuffled)
 
     def read() -> dict[str, float]:
         row = {}
         for part, given in (("test", test), ("train", images)):
-            batches = make_batches(given, 0, _BATCHES, seed + 1000, arm.noise)
-            found = objective.evaluate(batches, verbose=0, return_dict=True)
+            drawn = batches(given, 0, _BATCHES, seed + 1000)
+            found = objective.evaluate(drawn, verbose=0, return_dict=True)
             row[f"bound/{part}"] = float(found["views"])
-        codes = encode(objective.encoder, kept), encode(objective.encoder, held_out)
-        row["accuracy"] = linear_accuracy(
-            codes[0], labels, codes[1], data.test_labels, seed
-        )
-        if arm.jacobian:
-            conditions = log_condition(spectrum(held_out[:inputs]))
-            found = np.percentile(conditions, PERCENTILES)
-            for percentile, value in zip(PERCENTILES, found, strict=True):
-                row[f"log_condition/{percentile}"] = float(value)
-        return row
+        return row | {"accuracy": accuracies.early_stopped()} | conditions()
 
     def advance(first: int, last: int) -> dict[str, float]:
-        batches = make_batches(images, first, last, seed, arm.noise)
-        objective.fit(batches, verbose=0, shuffle=False)
+        objective.fit(batches(images, first, last, seed), verbose=0, shuffle=False)
         return read()
 
     curves = run_in_parts(
@@ -244,14 +320,32 @@ def train(
         unfinished or Unfinished(),
         read,
     )
-    codes = encode(objective.encoder, kept), encode(objective.encoder, held_out)
-    converged = run_probe("linear", codes[0], labels, codes[1], data.test_labels, 1)
-    curves["accuracy/converged"] = [float(converged[0])]
+    curves["accuracy/converged"] = [accuracies.converged()]
+    curves["parameters"] = [encoder.count_params()]
     if arm.encoder == "real_nvp":
-        curves["round_trip"] = [round_trip(objective.encoder, held_out[:500])]
-        exact = round_trip(objective.encoder, held_out[:500], "float64")
-        curves["round_trip/float64"] = [exact]
+        for name, dtype in (
+            ("round_trip", "float32"),
+            ("round_trip/float64", "float64"),
+        ):
+            curves[name] = [round_trip(encoder, accuracies.held_out[:500], dtype)]
     return curves
+
+
+def _conditions(arm: Arm, size: Size, encoder, pixels: np.ndarray) -> Callable:
+    """() -> percentiles of the log condition number over a batch, if they are read."""
+    if not arm.jacobian:
+        return dict
+    spectrum = JacobianSpectrum(encoder)
+    inputs = min(BATCH, size.images // 40)  # a batch, as the paper; few if all is few
+
+    def read() -> dict[str, float]:
+        found = np.percentile(log_condition(spectrum(pixels[:inputs])), PERCENTILES)
+        return {
+            f"log_condition/{percentile}": float(value)
+            for percentile, value in zip(PERCENTILES, found, strict=True)
+        }
+
+    return read
 
 
 def round_trip(encoder: keras.Model, pixels: np.ndarray, dtype="float32") -> float:

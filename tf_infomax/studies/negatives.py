@@ -8,6 +8,7 @@ Source: Tschannen et al. 2020, section 4, figure 4c.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -19,56 +20,75 @@ from tf_infomax.studies.kept import Curves, Unfinished, run_in_parts
 
 BATCH = 128
 TRUTH = -0.5 * float(np.log1p(-(0.2**2)))
-ARMS: dict[str, tuple[str, bool]] = {
-    "nwj, shared": ("nwj", False),
-    "info_nce, shared": ("info_nce", False),
-    "nwj, iid": ("nwj", True),
-    "info_nce, iid": ("info_nce", True),
-}
+CONSTANTS = {"batch": BATCH, "critic": (10,) * 5, "rate": 1e-4}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to draw and to bound.
+
+    Attributes:
+        bound: "nwj" or "info_nce".
+        pairs: "shared", all of a batch share Z; "iid", each has its own; "shuffled",
+            as shared, but y of another draw, so that positives are like negatives.
+    """
+
+    bound: str
+    pairs: str
+
+
+@dataclass(frozen=True)
+class Size:
+    """Steps of training, and readings of the curve."""
+
+    steps: int = 20_000
+    readings: int = 20
+
+
 _BOUNDS: dict[str, Callable] = {
     "nwj": bounds.nwj,
     "info_nce": lambda scores: bounds.info_nce(scores, "y"),
 }
 
 
-def _draw(key: tf.Tensor, iid: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """(x, y) `[K, 1]` each: Z + e_i with one Z per batch, or one per pair."""
-    rows = BATCH if iid else 1
-    noise = tf.random.stateless_normal([rows + BATCH, 2], key)
+def _draw(key: tf.Tensor, pairs: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """(x, y) `[K, 1]` each: Z + e_i with one Z per batch, or one per pair.
+
+    Shuffled, x_i and y_i share Z and come from e_i of two draws.
+    """
+    rows = BATCH if pairs == "iid" else 1
+    draws = 2 if pairs == "shuffled" else 1
+    noise = tf.random.stateless_normal([rows + draws * BATCH, 2], key)
     factor = lambda off: tf.constant(
         np.linalg.cholesky([[1.0, off], [off, 1.0]]).T, tf.float32
     )
     shared, own = noise[:rows] @ factor(-0.5), noise[rows:] @ factor(0.9)
-    both = shared + own
-    return both[:, :1], both[:, 1:]
+    return shared[:, :1] + own[:BATCH, :1], shared[:, 1:] + own[-BATCH:, 1:]
 
 
 def train(
-    arm: str,
-    steps: int,
-    readings: int,
-    seed: int,
-    unfinished: Unfinished | None = None,
+    arm: Arm, size: Size, data, seed: int, unfinished: Unfinished | None = None
 ) -> Curves:
     """Curves of one run: `step`, and `bound`, the mean over batches since the last.
 
     Args:
-        arm, steps, readings, seed: of it.
+        arm, size, seed: of it.
+        data: not used: pairs are drawn.
         unfinished: where it is kept between its readings; None: nowhere.
     """
-    name, iid = ARMS[arm]
     keras.utils.set_random_seed(seed)
-    critic, optimizer = critics.Concatenated((10,) * 5), FusedAdam(1e-4)
-    critic(_draw(tf.constant([0, 0]), iid))
+    critic = critics.Concatenated(CONSTANTS["critic"])
+    optimizer = FusedAdam(CONSTANTS["rate"])
+    critic(_draw(tf.constant([0, 0]), arm.pairs))
     variables = critic.trainable_variables
     optimizer.build(variables)
 
     def run_steps(first, count):
         total = tf.constant(0.0)
         for number in tf.range(first, first + count):
-            pairs = _draw(tf.stack([seed, number]), iid)
+            pairs = _draw(tf.stack([seed, number]), arm.pairs)
             with tf.GradientTape() as tape:
-                value = _BOUNDS[name](critic(pairs, training=True))
+                value = _BOUNDS[arm.bound](critic(pairs, training=True))
                 loss = -value
             optimizer.apply(tape.gradient(loss, variables), variables)
             total += value
@@ -81,7 +101,7 @@ def train(
         return {"bound": float(run(tf.constant(first), tf.constant(last - first)))}
 
     return run_in_parts(
-        np.linspace(0, steps, readings + 1).astype(int),
+        np.linspace(0, size.steps, size.readings + 1).astype(int),
         [*critic.variables, *optimizer.variables],
         advance,
         unfinished or Unfinished(),

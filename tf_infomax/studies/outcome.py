@@ -1,18 +1,16 @@
-"""What a study leaves: runs, a verdict, results.json and a figure."""
+"""What a study leaves: a verdict, results.json and a figure."""
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tf_infomax.output import replacing
-from tf_infomax.progress import format_left
-from tf_infomax.studies import kept
-from tf_infomax.studies.kept import Unfinished
+from tf_infomax.studies.rules import Claim, Plan, Rule
+from tf_infomax.studies.runs import Runs
 
 _LOWEST = -5.0  # drawn for all below: NWJ may start at minus millions
 _BESIDE = {"bound/test": "bound/train"}
@@ -20,19 +18,15 @@ _BESIDE = {"bound/test": "bound/train"}
 
 @dataclass(frozen=True)
 class Effect:
-    """A difference between arms, paired by seed.
+    """What runs say of a rule.
 
     Attributes:
-        what: it is, in words.
-        values: one per seed.
-        unit: of them.
-        expected: the sign that the claim needs: 1 or -1.
+        rule: that the mean is held against.
+        values: the difference, one per seed.
     """
 
-    what: str
+    rule: Rule
     values: tuple[float, ...]
-    unit: str
-    expected: int = 1
 
     @property
     def mean(self) -> float:
@@ -51,158 +45,197 @@ class Effect:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the interval lies on the claim's side; None if it contains 0."""
+        """Whether the interval lies in the rule's region; None if it crosses an end."""
         low, high = self.interval
-        if low <= 0.0 <= high:
+        first = -math.inf if self.rule.low is None else self.rule.low
+        last = math.inf if self.rule.high is None else self.rule.high
+        inside = (low > first or first == -math.inf) and (
+            high < last or last == math.inf
+        )
+        beyond = high < first or low > last
+        if math.isinf(low) or inside == beyond:
             return None
-        return (self.mean > 0) == (self.expected > 0)
+        return beyond if self.rule.outside else inside
+
+    @property
+    def word(self) -> str:
+        """ "yes", "no" or "undecided"."""
+        return {True: "yes", False: "no", None: "undecided"}[self.holds]
 
     def __str__(self) -> str:
         low, high = self.interval
-        spread = f" (95 % {low:+.3f} .. {high:+.3f})" if math.isfinite(low) else ""
-        unit = f" {self.unit}" if self.unit else ""
-        return f"{self.what}: {self.mean:+.3f}{unit}{spread}"
+        spread = f" (95 % {low:+.3g} .. {high:+.3g})" if math.isfinite(low) else ""
+        unit = f" {self.rule.unit}" if self.rule.unit else ""
+        return (
+            f"{self.rule.what}: {self.mean:+.3g}{unit}{spread}, "
+            f"{self.rule.region}: {self.word}"
+        )
+
+
+def measure(rule: Rule, runs: Runs) -> Effect:
+    """The effect of finished runs that a rule asks for."""
+    values = runs.read(rule.of)
+    if isinstance(rule.less, float):
+        less = [rule.less] * len(values)
+    else:
+        less = runs.read(rule.less)
+    return Effect(rule, tuple(a - b for a, b in zip(values, less, strict=True)))
+
+
+def judge_controls(controls: Sequence[Effect]) -> str:
+    """ "passed", "failed" (one does not hold) or "undecided"."""
+    found = [control.holds for control in controls]
+    if all(found):
+        return "passed"
+    return "failed" if False in found else "undecided"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study says of one of its claims.
+
+    Attributes:
+        claim: the sentence and its rules.
+        effects: one per rule.
+        controls: the word of the study's controls.
+    """
+
+    claim: Claim
+    effects: tuple[Effect, ...]
+    controls: str = "passed"
+
+    @property
+    def word(self) -> str:
+        """ "reproduced", "contradicted" or "undecided".
+
+        Reproduced is what every effect and every control holds for; contradicted what
+        an effect speaks against. A control that fails leaves all undecided.
+        """
+        found = [effect.holds for effect in self.effects]
+        if all(found) and self.controls == "passed":
+            return "reproduced"
+        if False in found and self.controls != "failed":
+            return "contradicted"
+        return "undecided"
+
+    def __str__(self) -> str:
+        return f"{self.claim.text} {self.word.capitalize()}: {_join(self.effects)}."
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study says of its claim.
+    """What a study says.
 
     Attributes:
-        claim: the paper's, with its figure.
-        paper: what the paper shows, in words.
-        effects: all that the claim needs.
+        findings: one per claim, each with a word of its own.
+        controls: effects that hold if the study measures what it means to.
+        exploratory: in which settings it is not as it was frozen; () if in none.
+        seeds: of the runs.
+        history: of the setting.
         notes: further facts, in words.
     """
 
-    claim: str
-    paper: str
-    effects: tuple[Effect, ...]
+    findings: tuple[Finding, ...]
+    controls: tuple[Effect, ...]
+    exploratory: tuple[str, ...]
+    seeds: tuple[int, ...]
+    history: str
     notes: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
-        """ "reproduced", "contradicted" or "undecided"."""
-        found = [effect.holds for effect in self.effects]
-        if all(found):
-            return "reproduced"
-        return "contradicted" if False in found else "undecided"
+        """The word of all claims, or the words of each in turn."""
+        words = [finding.word for finding in self.findings]
+        return words[0] if len(set(words)) == 1 else ", ".join(words)
+
+    @property
+    def status(self) -> str:
+        """Whether the rules were fixed before these runs."""
+        if self.exploratory:
+            return f"exploratory ({'; '.join(self.exploratory)})"
+        return "by rules frozen before the runs"
 
     def __str__(self) -> str:
-        parts = "; ".join(map(str, self.effects))
-        return " ".join(
-            [
-                f"{self.claim} {self.word.capitalize()}: {parts}.",
-                f"The paper: {self.paper}.",
-                *self.notes,
-            ]
-        )
-
-
-@dataclass
-class Runs:
-    """The finished runs of a study, one JSON file each: arm and seed -> curves.
-
-    Attributes:
-        folder: of the files.
-        settings: that a file must have been made with.
-        found: the curves.
-        seconds: that the runs have taken, over all starts.
-    """
-
-    folder: Path
-    settings: dict
-    found: dict[tuple[str, int], dict] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def collect(
-        self,
-        arms: Iterable[str],
-        seeds: Sequence[int],
-        run: Callable[[str, int, Unfinished], dict],
-        tell: Callable[[str], None],
-    ) -> None:
-        """Runs what is missing, from where it was interrupted.
-
-        Args:
-            arms, seeds: all of which are wanted.
-            run: (arm, seed, `Unfinished`) -> curves.
-            tell: hears how far they are.
-
-        Raises:
-            ConfigError: if the folder holds runs of other settings.
-        """
-        wanted = [(arm, seed) for seed in seeds for arm in arms]
-        began, before = time.monotonic(), 0
-        for count, (arm, seed) in enumerate(wanted):
-            path = self.folder / f"{arm}-{seed}.json"
-            content = kept.read(path, self.settings, "--workdir")
-            if content is None:
-                name = f"{self.folder.parent.name}: {arm}, seed {seed}"
-                show = lambda share, name=name, count=count, before=before: tell(
-                    f"{name}, run {count + 1}/{len(wanted)}, {share:.0%}  "
-                    f"{_left(count + share, before, len(wanted), began)}".rstrip()
-                )
-                state = path.with_suffix(".npz")
-                unfinished = Unfinished(state, self.settings, show)
-                curves = run(arm, seed, unfinished)
-                content = {"seconds": unfinished.count_seconds(), "curves": curves}
-                kept.write(path, self.settings, **content)
-                state.unlink(missing_ok=True)
-            else:
-                before += 1
-            self.seconds += content["seconds"]
-            self.found[arm, seed] = content["curves"]
-
-    def last(self, arm: str, curve: str) -> list[float]:
-        """The curve's last value, one per seed."""
-        return [values[-1] for values in self.all(arm, curve)]
-
-    def first(self, arm: str, curve: str) -> list[float]:
-        """The curve's first value, one per seed."""
-        return [values[0] for values in self.all(arm, curve)]
-
-    def all(self, arm: str, curve: str) -> list[list[float]]:
-        """The whole curve, one per seed."""
-        return [
-            curves[curve] for (name, _), curves in self.found.items() if name == arm
+        lines = [
+            *map(str, self.findings),
+            f"Controls {judge_controls(self.controls)}: {_join(self.controls)}.",
+            *(f"The paper: {finding.claim.paper}." for finding in self.findings),
+            *self.notes,
+            f"Seeds {', '.join(map(str, self.seeds))}; {self.status}.",
+            f"History of the setting: {self.history}.",
         ]
+        return "\n".join(lines)
 
 
-def _left(done: float, before: int, total: int, began: float) -> str:
-    """How long the rest takes if it goes on as since `began`, with `before` done."""
-    speed = (done - before) / (time.monotonic() - began)
-    return format_left(total - done, speed)
+def judge(
+    plan: Plan,
+    runs: Runs,
+    seeds: Sequence[int],
+    exploratory: Sequence[str],
+    notes: Sequence[str] = (),
+) -> Verdict:
+    """Holds finished runs against the rules of a plan."""
+    controls = tuple(measure(rule, runs) for rule in plan.controls)
+    word = judge_controls(controls)
+    return Verdict(
+        tuple(
+            Finding(claim, tuple(measure(rule, runs) for rule in claim.rules), word)
+            for claim in plan.claims
+        ),
+        controls,
+        tuple(exploratory),
+        tuple(seeds),
+        plan.history,
+        tuple(notes),
+    )
 
 
-def subtract(a: Iterable[float], b: Iterable[float]) -> tuple[float, ...]:
-    """Differences of values paired by seed."""
-    return tuple(x - y for x, y in zip(a, b, strict=True))
+def _join(effects: Iterable[Effect]) -> str:
+    return "; ".join(map(str, effects))
 
 
 def write(folder: Path, runs: Runs, verdict: Verdict) -> None:
-    """results.json: the verdict, its effects, the settings and the curves."""
+    """results.json: words, claims, controls, effects, the settings and the curves."""
     content = {
         "verdict": verdict.word,
         "sentence": str(verdict),
-        "claim": verdict.claim,
-        "paper": verdict.paper,
+        "status": verdict.status,
+        "exploratory": verdict.exploratory,
+        "seeds": verdict.seeds,
+        "history": verdict.history,
+        "claims": [
+            {
+                "claim": finding.claim.text,
+                "paper": finding.claim.paper,
+                "verdict": finding.word,
+                "effects": _describe(finding.effects),
+            }
+            for finding in verdict.findings
+        ],
+        "controls": {
+            "verdict": judge_controls(verdict.controls),
+            "effects": _describe(verdict.controls),
+        },
         "notes": verdict.notes,
         "seconds": round(runs.seconds, 1),
-        "effects": [
-            {
-                **asdict(e),
-                "mean": e.mean,
-                "interval": [_finite(v) for v in e.interval],
-                "text": str(e),
-            }
-            for e in verdict.effects
-        ],
         "settings": runs.settings,
         "curves": {f"{arm}-{seed}": c for (arm, seed), c in runs.found.items()},
     }
     with replacing(folder / "results.json") as file:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _describe(effects: Iterable[Effect]) -> list[dict]:
+    return [
+        {
+            **asdict(effect),
+            "mean": effect.mean,
+            "interval": [_finite(value) for value in effect.interval],
+            "holds": effect.holds,
+            "text": str(effect),
+        }
+        for effect in effects
+    ]
 
 
 def _finite(value: float) -> float | None:
@@ -238,6 +271,7 @@ def draw(
     runs: Runs,
     panels: Sequence[tuple[str, str]],
     lines: dict[str, tuple[str, float]],
+    hidden: Sequence[str] = (),
 ) -> None:
     """Curves of all arms: means over seeds with a band of one deviation.
 
@@ -247,16 +281,17 @@ def draw(
         panels: (curve, label of the axis). A curve that is kept by percentiles,
             `curve/P`, is drawn as the median in bands of the others.
         lines: curve -> (what, level), drawn across its panel.
+        hidden: arms that are not drawn.
 
     What `_BESIDE` names is drawn with its curve, dashed.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained")
+    names = [n for n in dict.fromkeys(arm for arm, _ in runs.found) if n not in hidden]
     axes = np.ravel(figure.subplots(1, len(panels)))
-    arms = list(dict.fromkeys(arm for arm, _ in runs.found))
     for panel, (curve, label) in zip(axes, panels, strict=True):
-        for number, arm in enumerate(arms):
+        for number, arm in enumerate(names):
             steps, colour = runs.all(arm, "step")[0], f"C{number}"
             middle, bands = _middle_and_bands(runs, arm, curve)
             panel.plot(steps, middle, color=colour, marker="o", ms=3, label=arm)
@@ -272,7 +307,7 @@ def draw(
             panel.annotate(
                 what, (1.0, level), (-3, 3), textcoords="offset points", **place
             )
-        if any(v < _LOWEST for arm in arms for v in _values(runs, arm, curve)):
+        if any(v < _LOWEST for arm in names for v in _values(runs, arm, curve)):
             note = f"what is below {_LOWEST:g} is drawn there"
             panel.set_title(note, fontsize="small")
         panel.set(xlabel="step", ylabel=label)
