@@ -131,7 +131,7 @@ def train(
     curves = unfinished.restore()
     for number, (name, method) in enumerate(METHODS.items(), 1):
         if name not in curves:
-            curves[name] = [float(method(x, y, seed, size.steps).value)]
+            curves[name] = [float(method(x, y, seed, size.steps).raw)]
             unfinished.save(curves, number / len(METHODS))
     return curves
 

@@ -40,7 +40,7 @@ class Effect:
         n = len(self.values)
         if n < 2:
             return -math.inf, math.inf
-        half = t.ppf(0.975, n - 1) * float(np.std(self.values, ddof=1)) / math.sqrt(n)
+        half = float(t.ppf(0.975, n - 1) * np.std(self.values, ddof=1)) / math.sqrt(n)
         return self.mean - half, self.mean + half
 
     @property

@@ -109,17 +109,19 @@ def compare(
     other: str | float,
     what: str = "",
     floor: float | None = None,
+    unit: str = "",
     **region,
 ) -> Rule:
-    """The end of an arm less that of another, or less a number; without `low` and
-    `high` it must be positive."""
+    """The end of an arm less that of another, or less a number.
+
+    Without a region, `low` and `high`, it must be positive.
+    """
     less, name = other, f"{other:.4g}" if isinstance(other, float) else other
     if isinstance(other, str):
         less = Reading(other, curve, floor=floor)
     what = f"{what or curve}, {arm} - {name}" if less else f"{what or curve}, {arm}"
-    return Rule(
-        what, Reading(arm, curve, floor=floor), less, **(region or {"low": 0.0})
-    )
+    of = Reading(arm, curve, floor=floor)
+    return Rule(what, of, less, unit, **(region or {"low": 0.0}))
 
 
 def rise(curve: str, arm: str, what: str, unit: str = "", floor=None) -> Rule:
