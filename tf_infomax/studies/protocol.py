@@ -435,7 +435,7 @@ STUDIES: dict[str, Plan] = {
 VERSIONS: tuple[tuple[str, str, str], ...] = (
     (
         "2026-11-28",
-        "a91fd06f9db20283e9724d48079c4ecdb4137fc19d6a63fb3751a466bee31d32",
+        "bfb4ee3d9b20e0b630207bd904045df69f01ec52a6e9d808d86df511ad98800f",
         "frozen before any run with seeds 100 to 102",
     ),
 )
