@@ -38,7 +38,7 @@ class ReproduceOptions(Options):
     scale: str = option(
         "cpu",
         _RUN,
-        "smoke: a minute, shows nothing; cpu: at most 45 minutes on two cores; paper: "
+        "smoke: minutes, shows nothing; cpu: at most 45 minutes on two cores; paper: "
         "its own setting.",
         choices=("smoke", "cpu", "paper"),
     )
