@@ -147,7 +147,8 @@ def draw(path: Path, runs: Runs, arms: Sequence[str]) -> None:
         for values in zip(*(runs.last(arm, name) for arm in arms), strict=True):
             axes.plot(place + places, values, "o-", color=f"C{place}", ms=4)
     axes.set_xticks(range(len(METHODS)), [n.replace(", ", ",\n") for n in METHODS])
-    axes.set_ylabel(f"nats; from the left: {', '.join(arms)}", fontsize="small")
+    axes.set_ylabel("nats")
+    axes.set_title(f"from the left: {', '.join(arms)}", fontsize="small")
     axes.grid(axis="y", alpha=0.3)
     with replacing(path) as file:
         figure.savefig(file, dpi=110)

@@ -436,7 +436,7 @@ VERSIONS: tuple[tuple[str, str, str], ...] = (
     (
         "2026-11-28",
         "bfb4ee3d9b20e0b630207bd904045df69f01ec52a6e9d808d86df511ad98800f",
-        "frozen before any run with seeds 100 to 102",
+        "frozen before any run of cpu scale with seeds 100 to 102",
     ),
 )
 
