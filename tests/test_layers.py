@@ -13,13 +13,14 @@ PACKAGE = Path(__file__).parent.parent / "tf_infomax"
 ALLOWED = {
     "config": set(),
     "bounds": set(),
-    "priors": set(),
+    "vectors": set(),
+    "priors": {"vectors"},
     "optimizers": set(),
     "encoders": set(),
-    "critics": set(),
+    "critics": {"vectors"},
     "data": set(),
     "evaluation": set(),
-    "objectives": {"bounds", "priors"},
+    "objectives": {"bounds", "optimizers", "priors", "vectors"},
     "flags": {"config"},
     "experiment": {
         "bounds", "config", "critics", "data", "encoders", "evaluation", "objectives",
@@ -32,12 +33,14 @@ ALLOWED = {
         "progress", "signals", "workdir",
     },
     "trained": {"config", "experiment", "objectives", "workdir"},
-    "report": {"evaluation", "output"},
+    "figures": set(),
+    "report": {"evaluation", "figures", "output"},
     "progress": set(),
     "signals": set(),
     "embedding": {"config", "data", "evaluation", "output", "progress"},
     "assessment": {
-        "data", "evaluation", "experiment", "objectives", "report", "training",
+        "bounds", "data", "evaluation", "experiment", "objectives", "report",
+        "training",
     },
     "train": {
         "assessment", "config", "experiment", "flags", "output", "progress", "report",
@@ -49,7 +52,9 @@ ALLOWED = {
         "signals", "training", "workdir",
     },
     "tune": {"config", "flags", "progress", "tuning"},
-    "estimation": {"bounds", "critics", "optimizers", "output", "progress"},
+    "estimation": {
+        "bounds", "critics", "figures", "optimizers", "output", "progress",
+    },
     "studies": {
         "bounds", "config", "critics", "data", "encoders", "estimation", "evaluation",
         "objectives", "optimizers", "output", "progress", "workdir",

@@ -5,7 +5,8 @@ Results are a flat dict, name -> `{"mean": ..., "sd": ..., "n": ...}`:
     probe/linear/code, probe/mlp/conv, ...      accuracy of the trained encoder
     probe/linear/random/code, ...               of the same encoder before training
     probe/linear/pixels                         of the raw pixels of view x
-    mi/local, mi/global                         bound on test images, with its ceiling
+    mi/local, divergence/local, score/local     each term on test images, by kind
+                                                (`objectives.terms`), with its ceiling
     health/effective_rank, ...                  of the codes of test images
 
 A measure that fails costs itself alone: `failed/NAME` then holds `{"reason": ...}`.
@@ -16,13 +17,13 @@ the last one has.
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_infomax import report
+from tf_infomax.bounds import BOUNDS
 from tf_infomax.data.batches import make_fixed_batches
 from tf_infomax.data.division import name_some
 from tf_infomax.data.views import build_front
@@ -120,7 +121,12 @@ def _pixels_of(view: str, images: np.ndarray) -> np.ndarray:
 def assess_bounds(
     objective: InfoMax, batches, batch_size: int
 ) -> Iterator[tuple[str, dict]]:
-    """Yields each term's value on batches of test images, with its ceiling."""
+    """Yields what can be read off each term's scores on batches of test images.
+
+    A result says beside its value which `bound` it is, what that `measures`, of which
+    `negatives`, its `ceiling` (None if it has none), what the best constant critic has
+    (`chance`), and whether it is the `objective`, the value that was maximized.
+    """
 
     @tf.function
     def evaluate(batch):
@@ -130,16 +136,23 @@ def assess_bounds(
     rows = [{k: float(v) for k, v in evaluate(batch).items()} for batch in batches]
     shapes = {n: o.shape for n, o in objective.online_encoder.output.items()}
     for term in objective.terms:
-        summary = summarize([row[term.name] for row in rows])
         shape = shapes[term.x.split(".")[-1]]
-        ceiling = term.ceiling(batch_size, int(np.prod(shape[1:-1])))
-        # A memory holds training images; of test images all others are negatives.
-        negatives = "iid" if term.negatives == "memory" else term.negatives
-        term = replace(term, negatives=negatives)
-        summary |= {"bound": term.bound, "negatives": negatives}
-        summary["ceiling"] = ceiling if np.isfinite(ceiling) else None
-        kind = "mi" if term.is_bound else "score"
-        yield f"{kind}/{term.name}", summary
+        locations = int(np.prod(shape[1:-1]))
+        for reading in term.readings():
+            ceiling = reading.ceiling(batch_size, locations)
+            yield (
+                reading.key,
+                {
+                    **summarize([row[reading.key] for row in rows]),
+                    "bound": reading.bound,
+                    "measures": reading.measures,
+                    "negatives": reading.negatives,
+                    "pooled": reading.pooled,
+                    "ceiling": ceiling if np.isfinite(ceiling) else None,
+                    "chance": BOUNDS[reading.bound].chance,
+                    "objective": reading.key == term.assessed().key,
+                },
+            )
 
 
 def assess_health(codes: np.ndarray) -> Iterator[tuple[str, dict]]:
@@ -285,14 +298,10 @@ def _build_untrained(run: Run) -> keras.Model:
 
 
 def _draw_curves(run: Run, results: dict) -> None:
-    ceilings = {
-        name.partition("/")[2]: result["ceiling"]
-        for name, result in results.items()
-        if name.startswith(("mi/", "score/"))
-    }
     rows = run.workdir.read_metrics()  # all, whatever checkpoint is evaluated
     path = run.workdir.path / "curves.png"
-    report.draw_curves(rows, ceilings, path, run.data.watched[0])
+    watched = run.data.watched[0]
+    report.draw_curves(rows, report.readings_of(results), path, watched)
 
 
 def _draw_neighbors(run: Run, images: np.ndarray, codes: np.ndarray) -> None:

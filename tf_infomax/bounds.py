@@ -13,8 +13,11 @@ The contract of every function here:
 
 `pooled=True` (InfoNCE and DV) lets the problems on axis -3 share their negatives: the
 candidates for y_j are then all x of all *other* batch members at all locations, as in
-Deep InfoMax. The other bounds are linear in their negatives, so that pooling would
-change nothing after the mean over locations.
+Deep InfoMax. Pooled InfoNCE is an objective and no bound: its candidates of one image
+stand and fall together, and where locations are copies of one another it exceeds the
+information. Pooled DV is a bound wherever DV is: as the logarithm is concave, it never
+exceeds the mean over locations of `dv`. The other bounds are linear in their negatives,
+so that pooling would change nothing after the mean over locations.
 
 Imports TensorFlow only.
 """
@@ -38,7 +41,12 @@ def _prepare(scores: tf.Tensor) -> tf.Tensor:
             "scores must be [..., N, N] with N >= 2 (one positive and at least one "
             f"negative for each pair). Received shape {tuple(scores.shape)}."
         )
-    return scores if scores.dtype == tf.float64 else tf.cast(scores, tf.float32)
+    return _at_least_float32(scores)
+
+
+def _at_least_float32(values: tf.Tensor) -> tf.Tensor:
+    values = tf.convert_to_tensor(values)
+    return values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
 
 
 @tf.custom_gradient
@@ -111,7 +119,8 @@ def dv(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
     """Donsker-Varadhan: `E_p[u] - log E_q[e^u]`, in nats.
 
     A lower bound in population; the value on a batch is not one, since the log of a
-    sample mean is biased. Optimum at u = log p/q + c.
+    sample mean is biased. Optimum at u = log p/q + c. Pooled, the mean over locations
+    is at most that of the unpooled values, whatever the scores.
     Source: Belghazi et al. 2018, eq. 3; Hjelm et al. 2019, eq. 2.
 
     Args:
@@ -144,7 +153,9 @@ def info_nce(
 
     The own pair is one of the K candidates. Never forms more than the score matrix:
     pooled, all positives of one y share the log-sum-exp of their negatives, and the
-    value is `log K - mean softplus(logsumexp(negatives) - positive)`.
+    value is `log K - mean softplus(logsumexp(negatives) - positive)`. Pooled, it is no
+    bound on mutual information: locations that are L copies of one another raise it by
+    up to log L.
     Source: van den Oord et al. 2018; Hjelm et al. 2019, eq. 5.
 
     Args:
@@ -182,6 +193,7 @@ def rank_candidates(positive: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
     `mean_i[u_i - log(1/K (e^(u_i) + sum_k e^(u_ik)))]`, at most log K: for negatives
     that are not the other pairs of a batch. Scores of -inf are not candidates.
     """
+    positive, negatives = _at_least_float32(positive), _at_least_float32(negatives)
     regret = tf.nn.softplus(tf.reduce_logsumexp(negatives, axis=-1) - positive)
     counted = tf.cast(negatives > -math.inf, positive.dtype)
     ceiling = tf.math.log1p(tf.reduce_sum(counted, axis=-1))
@@ -251,6 +263,8 @@ def moving_average(
         log_value: log v.
         decay: weight of the past.
     """
+    log_average = tf.cast(log_average, log_value.dtype)
+    decay = tf.cast(decay, log_value.dtype)
     past = tf.math.log(decay) + log_average
     both = tf.reduce_logsumexp([past, tf.math.log1p(-decay) + log_value], axis=0)
     first = tf.math.is_inf(log_average)
@@ -292,6 +306,7 @@ def tuba(scores: tf.Tensor, log_baseline: tf.Tensor) -> tf.Tensor:
         log_baseline: `[..., N]`, log a(y_j).
     """
     scores = _prepare(scores)
+    log_baseline = tf.cast(log_baseline, scores.dtype)
     return nwj(scores - log_baseline[..., None, :] + 1.0)
 
 
@@ -322,6 +337,7 @@ def interpolated(scores: tf.Tensor, log_baseline: tf.Tensor, alpha: float) -> tf
     log_mean = tf.linalg.set_diag(left - tf.math.log(n - 1.0), own)
     log_a = math.log(alpha) + log_mean
     if alpha < 1.0:
+        log_baseline = tf.cast(log_baseline, scores.dtype)
         learned = math.log1p(-alpha) + log_baseline[..., None, :]
         log_a = tf.reduce_logsumexp([log_a, learned + tf.zeros_like(log_a)], axis=0)
     positive = _mean_negatives(_positives(scores)[..., None, :] - log_a)
@@ -343,7 +359,11 @@ def flo(scores: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
     n = tf.cast(tf.shape(scores)[-1], scores.dtype)
     off = tf.reduce_logsumexp(_set_diagonal(scores, -math.inf), axis=-1)
     contrast = off - tf.math.log(n - 1.0) - _positives(scores)
+    u = tf.cast(u, scores.dtype)
     return 1.0 - tf.reduce_mean(u + safe_exp(contrast - u), axis=-1)
+
+
+MUTUAL_INFORMATION = "mutual information, nats"
 
 
 class Bound(NamedTuple):
@@ -355,29 +375,60 @@ class Bound(NamedTuple):
         ceiling: the largest value possible with K candidates per positive
             (`math.inf` where only the divergence itself is the limit).
         options: the keyword arguments that the function takes beside the scores.
+        chance: the value of the best constant critic: what lies below it says that the
+            critic does worse than none.
+        pooled_is_bound: whether the value is still a bound with `pooled=True`.
+        log_ratio: scores of the optimal critic -> log p/q, up to a constant.
     """
 
     function: Callable[..., tf.Tensor]
     measures: str
     ceiling: Callable[[int], float]
     options: tuple[str, ...] = ()
+    chance: float = 0.0
+    pooled_is_bound: bool = True
+    log_ratio: Callable[[tf.Tensor], tf.Tensor] = lambda scores: scores
+
+    @property
+    def kind(self) -> str:
+        """What the value is filed under: "mi" or "divergence"."""
+        return "mi" if self.measures == MUTUAL_INFORMATION else "divergence"
 
 
 def _unbounded(k: int) -> float:
     return math.inf
 
 
+def _log_ratio_of_chi2(scores: tf.Tensor) -> tf.Tensor:
+    """log(1 + u/2), continued below the ratio 1e-6, where u has no ratio of its own."""
+    return tf.math.log(tf.maximum(1.0 + 0.5 * _prepare(scores), 1e-6))
+
+
 BOUNDS = {
-    "dv": Bound(dv, "mutual information, nats", _unbounded, ("pooled",)),
-    "nwj": Bound(nwj, "mutual information, nats", _unbounded),
+    "dv": Bound(dv, MUTUAL_INFORMATION, _unbounded, ("pooled",)),
+    "nwj": Bound(nwj, MUTUAL_INFORMATION, _unbounded),
     "info_nce": Bound(
-        info_nce, "mutual information, nats", math.log, ("candidates", "pooled")
+        info_nce,
+        MUTUAL_INFORMATION,
+        math.log,
+        ("candidates", "pooled"),
+        pooled_is_bound=False,
     ),
     "jsd": Bound(jsd, "2 JSD(joint || product)", lambda k: 2.0 * math.log(2.0)),
-    "gan": Bound(gan, "2 JSD(joint || product) - 2 log 2", lambda k: 0.0),
+    "gan": Bound(
+        gan,
+        "2 JSD(joint || product) - 2 log 2",
+        lambda k: 0.0,
+        chance=-2.0 * math.log(2.0),
+    ),
     "reverse_kl": Bound(reverse_kl, "KL(product || joint), nats", _unbounded),
     "squared_hellinger": Bound(
-        squared_hellinger, "squared Hellinger distance", lambda k: 2.0
+        squared_hellinger,
+        "squared Hellinger distance",
+        lambda k: 2.0,
+        log_ratio=lambda scores: 2.0 * scores,
     ),
-    "pearson_chi2": Bound(pearson_chi2, "Pearson chi^2", _unbounded),
+    "pearson_chi2": Bound(
+        pearson_chi2, "Pearson chi^2", _unbounded, log_ratio=_log_ratio_of_chi2
+    ),
 }

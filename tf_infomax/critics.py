@@ -17,6 +17,8 @@ import math
 import keras
 import tensorflow as tf
 
+from tf_infomax.vectors import normalize
+
 _LARGEST_PAIR_TENSOR = 2**26  # elements; larger hidden layers on pairs are not stored
 _BLOCK = 2**20  # elements of a hidden layer on pairs that stay in a CPU's caches
 
@@ -49,8 +51,9 @@ def _correlate(z: tf.Tensor, p: tf.Tensor, epsilon: tf.Tensor):
     product and one multiple of z.
     """
     mean = tf.reduce_mean(z, axis=-1, keepdims=True)
-    variance = tf.reduce_mean(tf.square(z), -1, keepdims=True) - tf.square(mean)
-    scale = tf.math.rsqrt(tf.nn.relu(variance) + epsilon)  # [R, 1]
+    # Of the differences: E[z^2] - mean^2 loses all its digits where the mean is large.
+    variance = tf.reduce_mean(tf.math.squared_difference(z, mean), -1, keepdims=True)
+    scale = tf.math.rsqrt(variance + epsilon)  # [R, 1]
     products = tf.matmul(z, p, transpose_b=True)
 
     def gradient(upstream):
@@ -120,6 +123,8 @@ class Bilinear(Critic):
 class Cosine(Critic):
     """f(x, y) = cos(x, y) / T, without weights; both sides need the same width.
 
+    An embedding of zeros has no direction and scores 0 with everything.
+
     Source: Tian et al. 2019 (contrastive multiview coding; T = 0.07).
     """
 
@@ -129,7 +134,7 @@ class Cosine(Critic):
 
     def embed(self, x, y, training=False):
         hx, hy = super().embed(x, y)
-        return tf.nn.l2_normalize(hx, -1) / self.temperature, tf.nn.l2_normalize(hy, -1)
+        return normalize(hx) / self.temperature, normalize(hy)
 
     def get_config(self):
         return {**super().get_config(), "temperature": self.temperature}

@@ -445,6 +445,7 @@ def checkpoint_variables(objective: InfoMax) -> list:
     parts = [objective.variables, objective.optimizer.variables]
     if objective.prior is not None:
         parts.append(objective.prior_optimizer.variables)
-    parts.append([v for metric in objective.metrics for v in metric.variables])
+    metrics = objective.training_metrics
+    parts.append([v for metric in metrics for v in metric.variables])
     unique = {id(v): v for part in parts for v in part}
     return list(unique.values())

@@ -1,10 +1,31 @@
-"""Adam as one operation per variable.
+"""Adam as one operation per variable, and averages of weights over steps.
 
 Imports TensorFlow and Keras only.
 """
 
+import math
+
 import keras
 import tensorflow as tf
+
+
+def share_of_newest(decay: float, step) -> tf.Tensor:
+    """(1 - d) / (1 - d^t), what the t-th of t values counts in their moving average.
+
+    `m_t = m_(t-1) + share (v_t - m_(t-1))` is then `sum_i d^(t-i) v_i` over the sum of
+    the weights. The first share is 1, so that nothing remains of what m was before: the
+    average is debiased as Adam's are (Kingma & Ba 2015, section 3) and has no other
+    state than m and t.
+
+    Args:
+        decay: d, between 0 and 1.
+        step: t, counted from 1.
+
+    Returns:
+        A float64 scalar.
+    """
+    t = tf.cast(step, tf.float64)
+    return (1.0 - decay) / -tf.math.expm1(t * math.log(decay))
 
 
 @keras.saving.register_keras_serializable("tf_infomax")

@@ -2,15 +2,19 @@
 
 A prior is a pair: `sample(shape, seed)` draws from it (stateless, seed of two
 integers), and `squash(y)` maps the encoder's linear code into its support before the
-discriminator compares the two. The code itself stays linear for every other use.
+discriminator compares the two. The code itself stays linear for every other use. A draw
+is the same in every way of running TensorFlow, to the rounding of its functions.
 
-Imports TensorFlow only.
+Imports TensorFlow and `vectors` only.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from tf_infomax.vectors import normalize
 
 
 class Prior(NamedTuple):
@@ -20,14 +24,36 @@ class Prior(NamedTuple):
     squash: Callable[[tf.Tensor], tf.Tensor]
 
 
+def _bits(shape, seed) -> tf.Tensor:
+    """Uniform 23-bit integers. XLA makes other floats of a seed, but the same bits."""
+    draws = tf.random.stateless_uniform(
+        shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
+    )
+    return tf.cast(tf.bitwise.bitwise_and(draws, 2**23 - 1), tf.float32)
+
+
+def _sample_uniform(shape, seed) -> tf.Tensor:
+    return _bits(shape, seed) * 2.0**-23
+
+
+def _sample_normal(shape, seed) -> tf.Tensor:
+    """Box & Muller 1958: two uniform draws make two normal ones."""
+    n = tf.reduce_prod(shape)
+    uniform = tf.reshape(_sample_uniform([2 * ((n + 1) // 2)], seed), [-1, 2])
+    radius = tf.sqrt(-2.0 * tf.math.log(tf.maximum(uniform[:, 0], 1e-7)))
+    angle = 2.0 * math.pi * uniform[:, 1]
+    both = tf.stack([radius * tf.sin(angle), radius * tf.cos(angle)], axis=1)
+    return tf.reshape(tf.reshape(both, [-1])[:n], shape)
+
+
 def _sample_sphere(shape, seed) -> tf.Tensor:
-    return tf.math.l2_normalize(tf.random.stateless_normal(shape, seed), axis=-1)
+    return normalize(_sample_normal(shape, seed))
 
 
 def _sample_ball(shape, seed) -> tf.Tensor:
     """Uniform in the unit ball: a direction times U^(1/D)."""
     n, d = shape
-    radius = tf.random.stateless_uniform([n, 1], tf.bitwise.invert(seed))
+    radius = _sample_uniform([n, 1], tf.bitwise.invert(seed))
     return _sample_sphere(shape, seed) * tf.pow(radius, 1.0 / d)
 
 
@@ -38,8 +64,8 @@ def _squash_to_ball(y: tf.Tensor) -> tf.Tensor:
 
 # Hjelm et al. 2019, section 4.2: uniform worked better than Gaussian, ball and sphere.
 PRIORS = {
-    "uniform": Prior(tf.random.stateless_uniform, tf.sigmoid),
-    "normal": Prior(tf.random.stateless_normal, tf.identity),
+    "uniform": Prior(_sample_uniform, tf.sigmoid),
+    "normal": Prior(_sample_normal, tf.identity),
     "ball": Prior(_sample_ball, _squash_to_ball),
-    "sphere": Prior(_sample_sphere, lambda y: tf.math.l2_normalize(y, axis=-1)),
+    "sphere": Prior(_sample_sphere, normalize),
 }

@@ -1,13 +1,16 @@
 """Results for the eye: a table on the screen, curves, nearest neighbours."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from tf_infomax.evaluation import health
+from tf_infomax.figures import cut_below
 from tf_infomax.output import replacing
 
 _ROWS = (("trained", ""), ("random encoder", "random/"))
+_KINDS = ("mi/", "divergence/", "score/")  # of values; see `objectives.terms`
 
 
 def format_result(result: dict | None) -> str:
@@ -29,6 +32,26 @@ def _describe_health(results: dict) -> str:
         parts.append(f"{name.replace('_', ' ')} {each['mean']:.3g}{most}")
     count = next(iter(figures.values()))["images"]
     return f"health of the codes of {count} test images: {', '.join(parts)}"
+
+
+def readings_of(results: dict) -> dict[str, dict]:
+    """Values of the terms among the results: bounds, divergences, scores."""
+    return {name: each for name, each in results.items() if name.startswith(_KINDS)}
+
+
+def _describe(name: str, result: dict) -> str:
+    """One line: value, spread, ceiling, and what it is."""
+    ceiling, chance = result["ceiling"], result["chance"]
+    above = "no ceiling" if ceiling is None else f"ceiling {ceiling:.3f}"
+    spread = "" if result["sd"] is None else f" ± {result['sd']:.3f}"
+    pooled = ", pooled" if result["pooled"] else ""
+    text = (
+        f"{name} ({result['bound']}{pooled}, {result['n']} test batches): "
+        f"{result['mean']:.3f}{spread}, {above}; {result['measures']}"
+    )
+    if result["mean"] < chance:
+        text += f"; below {chance:.3g}, where no critic at all would be"
+    return text
 
 
 def print_results(results: dict, title: str) -> None:
@@ -58,35 +81,30 @@ def print_results(results: dict, title: str) -> None:
             if pixels:
                 table.add_row(probe, "raw pixels", format_result(pixels), "", "")
         console.print(table)
-    for name, result in results.items():
-        if name.startswith(("mi/", "score/")):
-            ceiling = result["ceiling"]
-            above = "no ceiling" if ceiling is None else f"ceiling {ceiling:.3f}"
-            spread = "" if result["sd"] is None else f" ± {result['sd']:.3f}"
-            console.print(
-                f"{name} ({result['bound']}, {result['n']} test batches): "
-                f"{result['mean']:.3f}{spread}, {above}",
-                highlight=False,
-            )
+    for name, result in readings_of(results).items():
+        console.print(_describe(name, result), highlight=False, soft_wrap=True)
     if text := _describe_health(results):
         console.print(text, highlight=False)
 
 
 def draw_curves(
     rows: list[dict],
-    ceilings: dict[str, float | None],
+    readings: dict[str, dict],
     path: Path,
     watched: str = "validation",
 ) -> None:
-    """Bound with its ceiling, prior losses, health and online probe over the steps.
+    """Values by their kinds, prior losses, health and online probe over the steps.
 
-    `watched` names the images whose codes the health in the rows is of.
+    Args:
+        rows: of metrics.jsonl.
+        readings: of test images (`readings_of`), with ceilings and what they measure.
+        path: of the picture.
+        watched: names the images whose codes the health in the rows is of.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     panels = {
-        "bound": [n for n in ceilings] + [f"validation/{n}" for n in ceilings],
         "prior matching (loss)": ["prior/encoder", "prior/discriminator"],
         _title("effective rank of the codes", rows, "health/images", watched): [
             "health/effective_rank"
@@ -97,21 +115,28 @@ def draw_curves(
         ],
     }
     panels = {
-        title: [n for n in names if any(n in row for row in rows)]
+        title: curves
         for title, names in panels.items()
+        if (curves := {n: _points(rows, n) for n in names if _points(rows, n)})
     }
-    panels = {title: names for title, names in panels.items() if names}
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
-    for axes, (title, names) in zip(
-        np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True
+    values = {
+        title: (curves, members)
+        for title, members in _by_title(readings).items()
+        if (curves := _curves_of(rows, members))
+    }
+    count = len(values) + len(panels)
+    figure = Figure(figsize=(4.2 * count, 3.4), layout="constrained")
+    all_axes = np.atleast_1d(figure.subplots(1, count))
+    for axes, (title, curves) in zip(
+        all_axes,
+        [*((title, curves) for title, (curves, _) in values.items()), *panels.items()],
+        strict=True,
     ):
-        for name in names:
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            axes.plot(*zip(*points, strict=True), ".-", label=name)
-        for name, ceiling in ceilings.items() if title == "bound" else ():
-            if ceiling is not None:
-                axes.axhline(ceiling, color="0.5", ls="--", label=f"ceiling of {name}")
-        for name in names:
+        for label, points in curves.items():
+            axes.plot(*zip(*points, strict=True), ".-", label=label)
+        if title in values:
+            _show_limits(axes, *values[title])
+        for name in curves:
             _draw_errors(axes, rows, name)
         axes.set(title=title, xlabel="step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -133,6 +158,47 @@ def _draw_errors(axes, rows: list[dict], name: str) -> None:
     if points:
         steps, values, errors = zip(*points, strict=True)
         axes.errorbar(steps, values, errors, fmt="none", ecolor="0.6", capsize=2)
+
+
+def _points(rows: list[dict], name: str) -> list[tuple[int, float]]:
+    return [(row["step"], row[name]) for row in rows if name in row]
+
+
+def _by_title(readings: dict[str, dict]) -> dict[str, dict[str, dict]]:
+    """Readings by the title of the panel that they share."""
+    panels: dict[str, dict[str, dict]] = {}
+    for name in sorted(readings, key=lambda n: _KINDS.index(n.partition("/")[0] + "/")):
+        reading = readings[name]
+        if name.startswith("score/"):
+            title = "score (no bound)"
+        elif name.startswith("mi/"):
+            title = f"{reading['measures']}, lower bound"
+        else:
+            title = f"{reading['measures']},\nlower bound (not mutual information)"
+        panels.setdefault(title, {})[name] = reading
+    return panels
+
+
+def _curves_of(rows: list[dict], readings: dict[str, dict]) -> dict[str, list]:
+    """Label -> points: on training batches what was maximized, on validation all."""
+    curves = {}
+    for name, reading in readings.items():
+        if reading["objective"]:
+            plain = name.partition("/")[2]
+            curves[f"{plain}, training batches"] = _points(rows, plain)
+        curves[f"{name}, validation"] = _points(rows, f"validation/{name}")
+    return {label: points for label, points in curves.items() if points}
+
+
+def _show_limits(axes, curves: dict[str, list], readings: dict[str, dict]) -> None:
+    """Ceilings, and the end of the axis below."""
+    ceilings = {name: each["ceiling"] for name, each in readings.items()}
+    ceilings = {name: c for name, c in ceilings.items() if c is not None}
+    chance = min(each["chance"] for each in readings.values())
+    top = max(ceilings.values(), default=-math.inf)
+    cut_below(axes, list(curves.values()), chance, top)
+    for name, ceiling in ceilings.items():
+        axes.axhline(ceiling, color="0.5", ls="--", label=f"ceiling of {name}")
 
 
 def draw_neighbors(images: np.ndarray, neighbors: np.ndarray, path: Path) -> None:

@@ -217,9 +217,12 @@ class Run:
 
 
 class Monitor(keras.callbacks.Callback):
-    """At the end of an epoch: validation bound, health, online probe, one row of all.
+    """At the end of an epoch: validation values, health, online probe, one row of all.
 
-    Rows go to metrics.jsonl and TensorBoard; a collapse is told in words.
+    What the terms have on training batches, with weights that change from one to the
+    next, stands under their plain names; on validation images a value's kind stands
+    before its name: `validation/mi/local`, `validation/score/local`. Rows go to
+    metrics.jsonl and TensorBoard; a collapse is told in words.
     """
 
     def __init__(self, run: Run, tell):
@@ -254,6 +257,8 @@ class Monitor(keras.callbacks.Callback):
             values = run.objective.evaluate(
                 self.validation, verbose=0, return_dict=True
             )
+            for term in run.objective.terms:  # its readings tell of what kind it is
+                values.pop(term.name, None)
             row |= {f"validation/{name}": float(v) for name, v in values.items()}
         row |= self._look_at_codes(epoch)
         row["seconds"] = round(run.state["seconds"], 2)
@@ -296,8 +301,10 @@ class Monitor(keras.callbacks.Callback):
         if config.best == "probe":
             value = row.get(f"probe/{config.online_probe}")
         elif self.validation is not None:
-            terms = run.objective.terms
-            value = sum(t.weight * row[f"validation/{t.name}"] for t in terms)
+            value = -sum(
+                float(term.loss(row[f"validation/{term.assessed().key}"]))
+                for term in run.objective.terms
+            )
         else:
             value = None
         if value is not None and (

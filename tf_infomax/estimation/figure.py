@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.estimation.result import Estimate
+from tf_infomax.figures import cut_below
 
 
 def draw(
@@ -86,23 +87,30 @@ def _draw_values(axes, estimates: list[Estimate], truth: float | None) -> None:
 
 
 def _draw_curves(axes, trained: list[Estimate], truth: float | None) -> None:
-    top = max(max(row[2] for row in each.history) for each in trained)
+    best = max(max(row[2] for row in each.history) for each in trained)
+    curves, ceilings = [], {}
     for index, each in enumerate(trained):
         steps, on_train, on_validation = zip(*each.history, strict=True)
-        color = f"C{index}"
-        label = each.method
+        label = each.method if each.unit == "nats" else f"{each.method} (not nats)"
         if math.isfinite(each.ceiling):
             label += f", at most {each.ceiling:.2f}"
-        axes.plot(steps, on_validation, color=color, label=label)
-        axes.plot(steps, on_train, color=color, lw=0.8, alpha=0.5)
-        if math.isfinite(each.ceiling) and each.ceiling < 4.0 * max(top, 0.5):
-            axes.axhline(each.ceiling, color=color, ls=":")
+            if each.ceiling < 4.0 * max(best, 0.5):
+                ceilings[f"C{index}"] = each.ceiling
+        axes.plot(steps, on_validation, color=f"C{index}", label=label)
+        axes.plot(steps, on_train, color=f"C{index}", lw=0.8, alpha=0.5)
+        curves += [
+            list(zip(steps, values, strict=True))
+            for values in (on_validation, on_train)
+        ]
+    cut_below(axes, curves, top=max(ceilings.values(), default=-math.inf))
+    for color, ceiling in ceilings.items():
+        axes.axhline(ceiling, color=color, ls=":")
     if truth is not None:
         axes.axhline(truth, color="C3", ls="--")
     axes.set(
         title="on validation pairs (thin: batches; dotted: at most)",
         xlabel="step",
-        ylabel="objective, nats",
+        ylabel="objective, nats" if any(e.unit == "nats" for e in trained) else "",
     )
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

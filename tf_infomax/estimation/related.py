@@ -1,6 +1,7 @@
 """Quantities beside mutual information that the command reports by the same call.
 
 A row of `RELATED` says what is computed, calls it, and names the options that it takes.
+An `Estimate` of one that bounds mutual information has a direction and is in nats.
 """
 
 from collections.abc import Callable
@@ -50,7 +51,7 @@ RELATED: dict[str, Related] = {
         _LIPSCHITZ,
     ),
     "wpc": Related(
-        "InfoNCE of a 1-Lipschitz critic; not in nats",
+        "InfoNCE of a 1-Lipschitz critic: a bound that depends on the units of x, y",
         "Ozair et al. 2019",
         partial(_wasserstein, predictive=True),
         _LIPSCHITZ,

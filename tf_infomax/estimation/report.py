@@ -81,7 +81,7 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
         kind = each.direction if each.direction != "neither" else ""
         if each.unit != "nats":
             kind = f"not nats, but {each.unit}"
-        elif each.method.partition("/")[0] in RELATED:
+        elif not kind and each.method.partition("/")[0] in RELATED:
             kind = "not mutual information"
         table.add_row(
             each.name,

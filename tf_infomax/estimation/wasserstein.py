@@ -1,13 +1,18 @@
-"""Wasserstein dependency: how far the joint lies from the product, in the data's units.
+"""Critics that cannot be steep: Wasserstein dependency and predictive coding.
 
     I_W = sup over 1-Lipschitz f of E_p[f] - E_q[f]
     WPC = sup over 1-Lipschitz f of E[f(x_i, y_i) - log(1/K sum_j e^f(x_i, y_j))]
 
+I_W is a distance: how far the joint lies from the product, in the units of the metric.
+WPC is none, but InfoNCE of critics that the metric restricts: nats, at most log K, a
+lower bound on mutual information that falls to 0 as x and y are measured in ever
+larger units.
+
 The Lipschitz constraint is a penalty on gradients at points between joint pairs and
 pairs of the product, or the spectral norm of every layer. As the first is only a
 penalty, f is divided by the largest gradient norm seen on held-out points, if that is
-above 1; on those points it is then 1-Lipschitz. Not invariant under invertible maps,
-and not in nats.
+above 1; on those points it is then 1-Lipschitz. Neither value is invariant under
+invertible maps.
 
 Source: Ozair et al. 2019; the penalty: Gulrajani et al. 2017, one-sided; the norm:
 Miyato et al. 2018, here exact; sorted pairs: Anil et al. 2019.
@@ -121,8 +126,9 @@ def wasserstein_dependency(
         level, block, seed: as for `estimate_mi`.
 
     Returns:
-        An `Estimate` in units of the metric; `diagnostics["largest_gradient"]` is that
-        of the trained critic before the division.
+        An `Estimate`, of I_W in units of the metric, of WPC in nats;
+        `diagnostics["largest_gradient"]` is that of the trained critic before the
+        division.
 
     Raises:
         ValueError: for an unknown way to be Lipschitz, or odd widths for "spectral".
@@ -194,7 +200,7 @@ def wasserstein_dependency(
         # A penalty makes no critic 1-Lipschitz where it did not look.
         direction="lower" if spectral else "neither",
         ceiling=math.log(len(each)) if predictive else math.inf,
-        unit="units of the metric",
+        unit="nats" if predictive else "units of the metric",
         pairs=dict(zip(("train", "choose", "report"), map(len, parts), strict=True)),
         diagnostics={"largest_gradient": steepest, "steps": training.steps},
         history=tuple(training.history),

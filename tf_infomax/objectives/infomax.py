@@ -1,77 +1,15 @@
 """InfoMax: maximize a weighted sum of bounds between named features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
-from tf_infomax import bounds
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES, gather
 from tf_infomax.objectives.prior_matching import PriorMatching
-
-
-@dataclass(frozen=True)
-class Term:
-    """One summand `weight * mean(bound(critic(x, y)))` of the objective.
-
-    Attributes:
-        name: names the metric.
-        x: "view.feature", the side whose locations become the leading axis.
-        y: "view.feature", a vector, or a map as large as x.
-        critic: a `critics.Critic`.
-        bound: a key of `bounds.BOUNDS`.
-        weight: its weight in the objective.
-        options: keyword arguments of the bound (`pooled`, `candidates`).
-        target: the value to reach instead of the largest, by minimizing
-            weight |value - target| (Tschannen et al. 2020, section 3.2), or None.
-        negatives: a key of `NEGATIVES`; it says whether the value is a bound, and is
-            otherwise reported as a score.
-        negative_options: keyword arguments of theirs (`count`, `hardness`).
-    """
-
-    name: str
-    x: str
-    y: str
-    critic: keras.layers.Layer
-    bound: str
-    weight: float = 1.0
-    options: tuple[tuple[str, object], ...] = ()
-    negatives: str = "iid"
-    target: float | None = None
-    negative_options: tuple[tuple[str, object], ...] = ()
-
-    def __post_init__(self):
-        for name, value, table in (
-            ("bound", self.bound, bounds.BOUNDS),
-            ("negatives", self.negatives, NEGATIVES),
-        ):
-            if value not in table:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(table)}. Received: {value!r}."
-                )
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether the negatives let the value be a bound."""
-        return NEGATIVES[self.negatives].is_bound
-
-    def loss(self, value: tf.Tensor) -> tf.Tensor:
-        """What this term adds to the loss."""
-        if self.target is None:
-            return -self.weight * value
-        return self.weight * tf.abs(value - self.target)
-
-    def value(self, scores: tf.Tensor) -> tf.Tensor:
-        """Mean of the bound over the leading axes of the scores."""
-        function = bounds.BOUNDS[self.bound].function
-        return tf.reduce_mean(function(scores, **dict(self.options)))
-
-    def ceiling(self, batch_size: int, locations: int) -> float:
-        """The largest value possible with this many images and locations."""
-        candidates = NEGATIVES[self.negatives].candidates(self, batch_size, locations)
-        return bounds.BOUNDS[self.bound].ceiling(candidates)
+from tf_infomax.objectives.terms import Term
+from tf_infomax.optimizers import share_of_newest
 
 
 def put_front(front: keras.Model | None, encoder: keras.Model) -> keras.Model:
@@ -100,8 +38,10 @@ class InfoMax(keras.Model):
         prior: matches `code` of view "x" to a prior, or None.
         gamma: weight of the prior term.
         seed: seed of the draws from the prior.
-        ema: decay of an exponential moving average of the encoder (0: none). With it
-            `.encoder` is the average and `.online_encoder` the one that is trained.
+        ema: decay of an exponential moving average of the encoder (0: none), of the
+            weights after each step and not of the initial ones, statistics of batch
+            norm included. With it `.encoder` is the average and `.online_encoder` the
+            one that is trained.
         front: a model from a whole image to view "x", where that is a part of it: then
             `.encoder` takes whole images.
         memory: the bank of terms whose negatives are "memory"; their batches also hold
@@ -137,7 +77,7 @@ class InfoMax(keras.Model):
             self.whole_encoder = put_front(front, self.averaged_encoder or encoder)
         self._trackers = {
             name: keras.metrics.Mean(name=name, dtype="float32")
-            for name in self.value_names
+            for name in (*self.value_names, *self.reading_names)
         }
         # Of its own, since a loss-scaling optimizer skips counts; it seeds the draws.
         self.step = self.add_weight(
@@ -166,8 +106,18 @@ class InfoMax(keras.Model):
         return names + (["prior/encoder", "prior/discriminator"] if self.prior else [])
 
     @property
+    def reading_names(self) -> list[str]:
+        """What a test reports beside: every reading, by "kind/name"."""
+        return [each.key for term in self.terms for each in term.readings()]
+
+    @property
     def metrics(self):
         return list(self._trackers.values())
+
+    @property
+    def training_metrics(self) -> list[keras.metrics.Mean]:
+        """The running means that training steps change."""
+        return [self._trackers[name] for name in self.value_names]
 
     @property
     def views(self) -> list[str]:
@@ -271,7 +221,9 @@ class InfoMax(keras.Model):
 
         Returns:
             `(loss, discriminator_loss, values)`: the encoder's and critics' loss, the
-            discriminator's (0 without a prior), and the value of every metric.
+            discriminator's (0 without a prior), and the value of every metric. A term's
+            own value stands under its name; outside of training all that can be read
+            off its scores stands beside it, by kind (see `terms`).
         """
         features = {
             name: self._encoder_of(name)(views[name], training=training)
@@ -292,7 +244,11 @@ class InfoMax(keras.Model):
                 )
             else:
                 hx, hy = term.critic.embed(x, y, training=training)
-                value = NEGATIVES[term.negatives].value(term, hx, hy)
+                if training:
+                    value = NEGATIVES[term.negatives].value(term, hx, hy)
+                else:
+                    values |= (readings := term.read(hx, hy))
+                    value = readings[term.assessed().key]
             values[term.name] = value
             loss += term.loss(value)
         if training and self.memory is not None:
@@ -338,17 +294,19 @@ class InfoMax(keras.Model):
     def _update_average(self):
         if self.averaged_encoder is None:
             return
+        share = share_of_newest(self.ema, self.step.value + 1)
         pairs = zip(
             self.averaged_encoder.variables, self.online_encoder.variables, strict=True
         )
         for average, variable in pairs:
             if variable.dtype.startswith(("float", "bfloat")):
-                average.assign(self.ema * average + (1.0 - self.ema) * variable)
+                moved = tf.cast(share, variable.dtype) * (variable - average)
+                average.assign(average + moved)
 
     def _update_metrics(self, values: dict) -> dict:
         for name, value in values.items():
             self._trackers[name].update_state(value)
-        return {name: tracker.result() for name, tracker in self._trackers.items()}
+        return {name: self._trackers[name].result() for name in values}
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_infomax import bounds
+from tf_infomax.vectors import normalize
 
 LOSSES = ("info_nce", "nce")
 _DECAY = 0.99  # of the moving average of the normalizer
@@ -81,7 +82,7 @@ class MemoryBank(keras.layers.Layer):
             seed: two integers.
         """
         drawn = tf.random.stateless_uniform(
-            [self.negatives], seed, maxval=self.images, dtype=tf.int64
+            [self.negatives], seed, maxval=self.images, dtype=tf.int64, alg="philox"
         )
         itself = drawn[None] == tf.cast(index, tf.int64)[:, None]
         left_out = itself | (tf.gather(self.seen.value, drawn) == 0.0)[None]
@@ -111,7 +112,7 @@ class MemoryBank(keras.layers.Layer):
         """The stored codes of these images, or those given where there are none."""
         seen = tf.gather(self.seen.value, index)[:, None] > 0.0
         stored = tf.gather(self._codes_of(view), index)
-        return tf.where(seen, stored, tf.nn.l2_normalize(codes, -1))
+        return tf.where(seen, stored, normalize(codes))
 
     def _contrast(self, positive, negative) -> tf.Tensor:
         # The odds of "data" against K draws of noise, 1 / images each.
@@ -143,9 +144,9 @@ class MemoryBank(keras.layers.Layer):
         )
 
     def _move(self, view: str, index, codes, momentum) -> None:
-        bank, codes = self._codes_of(view), tf.nn.l2_normalize(codes, -1)
+        bank, codes = self._codes_of(view), normalize(codes)
         mixed = momentum * tf.gather(bank, index) + (1.0 - momentum) * codes
-        updates = tf.IndexedSlices(tf.nn.l2_normalize(mixed, -1), index)
+        updates = tf.IndexedSlices(normalize(mixed), index)
         bank.scatter_update(updates)
 
     def get_config(self):

@@ -1,8 +1,16 @@
-"""Where the negatives of a term come from, and whether its value is then a bound.
+"""Where the negatives of a term come from, and whether its value can be a bound.
 
-A row of `NEGATIVES` makes a value of the embeddings of a batch; pairs of the joint
-distribution stand at equal positions. Only independent draws from the product of the
-marginals make a bound on mutual information of it; everything else is a score.
+A row of `NEGATIVES` makes scores of the embeddings of a batch, and a value of them;
+pairs of the joint distribution stand at equal positions. Only independent draws from
+the product of the marginals make an estimate of mutual information of it; everything
+else is a score.
+
+Scores of "hard" and "weighted" stay below the information all the same. Hard: given
+the N candidates, the k + 1 highest share out 1 at most, and each other one has 1 part
+of k + 1 at most, so that the shares times (k + 1) / N are a distribution over which
+candidate is the pair's own, whose log-likelihood no guess exceeds. Weighted, with
+hardness >= 0: weights that rise with the scores raise the negatives' mean, and the
+value is at most InfoNCE, whatever the scores. But neither tells how far below.
 """
 
 import math
@@ -28,29 +36,39 @@ class Negatives(NamedTuple):
     """A row of `NEGATIVES`.
 
     Attributes:
-        value: (term, hx, hy) -> nats, of what `term.critic.embed` gives.
+        scores: (term, hx, hy) -> scores, of what `term.critic.embed` gives.
+        of_scores: (term, scores) -> value, nats.
         candidates: (term, batch size, locations) -> how many InfoNCE has, K.
-        is_bound: whether the value is a bound where the term's bound is one.
+        independent: whether they are draws from the product of the marginals.
         meaning: in words.
     """
 
-    value: Callable
+    scores: Callable[..., tf.Tensor]
+    of_scores: Callable[..., tf.Tensor]
     candidates: Callable[..., int]
-    is_bound: bool
+    independent: bool
     meaning: str
 
+    def value(self, term, hx, hy) -> tf.Tensor:
+        """The term's value with these negatives."""
+        return self.of_scores(term, self.scores(term, hx, hy))
 
-def _all(term, hx, hy) -> tf.Tensor:
-    return term.value(term.critic.score(gather(hx), gather(hy)))
+
+def score_all_pairs(term, hx, hy) -> tf.Tensor:
+    """Scores of every x of all replicas with every y: `[..., N, N]`."""
+    return term.critic.score(gather(hx), gather(hy))
+
+
+def _by_the_bound(term, scores) -> tf.Tensor:
+    return term.value(scores)
 
 
 def _count_all(term, batch_size: int, locations: int) -> int:
-    pooled = dict(term.options).get("pooled", False)
-    return 1 + (locations if pooled else 1) * (batch_size - 1)
+    return 1 + (locations if term.pooled else 1) * (batch_size - 1)
 
 
-def _derangement(term, hx, hy) -> tf.Tensor:
-    """Neighbours swap partners: N / 2 problems of two pairs each, 2 N scores in all."""
+def _swap_neighbours(term, hx, hy) -> tf.Tensor:
+    """Neighbours swap partners: N / 2 problems of two pairs each, `[N / 2, 2, 2]`."""
     hx, hy = gather(hx), gather(hy)
     swapped = tf.reshape(hy, [-1, 2, hy.shape[-1]])[:, ::-1]
     own = term.critic.score_pairs(hx, hy)
@@ -60,20 +78,30 @@ def _derangement(term, hx, hy) -> tf.Tensor:
         tf.stack([own[:, 0], cross[:, 0]], axis=-1),
         tf.stack([cross[:, 1], own[:, 1]], axis=-1),
     ]
-    return term.value(tf.stack(rows, axis=1))
+    return tf.stack(rows, axis=1)
 
 
-def _same_image(term, hx, hy) -> tf.Tensor:
+def _over_all_problems(term, scores) -> tf.Tensor:
+    """DV's logarithm is taken of the mean over all problems at once.
+
+    Of the two negatives of each alone it would stay biased, however many pairs there
+    are. The other bounds are linear in their negatives or have their own candidates.
+    """
+    if term.bound == "dv":
+        return tf.reduce_mean(bounds.dv(scores, pooled=True))
+    return term.value(scores)
+
+
+def _score_own_locations(term, hx, hy) -> tf.Tensor:
     """Other locations of the same image: `[N, L, L]` scores."""
     hx, hy = (tf.transpose(h, [1, 0, 2]) for h in (hx, hy))
-    return term.value(term.critic.score(hx, hy))
+    return term.critic.score(hx, hy)
 
 
 def _both_ways(rank: Callable):
     """Ranks all y for each x and all x for each y."""
 
-    def value(term, hx, hy):
-        scores = term.critic.score(gather(hx), gather(hy))
+    def value(term, scores):
         own = tf.linalg.diag_part(scores)
         others = tf.linalg.set_diag(scores, tf.fill(tf.shape(own), -math.inf))
         sides = (others, tf.linalg.matrix_transpose(others))
@@ -109,34 +137,50 @@ def rank_weighted(own: tf.Tensor, others: tf.Tensor, hardness: float = 1.0):
 
 
 NEGATIVES: dict[str, Negatives] = {
-    "iid": Negatives(_all, _count_all, True, "all others of the batch"),
+    "iid": Negatives(
+        score_all_pairs, _by_the_bound, _count_all, True, "all others of the batch"
+    ),
     "derangement": Negatives(
-        _derangement, lambda *_: 2, True, "one other of the batch for each pair"
+        _swap_neighbours,
+        _over_all_problems,
+        lambda *_: 2,
+        True,
+        "one other of the batch for each pair",
     ),
     "hard": Negatives(
+        score_all_pairs,
         _both_ways(rank_hardest),
         lambda term, *_: 1 + dict(term.negative_options)["count"],
         False,
         "the others of the batch with the highest scores",
     ),
     "weighted": Negatives(
+        score_all_pairs,
         _both_ways(rank_weighted),
         lambda term, batch_size, _: batch_size,
         False,
         "all others of the batch, hard ones weighing more",
     ),
     "same_image": Negatives(
-        _same_image,
+        _score_own_locations,
+        _by_the_bound,
         lambda term, batch_size, locations: locations,
         False,
         "other locations of the same image",
     ),
     "shared_context": Negatives(
-        _all,
+        score_all_pairs,
+        _by_the_bound,
         _count_all,
         False,
         "all others of a batch of consecutive images, which have something in common",
     ),
     # What `MemoryBank` replaces in training; where there is no bank, all others.
-    "memory": Negatives(_all, _count_all, False, "codes of images of earlier batches"),
+    "memory": Negatives(
+        score_all_pairs,
+        _by_the_bound,
+        _count_all,
+        False,
+        "codes of images of earlier batches",
+    ),
 }

@@ -27,7 +27,7 @@ from tf_infomax import bounds
 from tf_infomax.data.synthetic import correlation_for
 from tf_infomax.estimation.neural import critic_of
 from tf_infomax.estimation.options import TrainOptions
-from tf_infomax.optimizers import FusedAdam
+from tf_infomax.optimizers import FusedAdam, share_of_newest
 from tf_infomax.output import replacing
 from tf_infomax.progress import print_wide
 from tf_infomax.studies import kept
@@ -173,8 +173,9 @@ def climb_stairs(
                 lost = -value_of(scores)
             history = history.write(index, measure(scores))
             optimizer.apply(tape.gradient(lost, variables), variables)
+            share = tf.cast(share_of_newest(_AVERAGE, first + index + 1), tf.float32)
             for average, variable in zip(averages, variables, strict=True):
-                average.assign_sub((1.0 - _AVERAGE) * (average - variable.value))
+                average.assign_sub(share * (average - variable.value))
         return history.stack()
 
     @tf.function
