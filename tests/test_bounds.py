@@ -60,6 +60,27 @@ def test_optimal_critic_attains_the_closed_form(name):
     assert abs(np.mean(values) - truth) < max(4 * standard_error, 0.01)
 
 
+@pytest.mark.parametrize("name", TRUTHS)
+def test_only_what_attains_the_information_is_filed_as_such(name):
+    _, truth = TRUTHS[name]
+    assert (BOUNDS[name].kind == "mi") == (truth == MI)
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_log_ratio_undoes_what_the_optimum_makes_of_it(name):
+    u = np.linspace(-5.0, 5.0, 11).astype(np.float32)
+    found = BOUNDS[name].log_ratio(tf.constant(TRUTHS[name][0](u)))
+    constant = {"dv": 3.0, "nwj": 1.0}.get(name, 0.0)
+    np.testing.assert_allclose(found, u + constant, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_chance_is_what_the_best_constant_critic_has(name):
+    constants = np.linspace(-3.0, 3.0, 601, dtype=np.float32)
+    values = value(name, np.broadcast_to(constants[:, None, None], (601, 4, 4)))
+    assert values.max() == pytest.approx(BOUNDS[name].chance, abs=1e-4)
+
+
 def test_jsd_attains_twice_the_jensen_shannon_divergence():
     # By numerical integration on a grid, independent of any sampling.
     grid = np.linspace(-7, 7, 801)
@@ -185,6 +206,38 @@ def test_half_precision_is_computed_in_float32(name, dtype, scores):
     assert result.dtype == tf.float32
     expected = BOUNDS[name].function(tf.cast(rounded, tf.float32))
     np.testing.assert_array_equal(result, expected)
+
+
+# Of scores [2, 5, 5] in `dtype`, beside which a caller has float32.
+FUNCTIONS = {
+    **{name: row.function for name, row in BOUNDS.items()},
+    "dv, pooled": lambda u: bounds.dv(u, pooled=True),
+    "info_nce, x": lambda u: bounds.info_nce(u, "x"),
+    "info_nce, both": lambda u: bounds.info_nce(u, "both"),
+    "info_nce, pooled": lambda u: bounds.info_nce(u, "x", pooled=True),
+    "mine, first": lambda u: bounds.mine(u, tf.fill([2], -math.inf))[0],
+    "mine": lambda u: bounds.mine(u, tf.constant([0.3, -0.2]))[0],
+    "mine, average": lambda u: bounds.mine(u, tf.constant([0.3, -0.2]))[1],
+    "tuba": lambda u: bounds.tuba(u, tf.linspace(-1.0, 1.0, 5)),
+    "interpolated": lambda u: bounds.interpolated(u, tf.linspace(-1.0, 1.0, 5), 0.3),
+    "flo": lambda u: bounds.flo(u, tf.linspace(-1.0, 1.0, 5)),
+    "rank_candidates": lambda u: bounds.rank_candidates(u[0, 0], u[1]),
+    "log ratio": lambda u: BOUNDS["pearson_chi2"].log_ratio(u),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_precision_of_the_scores_is_kept_and_half_raised(name, rng):
+    u = rng.normal(size=(2, 5, 5))
+    single, double = (
+        FUNCTIONS[name](tf.constant(u, dtype)) for dtype in (tf.float32, tf.float64)
+    )
+    assert (single.dtype, double.dtype) == (tf.float32, tf.float64)
+    np.testing.assert_allclose(single, double, rtol=2e-5, atol=1e-6)
+    half = tf.constant(u, tf.float16)
+    found = FUNCTIONS[name](half)
+    assert found.dtype == tf.float32
+    np.testing.assert_array_equal(found, FUNCTIONS[name](tf.cast(half, tf.float32)))
 
 
 @pytest.mark.parametrize("name", BOUNDS)

@@ -130,9 +130,11 @@ class TestRun:
         for name in ("random/code", "random/fc", "random/conv", "pixels"):
             assert results[f"probe/linear/{name}"]["n"] == 2
         assert results["probe/linear/pixels"]["mean"] > 0.9  # brightness is linear
-        bound = results["mi/local"]
-        assert bound["ceiling"] == pytest.approx(np.log(1 + 15 * 64))
-        assert bound["mean"] <= bound["ceiling"]
+        for name, candidates in (("mi/local", 16), ("score/local", 1 + 15 * 64)):
+            value = results[name]
+            assert value["ceiling"] == pytest.approx(np.log(candidates))
+            assert value["mean"] <= value["ceiling"]
+            assert value["objective"] == (name == "score/local")
         assert 1 <= results["health/effective_rank"]["mean"] <= 64
 
     def test_tells_what_it_does(self, trained):
@@ -140,15 +142,20 @@ class TestRun:
         assert "training images of 32 x 32 x 3" in result.stderr
         assert "step 20/20 100%" in result.stderr
         assert "images/s" in result.stderr
-        for word in ("random encoder", "raw pixels", "Y (code)", "ceiling"):
+        for word in (
+            "random encoder",
+            "raw pixels",
+            "Y (code)",
+            "mi/local",
+            "score/local",
+        ):
             assert word in result.stdout
 
     def test_metrics_have_a_line_per_epoch(self, trained):
         lines = (trained[0] / "metrics.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
         assert [row["step"] for row in rows] == [5, 10, 15, 20]
-        expected = {"loss", "local", "validation/local", "prior/encoder", "probe/knn"}
-        assert expected <= set(rows[-1]) | {"validation/local"}
+        assert {"loss", "local", "prior/encoder", "probe/knn"} <= set(rows[-1])
         assert "health/mean_cosine" in rows[-1]
 
     def test_encoder_file_is_the_encoder(self, trained, data):

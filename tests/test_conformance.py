@@ -179,6 +179,13 @@ class TestPriors:
             if name == "sphere":
                 np.testing.assert_allclose(norms, 1, atol=1e-5)
 
+    def test_draws_are_the_same_under_xla(self, name):
+        sample = lambda: priors.PRIORS[name].sample([33, 3], tf.constant([1, 2]))
+        graph, xla = (tf.function(sample, jit_compile=jit)() for jit in (False, True))
+        np.testing.assert_allclose(xla, graph, atol=1e-5)
+        if name == "uniform":
+            np.testing.assert_array_equal(xla, graph)
+
     def test_samples_follow_the_seed(self, name):
         prior = priors.PRIORS[name]
         draws = [

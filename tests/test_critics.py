@@ -67,6 +67,41 @@ def test_inner_product_and_bilinear_are_the_formulas(rng):
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_a_code_of_zeros_has_no_direction_and_a_gradient_that_is_finite(dtype, rng):
+    """As that of an image for which every ReLU is off."""
+    x = tf.constant(np.vstack([np.zeros(4), rng.normal(size=(4, 4))]), dtype)
+    y = tf.constant(rng.normal(size=(5, 4)), dtype)
+    with tf.GradientTape() as tape:
+        tape.watch((x, y))
+        scores = critics.Cosine()((x, y))
+        loss = tf.reduce_sum(tf.sin(scores))
+    gradients = tape.gradient(loss, [x, y])
+    assert scores.dtype == tf.float32
+    np.testing.assert_array_equal(scores[0], 0.0)
+    for gradient in gradients:
+        assert np.isfinite(gradient.numpy().astype(float)).all()
+    exact = [side.numpy().astype(float) for side in (x[1:], y)]
+    exact = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in exact]
+    np.testing.assert_allclose(scores[1:], exact[0] @ exact[1].T / 0.07, atol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0, 1e4])
+def test_normalized_scores_bear_a_large_mean(offset, rng):
+    """E[z^2] - mean^2 would have no digits left of a variance of 1."""
+    z = tf.constant(offset + rng.normal(size=(50, 256)), tf.float32)
+    p = rng.normal(size=(7, 256))
+    p = tf.constant(p - p.mean(axis=1, keepdims=True), tf.float32)
+    exact = z.numpy().astype(float)
+    exact -= exact.mean(axis=1, keepdims=True)
+    exact /= np.sqrt(np.square(exact).mean(axis=1, keepdims=True) + 1e-5)
+    expected = exact @ p.numpy().astype(float).T
+    # Products of the offset with p, whose sum is 0 to float32's rounding, remain.
+    rounding = 4 * offset * np.finfo(np.float32).eps * np.sqrt(256)
+    found = critics._correlate(z, p, tf.constant(1e-5))
+    np.testing.assert_allclose(found, expected, atol=1e-3 + rounding)
+
+
 def test_folding_the_last_linear_maps_changes_nothing(local, code):
     critic = critics.EncodeAndDot(16, "plain")
     critic((local, code))

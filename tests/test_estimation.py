@@ -547,6 +547,10 @@ class TestWasserstein:
         truth = 1.0 - math.log(0.5 * (math.e + 1.0))  # 0.380
         assert estimate.value == pytest.approx(truth, abs=0.03)
         assert estimate.method == "wpc"
+        # InfoNCE and no distance: it does not double with x, and log 2 is its limit.
+        assert estimate.unit == "nats"
+        assert estimate.direction == "lower"
+        assert estimate.value < math.log(2.0)
 
     def test_independence_gives_nothing(self, rng):
         x, y = rng.normal(size=(2, 3000, 1))

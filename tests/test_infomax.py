@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tf_infomax import bounds, critics, encoders
-from tf_infomax.objectives import InfoMax, PriorMatching, Term
+from tf_infomax.objectives import InfoMax, MemoryBank, PriorMatching, Term
 
 
 def build_encoder(code=8):
@@ -201,17 +201,19 @@ def test_prior_and_its_optimizer_belong_together():
         objective.compile(keras.optimizers.Adam(), keras.optimizers.Adam())
 
 
-def test_moving_average_is_the_recursion(batch):
-    objective = build_objective(gamma=0.0, ema=0.75)
-    kernel = objective.online_encoder.layers[2].kernel
-    expected = kernel.numpy()
-    for _ in range(3):
+def test_averaged_encoder_is_the_mean_of_the_weights_seen(batch):
+    """Of those after each step, the initial ones not; batch norm's as well."""
+    objective = build_objective(gamma=0.0, ema=0.9)
+    steps = []
+    for _ in range(4):
         objective.fit(repeat(batch, 1), verbose=0, shuffle=False)
-        expected = 0.75 * expected + 0.25 * kernel.numpy()
+        steps.append([v.numpy() for v in objective.online_encoder.variables])
+        weights = 0.9 ** np.arange(len(steps))[::-1]
+        expected = [np.average(v, 0, weights) for v in zip(*steps, strict=True)]
+        found = objective.encoder.variables
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
     assert objective.encoder is not objective.online_encoder
-    np.testing.assert_allclose(
-        objective.encoder.layers[2].kernel.numpy(), expected, rtol=1e-5
-    )
 
 
 def test_reloaded_whole_with_both_optimizers(batch, tmp_path):
@@ -266,6 +268,35 @@ def test_mixed_precision_trains(batch, policy):
         keras.config.set_dtype_policy("float32")
     assert np.isfinite(history["loss"]).all()
     assert history["local"][-1] > history["local"][0]
+
+
+@pytest.mark.parametrize("negatives", ["iid", "memory"])
+def test_codes_of_zeros_do_not_end_a_run_in_half_precision(batch, negatives):
+    """ReLU codes of which one is 0, the cosine critic, and a sphere for a prior."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((8, 8, 3), dtype="uint8")
+        x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+        code = keras.layers.Dense(8, "relu", use_bias=False)(x)
+        encoder = keras.Model(inputs, {"code": code})
+        critic = critics.Cosine()
+        term = Term("t", "x.code", "y.code", critic, "info_nce", negatives=negatives)
+        memory = MemoryBank(8, 4) if negatives == "memory" else None
+        prior = PriorMatching("sphere", widths=(8, 4))
+        objective = InfoMax(encoder, [term], prior, 0.1, memory=memory)
+        objective.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
+        images = batch["x"].numpy()
+        images[0] = 0
+        views = {"x": images, "y": images, "index": np.arange(8)}
+        data = repeat({k: tf.constant(v) for k, v in views.items()}, 4)
+        history = objective.fit(data, verbose=0, shuffle=False).history
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert np.isfinite(history["loss"]).all()
+    # The loss's scale is halved, and the step left out, where a gradient is not finite.
+    assert float(objective.optimizer.dynamic_scale) == objective.optimizer.initial_scale
+    assert all(np.isfinite(v).all() for v in objective.get_weights())
 
 
 _TWO_DEVICES = """

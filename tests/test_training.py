@@ -83,7 +83,7 @@ def test_signal_within_an_epoch_then_resumed_gives_the_same_numbers(tmp_path):
 def test_best_checkpoint_is_the_best_row(tmp_path, best):
     run = make_run(tmp_path, best=best, steps=16)
     training.train(run)
-    name = "probe/knn" if best == "probe" else "validation/local"
+    name = "probe/knn" if best == "probe" else "validation/score/local"
     values = [row[name] for row in run.rows]
     assert run.state["best"] == pytest.approx(max(values), rel=1e-6)
     run.restore("best")

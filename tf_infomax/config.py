@@ -709,11 +709,6 @@ def _check_multiview(c: Config) -> None:
         f"--negatives={c.negatives} goes with --bound=info_nce. Received: {c.bound}.",
     )
     refuse_if(
-        c.negatives == "derangement" and c.bound == "dv",
-        "--negatives=derangement goes with bounds that are linear in their negatives "
-        "and with info_nce, not with dv.",
-    )
-    refuse_if(
         c.negatives == "derangement" and c.batch_size % 2 == 1,
         "--negatives=derangement needs an even --batch_size. Received: "
         f"{c.batch_size}.",

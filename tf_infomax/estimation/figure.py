@@ -108,7 +108,7 @@ def _draw_curves(axes, trained: list[Estimate], truth: float | None) -> None:
     if truth is not None:
         axes.axhline(truth, color="C3", ls="--")
     axes.set(
-        title="on validation pairs (thin: batches; dotted: at most)",
+        title="validation pairs (thin: batches; dotted: at most)",
         xlabel="step",
         ylabel="objective, nats" if any(e.unit == "nats" for e in trained) else "",
     )
