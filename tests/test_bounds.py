@@ -68,7 +68,7 @@ def test_only_what_attains_the_information_is_filed_as_such(name):
 
 @pytest.mark.parametrize("name", TRUTHS)
 def test_log_ratio_undoes_what_the_optimum_makes_of_it(name):
-    u = np.linspace(-5.0, 5.0, 11).astype(np.float32)
+    u = np.linspace(-5.0, 5.0, 16, dtype=np.float32).reshape(4, 4)
     found = BOUNDS[name].log_ratio(tf.constant(TRUTHS[name][0](u)))
     constant = {"dv": 3.0, "nwj": 1.0}.get(name, 0.0)
     np.testing.assert_allclose(found, u + constant, atol=1e-3)

@@ -46,24 +46,23 @@ def _dot_scores(hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
 def _correlate(z: tf.Tensor, p: tf.Tensor, epsilon: tf.Tensor):
     """((z - mean z) / sd z) . p for rows p of mean 0: [R, D], [M, D] -> [R, M].
 
-    As p has mean 0, the mean of z drops out of the product. Neither the normalized
-    rows nor their gradient through the normalization are formed: the gradient is one
-    product and one multiple of z.
+    As p has mean 0, the gradient through the mean of z drops out, and neither the
+    normalized rows nor their gradient through the normalization are formed: the
+    gradient is one product and one multiple of z - mean z.
     """
-    mean = tf.reduce_mean(z, axis=-1, keepdims=True)
-    # Of the differences: E[z^2] - mean^2 loses all its digits where the mean is large.
-    variance = tf.reduce_mean(tf.math.squared_difference(z, mean), -1, keepdims=True)
+    # Both of the differences: E[z^2] - mean^2, and z . p, lose all digits where the
+    # mean is large.
+    centred = z - tf.reduce_mean(z, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
     scale = tf.math.rsqrt(variance + epsilon)  # [R, 1]
-    products = tf.matmul(z, p, transpose_b=True)
+    products = tf.matmul(centred, p, transpose_b=True)
 
     def gradient(upstream):
         scaled = scale * upstream
         along = tf.reduce_sum(scaled * products, axis=-1, keepdims=True)
         along *= -tf.square(scale) / tf.cast(tf.shape(z)[-1], z.dtype)
-        weights = tf.concat([scaled, -along * mean], axis=-1)
-        rows = tf.concat([p, tf.ones_like(p[:1])], axis=0)
-        dz = tf.matmul(weights, rows) + along * z
-        return dz, tf.matmul(scaled, z, transpose_a=True), tf.zeros_like(epsilon)
+        dz = tf.matmul(scaled, p) + along * centred
+        return dz, tf.matmul(scaled, centred, transpose_a=True), tf.zeros_like(epsilon)
 
     return scale * products, gradient
 
@@ -94,7 +93,8 @@ class Critic(keras.layers.Layer):
 
     def score_pairs(self, hx, hy):
         """Scores `[N]` of matching embeddings of vectors: the diagonal of `score`."""
-        return tf.reduce_sum(tf.cast(hx * hy, tf.float32), axis=-1)
+        hx, hy = tf.cast(hx, tf.float32), tf.cast(hy, tf.float32)
+        return tf.reduce_sum(hx * hy, axis=-1)
 
     def call(self, inputs, training=False):
         return self.score(*self.embed(*inputs, training=training))
