@@ -197,8 +197,9 @@ def wasserstein_dependency(
         value=float(each.mean()),
         interval=interval,
         level=level,
-        # A penalty makes no critic 1-Lipschitz where it did not look.
-        direction="lower" if spectral else "neither",
+        # A penalty makes no critic 1-Lipschitz where it did not look; InfoNCE bounds
+        # mutual information with any critic.
+        direction="lower" if spectral or predictive else "neither",
         ceiling=math.log(len(each)) if predictive else math.inf,
         unit="nats" if predictive else "units of the metric",
         pairs=dict(zip(("train", "choose", "report"), map(len, parts), strict=True)),
