@@ -292,7 +292,7 @@ def _warn_of_neighbors(method: str, samples: Samples):
         if different < _REPEATED * len(rows):
             yield (
                 f"{name} repeats: {different} different values in {len(rows)} pairs, "
-                "whose distances tie; auto counts ties as such or spreads them, and "
+                "whose distances tie; mixed and auto are made for such values, and "
                 "copies of a pair are no draws"
             )
     if dimensions > _MOST_DIMENSIONS:
