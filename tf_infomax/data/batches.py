@@ -21,37 +21,58 @@ def count_batches(count: int, batch_size: int) -> int:
     return count // batch_size
 
 
-def batch_indices(
-    step: tf.Tensor, count: int, batch_size: int, seed: int, consecutive: bool = False
+def draw_pass(
+    number: tf.Tensor, count: int, batch_size: int, seed: int, consecutive: bool = False
 ) -> tf.Tensor:
-    """Which images stand in the batch of this step: int64 `[batch_size]`.
+    """Which images stand in the batches of a pass: int32 `[batches, batch_size]`.
 
-    Every pass over the data is a new pseudo-random permutation, computed for the
-    positions of the batch alone: of the images, or, if `consecutive`, of runs of
-    neighbouring images, cut anew for each pass.
+    Every pass over the data is a random permutation of its own, uniform among all of
+    them: of the images, or, if `consecutive`, of runs of neighbouring images, cut anew
+    for each pass.
     """
-    per_epoch = count_batches(count, batch_size)
-    step = tf.cast(step, tf.int64)
-    places = tf.range(batch_size, dtype=tf.int64)
-    key = tf.stack([tf.constant(seed, tf.int64), step // per_epoch, 0])
+    batches = count_batches(count, batch_size)
+    stream = tf.stack([tf.constant(seed, tf.int64), tf.cast(number, tf.int64)])
+    # Folded in: the numbers of (seed, k) itself are what step k draws from.
+    key = lambda use: tf.random.fold_in(stream, use, alg="philox")
     if consecutive:
-        run = _shuffled((step % per_epoch)[None], key, per_epoch)
-        left = count - per_epoch * batch_size
-        first = tf.random.stateless_uniform([], key[:2], 0, left + 1, tf.int64)
-        return first + run * batch_size + places
-    return _shuffled((step % per_epoch) * batch_size + places, key, count)
+        left = count - batches * batch_size
+        start = tf.random.stateless_uniform([], key(1), 0, left + 1, tf.int32)
+        runs = batch_size * _permute(batches, key(0))
+        return start + runs[:, None] + tf.range(batch_size)
+    order = _permute(count, key(0))[: batches * batch_size]
+    return tf.reshape(order, [batches, batch_size])
 
 
-def _shuffled(positions: tf.Tensor, key: tf.Tensor, count: int) -> tf.Tensor:
-    """Where a permutation of `count`, a function of the key, sends these positions."""
-    # The raw op: its Python wrapper mistakes the shape of the seeds of a vector of
-    # positions inside of Dataset.map.
-    return tf.raw_ops.RandomIndexShuffle(
-        index=positions,
-        seed=tf.tile(tf.cast(key, tf.uint32)[None], [positions.shape[0], 1]),
-        max_index=tf.constant(count - 1, tf.int64),
-        rounds=4,
-    )
+def _permute(count: int, key: tf.Tensor) -> tf.Tensor:
+    return tf.random.experimental.stateless_shuffle(tf.range(count), key, alg="philox")
+
+
+def draw_batches(
+    count: int,
+    batch_size: int,
+    first_step: int,
+    last_step: int,
+    seed: int = 0,
+    consecutive: bool = False,
+) -> tf.data.Dataset:
+    """Which images stand in the batches of the steps first_step <= k < last_step.
+
+    A pass is drawn once, while the one before is being used.
+
+    Returns:
+        A dataset of known cardinality of `(k, indices)`, int64 `[]`, `[batch_size]`.
+    """
+    per_pass = count_batches(count, batch_size)
+
+    def draw(number):
+        batches = draw_pass(number, count, batch_size, seed, consecutive)
+        before = number * per_pass
+        return batches[tf.maximum(first_step - before, 0) : last_step - before]
+
+    passes = tf.data.Dataset.range(first_step // per_pass, -(-last_step // per_pass))
+    steps = passes.map(draw).prefetch(1).unbatch().enumerate(first_step)
+    steps = steps.apply(tf.data.experimental.assert_cardinality(last_step - first_step))
+    return steps.map(lambda step, indices: (step, tf.cast(indices, tf.int64)))
 
 
 def make_batches(
@@ -80,17 +101,17 @@ def make_batches(
     Returns:
         A dataset of known cardinality of dicts of uint8 `[batch_size, H, W, C]`.
     """
-    count = len(images)
-    count_batches(count, batch_size)
+    drawn = draw_batches(
+        len(images), batch_size, first_step, last_step, seed, consecutive
+    )
     take = _make_reader(images, batch_size)
 
-    def make_batch(step):
-        indices = batch_indices(step, count, batch_size, seed, consecutive)
+    def make_batch(step, indices):
         view_seed = tf.stack([tf.constant(seed, tf.int64), step])
         views = VIEWS[view](take(indices), augmentations, view_seed)
         return views | {"index": indices} if with_index else views
 
-    return _map_range(make_batch, first_step, last_step)
+    return _read_ahead(drawn, make_batch)
 
 
 def make_fixed_batches(
@@ -121,11 +142,11 @@ def make_fixed_batches(
         batch = take(tf.ensure_shape(rows, [batch_size]))
         return VIEWS[view](batch, names, tf.stack([tf.constant(0, tf.int64), k]))
 
-    return _map_range(make_batch, 0, count_batches(len(images), batch_size))
+    steps = tf.data.Dataset.range(count_batches(len(images), batch_size))
+    return _read_ahead(steps, make_batch)
 
 
-def _map_range(make_batch, first: int, last: int) -> tf.data.Dataset:
-    dataset = tf.data.Dataset.range(first, last)
+def _read_ahead(dataset: tf.data.Dataset, make_batch) -> tf.data.Dataset:
     dataset = dataset.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.prefetch(tf.data.AUTOTUNE)
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax import encoders
-from tf_infomax.data.batches import batch_indices
+from tf_infomax.data.batches import count_batches, draw_pass
 from tf_infomax.optimizers import FusedAdam
 from tf_infomax.studies import halves
 from tf_infomax.studies.halves import BATCH, Images
@@ -72,6 +72,10 @@ class Game:
     def __init__(self, encoder, images, labels, rate: float, turns: int, seed: int):
         self.encoder, self.turns, self.seed = encoder, turns, seed
         self._images, self._labels = tf.constant(images), tf.constant(labels, tf.int64)
+        # The pass that is being played: its number, and its batches.
+        self._per_pass = count_batches(len(labels), BATCH)
+        self._number = tf.Variable(-1, dtype=tf.int64)
+        self._batches = tf.Variable(tf.zeros([self._per_pass, BATCH], tf.int64))
         classes = int(labels.max()) + 1
         self.classifier = keras.layers.Dense(classes, name="classifier")
         self.classifier.build(encoder.output["code"].shape)
@@ -89,15 +93,18 @@ class Game:
         both = (*self._parts, *self._optimizers)
         return [variable for each in both for variable in each.variables]
 
+    def _rows(self, step):
+        """Of batch `step`; its pass is drawn when it begins."""
+        number = step // self._per_pass
+        if number != self._number:
+            drawn = draw_pass(number, len(self._labels), BATCH, self.seed)
+            self._batches.assign(tf.cast(drawn, tf.int64))
+            self._number.assign(number)
+        return self._batches[step % self._per_pass]
+
     def _codes_and_labels(self, first, batches: int):
         """Of the batches first <= k < first + batches, one after another."""
-        rows = tf.concat(
-            [
-                batch_indices(first + k, len(self._labels), BATCH, self.seed)
-                for k in range(batches)
-            ],
-            axis=0,
-        )
+        rows = tf.concat([self._rows(first + k) for k in range(batches)], axis=0)
         pixels = tf.cast(tf.gather(self._images, rows), tf.float32) / 255.0
         codes = self.encoder(pixels, training=True)["code"]
         return codes, tf.gather(self._labels, rows)

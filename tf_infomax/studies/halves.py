@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax import critics, encoders
-from tf_infomax.data.batches import batch_indices
+from tf_infomax.data.batches import draw_batches
 from tf_infomax.encoders import RealNVP
 from tf_infomax.evaluation.jacobian import JacobianSpectrum, log_condition
 from tf_infomax.evaluation.probes import fit_and_score, run_probe
@@ -165,13 +165,13 @@ def make_batches(
     upper, lower = (tf.constant(half) for half in split_halves(images))
     seeds = seed, seed + _OTHER_IMAGES * shuffled
 
-    def batch(step):
-        rows = [batch_indices(step, len(images), BATCH, each) for each in seeds]
+    def batch(*drawn):
         halves = [
-            _scale(tf.gather(half, chosen))
-            for half, chosen in zip((upper, lower), rows, strict=True)
+            _scale(tf.gather(half, rows))
+            for half, (_, rows) in zip((upper, lower), drawn, strict=True)
         ]
         if noise:
+            step = drawn[0][0]
             keys = [tf.stack([tf.constant(each, tf.int64), step]) for each in seeds]
             halves = [
                 half + noise * tf.random.stateless_normal(half.shape, key)
@@ -179,10 +179,9 @@ def make_batches(
             ]
         return dict(zip("xy", halves, strict=True))
 
-    dataset = tf.data.Dataset.range(first, last).map(
-        batch, num_parallel_calls=tf.data.AUTOTUNE
-    )
-    return dataset.prefetch(2)
+    drawn = [draw_batches(len(images), BATCH, first, last, each) for each in seeds]
+    dataset = tf.data.Dataset.zip(*drawn)
+    return dataset.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
 def _scale(pixels):
