@@ -1,6 +1,7 @@
 """Readers, views and batches: real files, exact laws, bad input."""
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -579,11 +580,11 @@ class TestViews:
 
 
 class TestBatches:
-    def take(self, first, last, n=50, size=8, **options):
+    def take(self, first, last, n=50, size=8, seed=3, **options):
         pixels = np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones(
             (1, 8, 8, 1), np.uint8
         )
-        dataset = batches.make_batches(pixels, size, first, last, seed=3, **options)
+        dataset = batches.make_batches(pixels, size, first, last, seed, **options)
         return np.array([batch["x"].numpy()[:, 0, 0, 0] for batch in dataset])
 
     def test_an_epoch_has_no_image_twice_and_epochs_differ(self):
@@ -615,6 +616,74 @@ class TestBatches:
         assert abs(np.mean(correlations)) < 4 / np.sqrt(48 * 300)
         counts = np.bincount(drawn[:, 0], minlength=50)
         assert counts.max() < 25  # 6 expected
+
+    @pytest.mark.parametrize(
+        ("n", "size"), [(100, 10), (1000, 50), (9000, 128), (54000, 256), (60000, 256)]
+    )
+    @pytest.mark.parametrize("seed", range(5))
+    def test_companions_are_those_of_random_permutations(self, n, size, seed):
+        """How often two images meet again in 20 passes, and how often those of a class.
+
+        Pairs are all but uncorrelated: the one is about Poisson, the other binomial.
+        """
+        batch_of, order = self.companions(n, size, seed)
+        places = n // size * size
+        met = places * (size - 1) / 2  # pairs in a pass
+        expected = 190 * met**2 / (n * (n - 1) / 2)
+        again = 0
+        for p, q in itertools.combinations(batch_of, 2):
+            both = (p >= 0) & (q >= 0)
+            together = np.bincount(p[both] * (n // size) + q[both])
+            again += np.sum(together * (together - 1) // 2)
+        assert abs(again - expected) < 4 * np.sqrt(expected)
+
+        classes = order * 10 // n
+        counts = np.stack([np.sum(classes == c, axis=-1) for c in range(10)])
+        share = np.sum(counts * (counts - 1) // 2) / (20 * met)
+        right = (n / 10 - 1) / (n - 1)
+        assert abs(share - right) < 4 * np.sqrt(right * (1 - right) / (20 * met))
+
+    def companions(self, n, size, seed):
+        """The batch of each image in 20 passes (-1: none), and what batches hold."""
+        images = np.zeros((n, 1, 1, 1), np.uint8)
+        per_pass = n // size
+        drawn = batches.make_batches(
+            images, size, 0, 20 * per_pass, seed, with_index=True
+        )
+        order = np.stack([batch["index"] for batch in drawn])
+        batch_of = np.full((20, n), -1)
+        for k, rows in enumerate(order):
+            batch_of[k // per_pass, rows] = k % per_pass
+        return batch_of, order
+
+    def test_orders_do_not_repeat_and_every_one_of_them_comes(self):
+        """All 24 orders of four images, alike often; no order of 40 comes twice."""
+        drawn = self.take(0, 4800, n=4, size=2, seed=0).reshape(2400, 4)
+        counts = np.unique(drawn, axis=0, return_counts=True)[1]
+        assert len(counts) == 24
+        assert np.sum((counts - 100) ** 2 / 100) < 60  # chi2(23): p = 4e-5
+        drawn = self.take(0, 600, n=40, size=40)
+        assert len(np.unique(drawn, axis=0)) == 600
+
+    @pytest.mark.parametrize("consecutive", [False, True])
+    def test_seeds_and_steps_of_any_size(self, consecutive):
+        first, step = 10**12 - 10**12 % 6, 10**12 + 3
+        draw = lambda seed, a, b: self.take(a, b, seed=seed, consecutive=consecutive)
+        orders = [
+            draw(seed, first, first + 6)
+            for seed in (0, 1, 256, 2**31, 2**32, 2**62, -1, -(2**32))
+        ]
+        assert all(len(np.unique(order)) == 48 for order in orders)
+        assert len({order.tobytes() for order in orders}) == len(orders)
+        later = draw(2**62, step, step + 5)
+        whole = draw(2**62, first, step + 5)
+        np.testing.assert_array_equal(whole[step - first :], later)
+
+    def test_number_of_batches_is_known(self):
+        images = np.zeros((50, 1, 1, 1), np.uint8)
+        for first, last in ((0, 0), (0, 15), (4, 6), (7, 7), (11, 40)):
+            dataset = batches.make_batches(images, 8, first, last)
+            assert dataset.cardinality() == last - first == len(list(dataset))
 
     @pytest.mark.parametrize("size", [1, 51])
     def test_batches_larger_than_the_data_are_refused(self, size):
