@@ -34,6 +34,7 @@ class Progress:
         style: "bar", "lines", "none", or "auto" for a bar if a person is watching.
         unit: name of what is counted.
         line_seconds: between two lines.
+        first_seconds: before the first line, if not as long.
     """
 
     def __init__(
@@ -43,11 +44,14 @@ class Progress:
         style: str = "auto",
         unit: str = "images",
         line_seconds: float = 15.0,
+        first_seconds: float | None = None,
     ):
         style = choose_style(style)
         self.total, self.first, self.style, self.unit = total, done, style, unit
         self.wait = 0.5 if style == "bar" else line_seconds
         self.began = self.shown = time.monotonic()
+        if first_seconds is not None:
+            self.shown -= max(0.0, self.wait - first_seconds)
         self.bar = None
         if style == "bar":
             from rich.console import Console

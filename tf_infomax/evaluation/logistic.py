@@ -10,14 +10,13 @@ the spectrum of x gives the loss, so that it is nearly the same in all direction
 of steps instead of thousands, to the same minimum.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-_EXACT_SIDE = 1000  # the largest side of which all principal directions are taken
-_DIRECTIONS = 200  # of larger features
-_GRADIENT = 1e-4  # largest, in stretched coordinates: of a loss of about 1
+_EXACT_SIDE = 1200  # the largest side of which all principal directions are taken
+LEADING = 300  # directions of larger features, and what `lead` keeps
+PRECISE, ROUGH = 1e-4, 1e-3  # largest gradient in stretched coordinates
 _STEPS = 2000
 
 
@@ -42,6 +41,17 @@ class Rotated:
         """The examples at these positions, in the same coordinates."""
         return replace(self, rows=self.rows[positions])
 
+    @property
+    def leading(self) -> np.ndarray:
+        """The examples along the first 300 principal directions alone."""
+        return self.lead(self.rows)
+
+    def lead(self, rows: np.ndarray) -> np.ndarray:
+        """Rows in these coordinates, along the first principal directions alone."""
+        if self.directions is None:
+            return rows[:, :LEADING]
+        return rows @ self.directions
+
     def of(self, features: np.ndarray) -> np.ndarray:
         """Other features in the same coordinates."""
         return features if self.turn is None else features @ self.turn
@@ -50,20 +60,11 @@ class Rotated:
         """Weights `[r, K]` as weights of the features, `[d, K]`."""
         return weights if self.turn is None else self.turn @ weights
 
-    def stretch(self, penalty: float, classes: int) -> tuple[np.ndarray, float]:
-        """Reciprocal root of the loss's curvature along the directions, and elsewhere.
-
-        p (1 - p), the curvature of a class's log-loss, is taken as at equal shares.
-        """
-        share = (classes - 1) / classes**2
-        along = 1.0 / np.sqrt(share * self.variances + penalty)
-        return along, along[-1] if len(along) else 1.0
-
 
 def rotate(features: np.ndarray) -> Rotated:
     """Principal directions of centred float32 features `[n, d]`.
 
-    All of them, and rows turned onto them, if n or d is at most 1,000; the first 200
+    All of them, and rows turned onto them, if n or d is at most 1,200; the first 300
     of larger features, which stay as they are.
     """
     from scipy.linalg import eigh
@@ -72,7 +73,7 @@ def rotate(features: np.ndarray) -> Rotated:
     n, d = features.shape
     if min(n, d) > _EXACT_SIDE:
         _, scales, directions = randomized_svd(
-            features, _DIRECTIONS, n_iter=2, random_state=0
+            features, LEADING, n_iter=2, random_state=0
         )
         return Rotated(features, None, directions.T, scales**2 / n)
     exact = features.astype(np.float64)
@@ -91,61 +92,89 @@ def fit(
     count: int,
     penalty: float,
     start: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
+    gradient: float = PRECISE,
 ) -> np.ndarray:
-    """Weights and, in the last row, biases: `[r + 1, K]`, of the minimum.
+    """Weights and, in the last row, biases: `[r + 1, m, K]`, of m minima.
+
+    The m problems are of the same examples, less what each leaves out, and are solved
+    at once: a product with many columns takes little longer than with few.
 
     Args:
         data: the examples.
-        classes: `[n]`, from 0 to `count` - 1, each of them there.
+        classes: `[n]`, from 0 to `count` - 1.
         count: K.
         penalty: above 0.
-        start: to begin at, such as the minimum of another penalty.
+        start: to begin at, such as the minima of another penalty.
+        kept: bool `[n, m]`, the examples of each problem; by default one with all.
+        gradient: ends when no part of it, in stretched coordinates, is above this.
     """
     from scipy.optimize import minimize
 
     rows, n = data.rows, len(data.rows)
-    along, elsewhere = data.stretch(penalty, count)
-    along, elsewhere = along.astype(np.float32)[:, None], np.float32(elsewhere)
-    bias = np.float32(np.sqrt(count**2 / max(count - 1, 1)))
-    basis, shape = data.directions, (rows.shape[1] + 1, count)
-    every = np.arange(n)
-
-    def scale(values: np.ndarray, power: int = 1) -> np.ndarray:
-        """From stretched coordinates to weights; of gradients the other way."""
-        inner, a, e = values[:-1], along**power, elsewhere**power
-        if basis is None:
-            inner = a * inner
-        else:
-            inner = e * inner + basis @ ((a - e) * (basis.T @ inner))
-        return np.concatenate([inner, bias**power * values[-1:]])
+    kept = np.ones((n, 1), bool) if kept is None else kept
+    share = (kept / kept.sum(axis=0)).astype(np.float32)
+    shape = rows.shape[1] + 1, kept.shape[1] * count
+    stretch = _Stretch(data, penalty, count)
+    every, of = np.arange(n)[:, None], np.arange(kept.shape[1])
+    labels = classes[:, None]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = scale(flat.reshape(shape).astype(np.float32))
-        scores = rows @ weights[:-1] + weights[-1]
-        scores -= scores.max(axis=1, keepdims=True)
-        picked = scores[every, classes].copy()
+        weights = stretch(flat.reshape(shape).astype(np.float32))
+        scores = (rows @ weights[:-1] + weights[-1]).reshape(n, len(of), count)
+        scores -= scores.max(axis=2, keepdims=True)
+        picked = scores[every, of, labels]
         np.exp(scores, out=scores)
-        total = scores.sum(axis=1, keepdims=True)
-        value = float(np.mean(np.log(total[:, 0]) - picked, dtype=np.float64))
+        total = scores.sum(axis=2)
+        value = float(np.sum(share * (np.log(total) - picked), dtype=np.float64))
         value += penalty / 2 * float(np.sum(weights[:-1] ** 2, dtype=np.float64))
-        scores /= total * n
-        scores[every, classes] -= np.float32(1 / n)
+        scores *= (share / total)[:, :, None]
+        scores[every, of, labels] -= share
+        scores = scores.reshape(n, -1)
         slope = rows.T @ scores + np.float32(penalty) * weights[:-1]
-        gradient = scale(np.concatenate([slope, scores.sum(axis=0, keepdims=True)]))
-        return value, gradient.ravel().astype(np.float64)
+        slope = stretch(np.concatenate([slope, scores.sum(axis=0, keepdims=True)]))
+        return value, slope.ravel().astype(np.float64)
 
-    first = np.zeros(shape) if start is None else scale(start, -1)
+    first = np.zeros(shape) if start is None else stretch(start.reshape(shape), -1)
     found = minimize(
         loss,
         first.ravel(),
         jac=True,
         method="L-BFGS-B",
-        options={"gtol": _GRADIENT, "ftol": 1e-9, "maxiter": _STEPS, "maxcor": 10},
+        options={"gtol": gradient, "ftol": 1e-9, "maxiter": _STEPS, "maxcor": 10},
     )
-    fit.steps = found.nit, found.nfev, found.message
-    return scale(found.x.reshape(shape).astype(np.float32))
+    weights = stretch(found.x.reshape(shape).astype(np.float32))
+    return weights.reshape(shape[0], -1, count)
+
+
+class _Stretch:
+    """From coordinates of even curvature to weights and biases (power -1: back).
+
+    It is symmetric, so that gradients go the other way by the same product. The
+    curvature of a class's log-loss, p (1 - p), is taken as at equal shares.
+    """
+
+    def __init__(self, data: Rotated, penalty: float, count: int):
+        share = (count - 1) / count**2
+        along = 1.0 / np.sqrt(share * data.variances + penalty)
+        self.along = along.astype(np.float32)[:, None]
+        self.elsewhere = along[-1:].astype(np.float32)
+        self.bias = np.float32(share**-0.5)
+        self.directions = data.directions
+
+    def __call__(self, values: np.ndarray, power: int = 1) -> np.ndarray:
+        inner, along = values[:-1], self.along**power
+        if self.directions is None:
+            inner = along * inner
+        else:
+            rest = self.elsewhere**power
+            inner = rest * inner + self.directions @ (
+                (along - rest) * (self.directions.T @ inner)
+            )
+        return np.concatenate([inner, self.bias**power * values[-1:]])
 
 
 def predict(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Scores `[n, K]` of rows in the coordinates of the weights."""
-    return rows @ weights[:-1] + weights[-1]
+    """Scores `[n, m, K]` of rows in the coordinates of the weights."""
+    scores = rows @ weights[:-1].reshape(rows.shape[1], -1)
+    return scores.reshape(len(rows), *weights.shape[1:]) + weights[-1]

@@ -1,0 +1,235 @@
+"""The probes of a run: of its encoder, of that encoder untrained, and of raw pixels.
+
+Every finished probe is kept (`probes.json`) under a key of all that it depends on, so
+that an evaluation that was stopped goes on with the next one. One of other weights,
+images, labels or settings has another key and is made anew.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from tf_infomax.data.images import ImageSet
+from tf_infomax.data.views import build_front
+from tf_infomax.evaluation.features import FeatureExtractor, hash_weights
+from tf_infomax.evaluation.probes import describe_classes, draw_examples, run_probe
+from tf_infomax.experiment import Data
+from tf_infomax.progress import Progress, format_left
+
+PROBED = ("code", "fc", "conv")
+_PROTOCOL = 1  # of the probes; another one makes kept results worthless
+_FIRST_LINE, _LINES = 2.0, 10.0  # seconds
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to probe.
+
+    Attributes:
+        names: keys of `probes.PROBES`; baselines get the first.
+        seeds: repetitions.
+        limit: labelled training images of each repetition, 0 for nine tenths of all.
+        view: a key of `views.VIEWS`; raw pixels are those of view x.
+        progress: style of it.
+    """
+
+    names: tuple[str, ...]
+    seeds: int
+    limit: int
+    view: str
+    progress: str = "none"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where features come from: label of the results, names and widths, what computes
+    them, a digest of what that depends on, and the probes that are made of them."""
+
+    label: str
+    widths: dict[str, int]
+    compute: Callable[[np.ndarray], dict[str, np.ndarray]]
+    digest: str
+    probes: tuple[str, ...]
+
+
+class _Job(NamedTuple):
+    """One probe of one feature."""
+
+    source: _Source
+    part: str
+    probe: str
+
+    @property
+    def name(self) -> str:
+        return f"probe/{self.probe}/{self.source.label}{self.part}"
+
+
+def summarize(values) -> dict:
+    """Mean, standard deviation (of the sample) and number of some values."""
+    values = np.asarray(values, np.float64)
+    sd = float(values.std(ddof=1)) if len(values) > 1 else None
+    return {"mean": float(values.mean()), "sd": sd, "n": len(values)}
+
+
+def assess_probes(
+    encoder: keras.Model,
+    untrained: keras.Model,
+    data: Data,
+    settings: Settings,
+    kept: dict,
+    keep: Callable[[dict], None],
+) -> Iterator[tuple[str, dict | Exception]]:
+    """Yields every probe's result, or its error; nothing where there are no labels.
+
+    Args:
+        encoder: the trained one.
+        untrained: the same one with its initial weights.
+        data: with `probe_train` and `probe_test`.
+        settings: of the probes.
+        kept: what `keep` was given in an earlier evaluation, or nothing.
+        keep: gets all finished probes after each.
+    """
+    if data.probe_train is None:
+        return
+    yield "probe/majority", _describe_majority(data.probe_test.labels)
+    examples = draw_examples(len(data.probe_train), settings.limit, settings.seeds)
+    used = np.unique(np.concatenate(examples))
+    examples = [np.searchsorted(used, each) for each in examples]
+    train, test = data.probe_train.select(used), data.probe_test
+    jobs = _list_jobs(encoder, untrained, train, settings)
+    common = _digest(settings, train, test)
+    keys = {job.name: _hash(common, job.source.digest, job.name) for job in jobs}
+    done = {n: each for n, each in kept.items() if each.get("key") == keys.get(n)}
+    source = features = None
+    with _Work(jobs, settings) as work:
+        for job in jobs:
+            if job.name not in done:
+                if source is not job.source:
+                    source, features = job.source, None  # at most one's in memory
+                    features = [source.compute(each.images[:]) for each in (train, test)]
+                result = _score(job, features, train, test, examples, work.of(job))
+                if isinstance(result, Exception):
+                    yield job.name, result
+                    continue
+                done[job.name] = {"key": keys[job.name], "result": result}
+                keep(done)
+            work.finish(job)
+            yield job.name, done[job.name]["result"]
+
+
+def _describe_majority(labels: np.ndarray) -> dict:
+    figures = describe_classes(labels)
+    return {**summarize([figures.pop("share")]), **figures}
+
+
+def _list_jobs(encoder, untrained, train: ImageSet, settings: Settings) -> list[_Job]:
+    """All probes, by source; the quick and most wanted features of each first."""
+    names = settings.names
+    sources = [
+        _encoder_source("", encoder, names),
+        _encoder_source("random/", untrained, names[:1]),
+        _pixel_source(settings.view, train.images.shape[1:], names[:1]),
+    ]
+    return [
+        _Job(source, part, probe)
+        for source in sources
+        for part in source.widths
+        for probe in source.probes
+    ]
+
+
+def _encoder_source(label: str, encoder: keras.Model, probes) -> _Source:
+    parts = [part for part in PROBED if part in encoder.output]
+    widths = {p: int(np.prod(encoder.output[p].shape[1:])) for p in parts}
+    digest = hash_weights(encoder.get_weights())
+    return _Source(label, widths, FeatureExtractor(encoder, parts), digest, probes)
+
+
+def _pixel_source(view: str, shape: tuple[int, ...], probes) -> _Source:
+    """What the encoder sees of whole images, where it sees a part of them."""
+    front = build_front(view, shape)
+
+    def compute(images: np.ndarray) -> dict[str, np.ndarray]:
+        if front is not None:
+            images = front.predict(images, 500, verbose=0)
+        return {"pixels": images.reshape(len(images), -1).astype(np.float32)}
+
+    return _Source("", {"pixels": int(np.prod(shape))}, compute, "", probes)
+
+
+def _digest(settings: Settings, *parts: ImageSet) -> str:
+    """Of all that every probe depends on."""
+    chosen = (settings.seeds, settings.limit, settings.view)
+    labels = [hash_weights([part.labels]) for part in parts]
+    return _hash(_PROTOCOL, chosen, *(p.fingerprint() for p in parts), *labels)
+
+
+def _hash(*values) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+def _score(job: _Job, features, train, test, examples, shown) -> dict | Exception:
+    """The result of a probe; an error is returned: other probes may do better."""
+    try:
+        found = run_probe(
+            job.probe,
+            features[0][job.part],
+            train.labels,
+            features[1][job.part],
+            test.labels,
+            examples=examples,
+            shown=shown,
+        )
+    except Exception as error:
+        return error
+    balanced = summarize(found.balanced)
+    return {
+        **summarize(found.accuracy),
+        "balanced": {"mean": balanced["mean"], "sd": balanced["sd"]},
+        "penalties": found.penalties.tolist(),
+    }
+
+
+class _Work:
+    """Progress of probes: which, and the time left, by the widths of features."""
+
+    def __init__(self, jobs: list[_Job], settings: Settings):
+        self.costs = {job.name: 100 + job.source.widths[job.part] for job in jobs}
+        self.left = sum(self.costs.values())
+        self.made = 0.0
+        self.shown = Progress(
+            len(jobs), 0, settings.progress, "probe", _LINES, _FIRST_LINE
+        )
+        self.count = 0
+        self.began = time.monotonic()
+
+    def __enter__(self):
+        self.shown.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self.shown.__exit__(*exception)
+
+    def of(self, job: _Job) -> Callable[[float], None]:
+        """Hears what share of a probe is done."""
+        before, cost = self.made, self.costs[job.name]
+
+        def hear(share: float) -> None:
+            self.made = before + share * cost
+            if self.shown.due(self.count):
+                speed = self.made / max(time.monotonic() - self.began, 1e-9)
+                left = format_left(self.left - share * cost, speed)
+                self.shown.show(self.count, f"{job.name} {100 * share:.0f}%  {left}")
+
+        hear(0.0)
+        return hear
+
+    def finish(self, job: _Job) -> None:
+        """One more is done, or was kept."""
+        self.left -= self.costs[job.name]
+        self.count += 1
