@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tf_infomax import assessment, experiment, training
+from tf_infomax import assessment, experiment, probing, training
 from tf_infomax.config import Config
 from tf_infomax.workdir import WorkDirectory
 
@@ -30,8 +30,8 @@ def read(run) -> dict:
 
 
 def fail_at(monkeypatch, call: int, error: BaseException) -> None:
-    """Makes one call of `run_probe` fail."""
-    original, calls = assessment.run_probe, []
+    """Makes one call of `run_probe` fail, in an evaluation from the beginning."""
+    original, calls = probing.run_probe, []
 
     def fragile(*arguments, **options):
         calls.append(None)
@@ -39,7 +39,7 @@ def fail_at(monkeypatch, call: int, error: BaseException) -> None:
             raise error
         return original(*arguments, **options)
 
-    monkeypatch.setattr(assessment, "run_probe", fragile)
+    monkeypatch.setattr(probing, "run_probe", fragile)
 
 
 def test_a_measure_that_fails_costs_itself_alone(run, monkeypatch):
@@ -53,6 +53,7 @@ def test_a_measure_that_fails_costs_itself_alone(run, monkeypatch):
         raise OSError("no more room")
 
     monkeypatch.setattr(assessment.report, "draw_neighbors", break_down)
+    (run.workdir.path / "probes.json").unlink()
     fail_at(monkeypatch, 2, ValueError("only 1 member"))
     told = []
     results = assessment.evaluate_run(run, told.append)
@@ -70,6 +71,7 @@ def test_a_measure_that_fails_costs_itself_alone(run, monkeypatch):
 
 def test_results_are_there_as_they_come_in(run, monkeypatch):
     (run.workdir.path / "results.json").unlink(missing_ok=True)
+    (run.workdir.path / "probes.json").unlink(missing_ok=True)
     fail_at(monkeypatch, 3, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         assessment.evaluate_run(run, lambda text: None)

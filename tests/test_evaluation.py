@@ -88,8 +88,8 @@ def test_probes_read_separable_classes(name, separable):
     accuracies = probes.run_probe(
         name, codes[:200], labels[:200], codes[200:], labels[200:], seeds=2
     )
-    assert accuracies.shape == (2,)
-    assert accuracies.min() > 0.95
+    assert accuracies.accuracy.shape == accuracies.balanced.shape == (2,)
+    assert accuracies.accuracy.min() > 0.95
 
 
 @pytest.mark.parametrize("name", probes.PROBES)
@@ -98,7 +98,7 @@ def test_probes_of_noise_are_at_chance(name, rng):
     accuracies = probes.run_probe(
         name, codes[:300], labels[:300], codes[300:], labels[300:], seeds=2
     )
-    assert abs(accuracies.mean() - 1 / 3) < 0.1
+    assert abs(accuracies.accuracy.mean() - 1 / 3) < 0.1
 
 
 def test_a_linear_probe_cannot_read_xor_and_the_mlp_can(rng):
@@ -106,8 +106,10 @@ def test_a_linear_probe_cannot_read_xor_and_the_mlp_can(rng):
     codes = (bits + 0.1 * rng.normal(size=bits.shape)).astype(np.float32)
     labels = bits[:, 0] ^ bits[:, 1]
     parts = (codes[:1500], labels[:1500], codes[1500:], labels[1500:])
-    assert probes.run_probe("linear", *parts, seeds=1)[0] < 0.8  # three corners of four
-    assert probes.run_probe("mlp", *parts, seeds=1)[0] > 0.95
+    assert (
+        probes.run_probe("linear", *parts, seeds=1).accuracy < 0.8
+    )  # three corners of four
+    assert probes.run_probe("mlp", *parts, seeds=1).accuracy > 0.95
 
 
 def test_probes_are_the_same_every_time(separable):
@@ -115,24 +117,18 @@ def test_probes_are_the_same_every_time(separable):
     parts = (codes[:200], labels[:200], codes[200:], labels[200:])
     for name in probes.PROBES:
         first, second = (probes.run_probe(name, *parts, seeds=2) for _ in range(2))
-        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(first.accuracy, second.accuracy)
 
 
-def test_test_labels_choose_nothing(separable, monkeypatch):
-    """The regularization is chosen before the test set is looked at."""
+@pytest.mark.parametrize("name", probes.PROBES)
+def test_test_labels_choose_nothing(name, separable):
+    """Other test labels: the same penalties, and the same answers now told wrong."""
     codes, labels = separable
-    seen = []
-    original = probes.fit_and_score
-
-    def spy(model, train, train_labels, test, test_labels):
-        seen.append(len(test))
-        return original(model, train, train_labels, test, test_labels)
-
-    monkeypatch.setattr(probes, "fit_and_score", spy)
-    probes.run_probe(
-        "linear", codes[:200], labels[:200], codes[200:270], labels[200:270], seeds=2
-    )
-    assert seen == [40] * len(probes.PROBES["linear"].choices) + [70, 70]
+    given = (codes[:200], labels[:200], codes[200:])
+    right = probes.run_probe(name, *given, labels[200:], seeds=2)
+    wrong = probes.run_probe(name, *given, (labels[200:] + 1) % 3, seeds=2)
+    np.testing.assert_array_equal(right.penalties, wrong.penalties)
+    assert np.all(right.accuracy + wrong.accuracy <= 1)
 
 
 @pytest.mark.parametrize("name", ["knn", "linear"])

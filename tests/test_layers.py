@@ -39,9 +39,10 @@ ALLOWED = {
     "signals": set(),
     "embedding": {"config", "data", "evaluation", "output", "progress"},
     "assessment": {
-        "bounds", "data", "evaluation", "experiment", "objectives", "report",
-        "training",
+        "bounds", "data", "evaluation", "experiment", "objectives", "probing",
+        "progress", "report", "training",
     },
+    "probing": {"data", "evaluation", "experiment", "progress"},
     "train": {
         "assessment", "config", "experiment", "flags", "output", "progress", "report",
         "training", "workdir",

@@ -2,9 +2,12 @@
 
 Results are a flat dict, name -> `{"mean": ..., "sd": ..., "n": ...}`:
 
-    probe/linear/code, probe/mlp/conv, ...      accuracy of the trained encoder
+    probe/linear/code, probe/mlp/conv, ...      accuracy of the trained encoder; also
+                                                `balanced`: the mean over classes, and
+                                                `penalties`: what each seed chose
     probe/linear/random/code, ...               of the same encoder before training
     probe/linear/pixels                         of the raw pixels of view x
+    probe/majority                              the commonest test class's share
     mi/local, divergence/local, score/local     each term on test images, by kind
                                                 (`objectives.terms`), with its ceiling
     health/effective_rank, ...                  of the codes of test images
@@ -15,7 +18,7 @@ the last one has.
 """
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import keras
@@ -26,7 +29,6 @@ from tf_infomax import report
 from tf_infomax.bounds import BOUNDS
 from tf_infomax.data.batches import make_fixed_batches
 from tf_infomax.data.division import name_some
-from tf_infomax.data.views import build_front
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import (
     count_dimensions,
@@ -34,12 +36,12 @@ from tf_infomax.evaluation.health import (
     measure_health,
 )
 from tf_infomax.evaluation.neighbors import find_neighbors
-from tf_infomax.evaluation.probes import run_probe
-from tf_infomax.experiment import Data, build_encoder
+from tf_infomax.experiment import build_encoder
 from tf_infomax.objectives import InfoMax
+from tf_infomax.probing import Settings, assess_probes, summarize
+from tf_infomax.progress import Progress
 from tf_infomax.training import Run
 
-PROBED = ("conv", "fc", "code")
 _FAILED = "failed/"
 _UNFINISHED = f"{_FAILED}evaluation"
 
@@ -48,74 +50,6 @@ class AssessmentError(RuntimeError):
     """Measures that failed, in one line; the others stand."""
 
     exit_status = 1
-
-
-def summarize(values) -> dict:
-    """Mean, standard deviation (of the sample) and number of some values."""
-    values = np.asarray(values, np.float64)
-    sd = float(values.std(ddof=1)) if len(values) > 1 else None
-    return {"mean": float(values.mean()), "sd": sd, "n": len(values)}
-
-
-def _score(*probe) -> dict | Exception:
-    """`run_probe` in short; an error is returned: other probes may do better."""
-    try:
-        return summarize(run_probe(*probe))
-    except Exception as error:
-        return error
-
-
-def assess_probes(
-    extract: FeatureExtractor,
-    untrained: keras.Model,
-    data: Data,
-    names: tuple[str, ...],
-    seeds: int,
-    limit: int,
-    view: str,
-) -> Iterator[tuple[str, dict | Exception]]:
-    """Yields every probe's result, or its error; nothing where there are no labels.
-
-    Args:
-        extract: the trained encoder's features.
-        untrained: the same one with its initial weights.
-        data: with `probe_train` and `probe_test`.
-        names: keys of `probes.PROBES`.
-        seeds: repetitions.
-        limit: most labelled training images, 0 for all.
-        view: a key of `views.VIEWS`; raw pixels are those of view x.
-    """
-    if data.probe_train is None:
-        return
-    train = data.probe_train.labelled_part(limit)
-    test = data.probe_test
-    untrained_extract = FeatureExtractor(untrained, extract.names)
-    for label, features_of in (("", extract), ("random/", untrained_extract)):
-        features, test_features = features_of(train.images), features_of(test.images)
-        for part in reversed(extract.names):  # the quick and most wanted first
-            for name in names if not label else names[:1]:
-                result = _score(
-                    name,
-                    features[part],
-                    train.labels,
-                    test_features[part],
-                    test.labels,
-                    seeds,
-                )
-                yield f"probe/{name}/{label}{part}", result
-            del features[part], test_features[part]  # conv is large
-    pixels, test_pixels = (
-        _pixels_of(view, part.images[:]).reshape(len(part), -1).astype(np.float32)
-        for part in (train, test)
-    )
-    result = _score(names[0], pixels, train.labels, test_pixels, test.labels, seeds)
-    yield f"probe/{names[0]}/pixels", result
-
-
-def _pixels_of(view: str, images: np.ndarray) -> np.ndarray:
-    """What the encoder sees of whole images, where it sees a part of them."""
-    front = build_front(view, images.shape[1:])
-    return images if front is None else front.predict(images, 500, verbose=0)
 
 
 def assess_bounds(
@@ -200,6 +134,12 @@ class Record:
         except Exception as error:
             self.add(stage, error)
 
+    def add_all(self, stage: str, results: Iterator) -> None:
+        """The results of a stage; what it raises ends this stage alone."""
+        with self.surviving(stage):
+            for name, result in results:
+                self.add(name, result)
+
     def finish(self) -> dict:
         """The results, now complete."""
         del self.results[_UNFINISHED]
@@ -240,19 +180,16 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
         tell(f"too rare for the probes, left out: {name_some(data.left_out)}")
     if data.probe_train is None:
         tell(f"the encoder is not probed (see --eval_dataset): {data.labels}")
-    extract = FeatureExtractor(encoder, [p for p in PROBED if p in encoder.output])
+    extract = FeatureExtractor(encoder, ["code"])
     shown = data.test.single.images[:2000]
     codes = extract(shown)["code"]
     record = Record(run, tell)
     stages = {
         "mi": _bounds_of(run),
         "health": assess_health(codes),
-        "probe": _probes_of(run, extract),
     }
     for stage, results in stages.items():
-        with record.surviving(stage):
-            for name, result in results:
-                record.add(name, result)
+        record.add_all(stage, results)
     with record.surviving("health"):
         for warning in describe_collapse(measure_health(codes), codes.shape[1]):
             tell(f"warning: {warning}")
@@ -260,6 +197,7 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
         _draw_curves(run, record.results)
     with record.surviving("neighbors.png"):
         _draw_neighbors(run, shown, codes)
+    record.add_all("probe", _probes_of(run))  # last: they take the longest
     return record.finish()
 
 
@@ -274,20 +212,38 @@ def _bounds_of(run: Run) -> Iterator[tuple[str, dict]]:
         config.augment,
         consecutive=config.negatives == "shared_context",
     )
-    yield from assess_bounds(run.objective, batches, batch_size)
+    with Progress(
+        len(test) // batch_size, 0, config.progress, "test batches", 10.0, 2.0
+    ) as shown:
+        batches = _watched(batches, shown)
+        yield from assess_bounds(run.objective, batches, batch_size)
 
 
-def _probes_of(run: Run, extract: FeatureExtractor) -> Iterator:
-    """`assess_probes` of a run."""
-    config = run.config
-    yield from assess_probes(
-        extract,
-        _build_untrained(run),
-        run.data,
+def _watched(batches: Iterable, shown: Progress) -> Iterator:
+    """The batches, counted."""
+    for done, batch in enumerate(batches, 1):
+        yield batch
+        if done < shown.total:  # the last one is told by the results
+            shown.update(done)
+
+
+def _probes_of(run: Run) -> Iterator:
+    """`assess_probes` of a run, going on after those that are kept."""
+    config, workdir = run.config, run.workdir
+    settings = Settings(
         config.probes,
         config.probe_seeds,
         config.probe_images,
         config.views,
+        config.progress,
+    )
+    yield from assess_probes(
+        run.objective.encoder,
+        _build_untrained(run),
+        run.data,
+        settings,
+        workdir.read_probes(config.checkpoint),
+        lambda done: workdir.write_probes(done, config.checkpoint),
     )
 
 

@@ -111,7 +111,9 @@ def assess_probes(
             if job.name not in done:
                 if source is not job.source:
                     source, features = job.source, None  # at most one's in memory
-                    features = [source.compute(each.images[:]) for each in (train, test)]
+                    features = [
+                        source.compute(each.images[:]) for each in (train, test)
+                    ]
                 result = _score(job, features, train, test, examples, work.of(job))
                 if isinstance(result, Exception):
                     yield job.name, result

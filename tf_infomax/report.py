@@ -54,17 +54,41 @@ def _describe(name: str, result: dict) -> str:
     return text
 
 
+def _format_cell(result: dict | None, unbalanced: bool) -> str:
+    """A cell of the table of probes."""
+    balanced = (result or {}).get("balanced")
+    if not unbalanced or balanced is None:
+        return format_result(result)
+    return f"{format_result(result)} ({100 * balanced['mean']:.1f})"
+
+
+def _describe_majority(majority: dict) -> str:
+    """What the same answer everywhere would get."""
+    return (
+        f"unbalanced classes: always the commonest of {majority['classes']} is right "
+        f"for {100 * majority['mean']:.1f} % of the test images"
+    )
+
+
+def _probed(results: dict, probe: str) -> bool:
+    return any(name.startswith(f"probe/{probe}/") for name in results)
+
+
 def print_results(results: dict, title: str) -> None:
     """Tables of probes and of bounds, on standard output."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    probes = sorted({n.split("/")[1] for n in results if n.startswith("probe/")})
+    probes = sorted({n.split("/")[1] for n in results if n.count("/") > 1})
+    probes = [name for name in probes if _probed(results, name)]
     if probes:
-        table = Table(
-            title=f"{title}: test accuracy, % (mean ± sd)", title_justify="left"
-        )
+        majority = results.get("probe/majority", {})
+        unbalanced = majority.get("unbalanced", False)
+        heading = "test accuracy, % (mean ± sd)"
+        if unbalanced:
+            heading += f"; balanced accuracy in brackets\n{_describe_majority(majority)}"
+        table = Table(title=f"{title}: {heading}", title_justify="left")
         for heading in ("probe", "features of"):
             table.add_column(heading)
         for heading in ("conv", "fc", "Y (code)"):
@@ -72,14 +96,15 @@ def print_results(results: dict, title: str) -> None:
         for probe in probes:
             for label, key in _ROWS:
                 cells = [
-                    format_result(results.get(f"probe/{probe}/{key}{part}"))
+                    _format_cell(results.get(f"probe/{probe}/{key}{part}"), unbalanced)
                     for part in ("conv", "fc", "code")
                 ]
                 if set(cells) != {"-"}:
                     table.add_row(probe, label, *cells)
             pixels = results.get(f"probe/{probe}/pixels")
             if pixels:
-                table.add_row(probe, "raw pixels", format_result(pixels), "", "")
+                cell = _format_cell(pixels, unbalanced)
+                table.add_row(probe, "raw pixels", cell, "", "")
         console.print(table)
     for name, result in readings_of(results).items():
         console.print(_describe(name, result), highlight=False, soft_wrap=True)

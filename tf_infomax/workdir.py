@@ -7,6 +7,7 @@
     own_model.keras  a copy of the user's model, with --encoder=keras:FILE
     encoder.keras    the trained encoder, for keras.models.load_model
     results.json     what evaluation measured (results_best.json: of checkpoint best)
+    probes.json      finished probes with what they depend on (probes_best.json)
     skipped.csv      files of a folder that could not be used, if there were any
     curves.png, neighbors.png (neighbors_best.png)
 
@@ -135,6 +136,23 @@ class WorkDirectory:
         """Writes the results of a checkpoint."""
         with replacing(self.of_checkpoint("results.json", which)) as file:
             file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+    def read_probes(self, which: str = "last") -> dict:
+        """Finished probes of a checkpoint; none where the file cannot be read."""
+        try:
+            text = self.of_checkpoint("probes.json", which).read_text(encoding="utf-8")
+            probes = json.loads(text)
+        except (OSError, ValueError):
+            return {}
+        fine = isinstance(probes, dict) and all(
+            isinstance(each, dict) for each in probes.values()
+        )
+        return probes if fine else {}
+
+    def write_probes(self, probes: dict, which: str = "last") -> None:
+        """Keeps the finished probes of a checkpoint."""
+        with replacing(self.of_checkpoint("probes.json", which)) as file:
+            file.write_text(json.dumps(probes, indent=1) + "\n", encoding="utf-8")
 
 
 def save_checkpoint(path: Path, variables: list, state: dict) -> None:

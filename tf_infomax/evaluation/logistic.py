@@ -16,7 +16,7 @@ import numpy as np
 
 _EXACT_SIDE = 1200  # the largest side of which all principal directions are taken
 LEADING = 300  # directions of larger features, and what `lead` keeps
-PRECISE, ROUGH = 1e-4, 1e-3  # largest gradient in stretched coordinates
+PRECISE, ROUGH = 1e-4, 3e-3  # largest gradient in stretched coordinates
 _STEPS = 2000
 
 
@@ -73,7 +73,7 @@ def rotate(features: np.ndarray) -> Rotated:
     n, d = features.shape
     if min(n, d) > _EXACT_SIDE:
         _, scales, directions = randomized_svd(
-            features, LEADING, n_iter=2, random_state=0
+            features, LEADING, n_iter=1, random_state=0
         )
         return Rotated(features, None, directions.T, scales**2 / n)
     exact = features.astype(np.float64)

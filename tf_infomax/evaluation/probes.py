@@ -21,7 +21,7 @@ from tf_infomax.evaluation import logistic
 from tf_infomax.evaluation.logistic import Rotated
 
 # Of |W|^2 / 2 beside the mean log-loss of standardized features.
-_LINEAR_PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+_LINEAR_PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 _MLP_PENALTIES = (1e-1, 1e-3)  # scikit-learn's alpha
 _FOLDS = 3
 _HIDDEN, _EPOCHS, _WAIT = 200, 50, 5

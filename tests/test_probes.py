@@ -1,0 +1,190 @@
+"""Probes against independent solutions, and on examples that are few or uneven."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from tf_infomax.evaluation import logistic, probes
+
+
+def make(rng, n, d, classes=3, signal=0.4):
+    """Correlated features `[n, d]` with a scale of their own, and labels."""
+    labels = np.arange(n) % classes
+    means = signal * rng.normal(size=(classes, d))
+    mixing = rng.normal(size=(d, d)) / np.sqrt(d) + np.eye(d)
+    features = (rng.normal(size=(n, d)) + means[labels]) @ mixing
+    return (features * np.geomspace(0.1, 10, d)).astype(np.float32), labels
+
+
+def solve_independently(features, labels, penalty):
+    """scikit-learn's solution in the original coordinates."""
+    model = LogisticRegression(
+        C=1 / (penalty * len(labels)), tol=1e-8, solver="newton-cg", max_iter=1000
+    )
+    return model.fit(features.astype(np.float64), labels)
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 90), (300, 20)])
+@pytest.mark.parametrize("penalty", [1.0, 1e-3])
+def test_the_minimum_is_that_of_an_independent_solver(rng, n, d, penalty):
+    """With fewer examples than features, on their span, and with more."""
+    features, labels = make(rng, n + 200, d)
+    train, test = probes.standardize(features[:n], features[n:])
+    data = logistic.rotate(train)
+    weights = logistic.fit(data, labels[:n], 3, penalty)
+    scores = logistic.predict(weights, data.of(test))[:, 0]
+    reference = solve_independently(train, labels[:n], penalty)
+    found = np.exp(scores - scores.max(axis=1, keepdims=True))
+    found /= found.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, reference.predict_proba(test), atol=5e-3)
+
+
+def test_truncated_directions_change_the_steps_not_the_minimum(rng, monkeypatch):
+    features, labels = make(rng, 150, 60)
+    features, _ = probes.standardize(features, features)
+    whole = logistic.rotate(features)
+    monkeypatch.setattr(logistic, "_EXACT_SIDE", 30)
+    monkeypatch.setattr(logistic, "LEADING", 10)
+    part = logistic.rotate(features)
+    assert whole.directions is None and part.directions.shape == (60, 10)
+    first, second = (
+        logistic.predict(logistic.fit(data, labels, 3, 0.01), data.rows)
+        for data in (whole, part)
+    )
+    np.testing.assert_allclose(
+        first - first.mean(axis=2, keepdims=True),
+        second - second.mean(axis=2, keepdims=True),
+        atol=0.02,
+    )
+
+
+def test_folds_solved_at_once_are_those_solved_alone(rng):
+    features, labels = make(rng, 120, 10)
+    data = logistic.rotate(probes.standardize(features, features)[0])
+    kept = probes.deal(labels, 3, 0)[:, None] != np.arange(3)
+    together = logistic.predict(
+        logistic.fit(data, labels, 3, 0.1, kept=kept), data.rows
+    )
+    for fold in range(3):
+        part = data.select(kept[:, fold])
+        alone = logistic.fit(part, labels[kept[:, fold]], 3, 0.1)
+        expected = logistic.predict(alone, data.rows)[:, 0]
+        difference = together[:, fold] - expected
+        difference -= difference.mean(axis=1, keepdims=True)
+        np.testing.assert_allclose(difference, 0, atol=0.01)
+
+
+def test_the_linear_probe_is_that_of_an_independent_solver(rng):
+    """Converged: badly scaled spectra took the old one more steps than it had."""
+    features, labels = make(rng, 500, 60, signal=0.15)
+    features = features + 30 * rng.normal(size=(500, 1)).astype(np.float32)
+    train, test = probes.standardize(features[:200], features[200:])
+    found = probes.run_probe(
+        "linear", features[:200], labels[:200], features[200:], labels[200:], 3
+    )
+    for seed, rows in enumerate(probes.draw_examples(200, 0, 3)):
+        reference = solve_independently(
+            train[rows], labels[rows], found.penalties[seed]
+        )
+        expected = reference.score(test, labels[200:])
+        assert found.accuracy[seed] == pytest.approx(expected, abs=1.5 / 300)
+
+
+def test_every_seed_draws_examples_of_its_own():
+    for count, limit, size in ((100, 30, 30), (100, 0, 90), (100, 100, 90), (2, 0, 2)):
+        drawn = probes.draw_examples(count, limit, 3)
+        assert [len(np.unique(each)) for each in drawn] == [size] * 3
+        assert all(each.max() < count for each in drawn)
+    first, second, third = probes.draw_examples(1000, 100, 3)
+    # Independent draws of a tenth have a tenth in common: 10 of 100, deviation 2.8.
+    for a, b in ((first, second), (first, third), (second, third)):
+        assert len(np.intersect1d(a, b)) < 10 + 5 * 2.8
+
+
+def test_the_choice_counts_every_example_not_those_of_one_split(rng):
+    """Noise beside weak features: each seed's choice is good on all examples."""
+    features, labels = make(rng, 3000, 300, 10, signal=0.06)
+    features = (features / features.std(axis=0)).astype(np.float32)
+    train, test = features[:600], features[600:]
+    found = probes.run_probe("linear", train, labels[:600], test, labels[600:], seeds=3)
+    scaled, scaled_test = probes.standardize(train, test)
+    for seed, rows in enumerate(probes.draw_examples(600, 0, 3)):
+        reachable = max(
+            solve_independently(scaled[rows], labels[rows], penalty).score(
+                scaled_test, labels[600:]
+            )
+            for penalty in (10.0, 1.0, 0.1, 0.01)
+        )
+        # Standard error of cross-validated accuracy on 540 examples: below 0.022.
+        assert found.accuracy[seed] > reachable - 0.022
+
+
+@pytest.mark.parametrize("name", probes.PROBES)
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0] * 30 + [1] * 30 + [7],  # one example
+        [0] * 30 + [5, 5] + [9],  # two, and one
+        [0, 1],
+        list(range(12)),  # one each
+        ["cat"] * 20 + ["dog"] * 20 + ["yak"],
+    ],
+)
+def test_rare_classes_are_survived(rng, name, labels):
+    labels = np.array(labels)
+    _, classes = np.unique(labels, return_inverse=True)
+    features = rng.normal(size=(len(labels), 4)) * 0.1
+    features[:, 0] += classes
+    features = features.astype(np.float32)
+    strange = np.append(labels, np.array(["new"]) if labels.dtype.kind == "U" else 99)
+    found = probes.run_probe(
+        name, features, labels, np.append(features, features[:1], axis=0), strange, 2
+    )
+    for values in (found.accuracy, found.balanced):
+        assert np.all((values >= 0) & (values < 1))  # one class was never seen
+
+
+def test_a_classifier_to_keep_survives_rare_classes(rng):
+    labels = np.array([3] * 40 + [5] * 40 + [11])
+    features = 5.0 * (labels[:, None] == [3, 5, 11]) + rng.normal(size=(81, 3)) * 0.1
+    weights, bias, values = probes.fit_linear(features.astype(np.float32), labels)
+    np.testing.assert_array_equal(values, [3, 5, 11])
+    found = values[(features @ weights + bias).argmax(axis=1)]
+    assert np.mean(found == labels) > 0.98
+
+
+@pytest.mark.parametrize("call", ["run_probe", "fit_linear"])
+def test_a_single_class_is_refused_in_words(rng, call):
+    features, labels = rng.normal(size=(9, 2)).astype(np.float32), np.full(9, 4)
+    with pytest.raises(ValueError, match="at least two .* Received: only 4"):
+        if call == "run_probe":
+            probes.run_probe("linear", features, labels, features, labels)
+        else:
+            probes.fit_linear(features, labels)
+
+
+def test_balanced_accuracy_is_the_mean_over_classes(rng):
+    """Features that say nothing: the commonest class everywhere, 1/K balanced."""
+    labels = np.array([0] * 90 + [1] * 10)
+    features = np.zeros((100, 2), np.float32)
+    found = probes.run_probe("linear", features, labels, features, labels, 2)
+    np.testing.assert_allclose(found.accuracy, 0.9)
+    np.testing.assert_allclose(found.balanced, 0.5)
+
+
+def test_unbalanced_is_more_than_what_sampling_gives():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        drawn = rng.integers(0, 10, 1000)
+        assert not probes.describe_classes(drawn)["unbalanced"]
+    found = probes.describe_classes(np.array([4] * 80 + [6] * 20))
+    assert found == {"share": 0.8, "classes": 2, "unbalanced": True}
+
+
+def test_an_uninformative_feature_set_gains_nothing(rng):
+    """Wide features of weak signal are not cut short: as good as the best penalty."""
+    features, labels = make(rng, 900, 200, 5, signal=0.08)
+    found = probes.run_probe(
+        "linear", features[:300], labels[:300], features[300:], labels[300:], 2
+    )
+    assert found.penalties.min() >= 0.1  # noise is held down
