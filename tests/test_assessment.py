@@ -1,12 +1,13 @@
 """Results: whole, on the disk as they come in, and each on its own."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from tf_infomax import assessment, experiment, probing, training
+from tf_infomax import assessment, experiment, probing, report, training
 from tf_infomax.config import Config
 from tf_infomax.workdir import WorkDirectory
 
@@ -98,3 +99,64 @@ def test_figures_say_of_which_images_they_are(run, capsys):
     printed = " ".join(capsys.readouterr().out.split())
     assert "of 24 test images" in printed
     assert "of at most 23" in printed
+
+
+def count_calls(monkeypatch) -> list:
+    """The probes that are made from now on."""
+    original, calls = probing.run_probe, []
+
+    def counting(name, *arguments, **options):
+        calls.append(name)
+        return original(name, *arguments, **options)
+
+    monkeypatch.setattr(probing, "run_probe", counting)
+    return calls
+
+
+def test_a_stopped_evaluation_goes_on_with_the_next_probe(run, monkeypatch):
+    (run.workdir.path / "probes.json").unlink(missing_ok=True)
+    with monkeypatch.context() as patch:
+        fail_at(patch, 3, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            assessment.evaluate_run(run, lambda text: None)
+    assert (run.workdir.path / "neighbors.png").exists()  # before the probes
+    calls = count_calls(monkeypatch)
+    whole = assessment.evaluate_run(run, lambda text: None)
+    assert len(calls) == 7 - 2  # code and fc of the trained encoder were done
+    calls.clear()
+    assert assessment.evaluate_run(run, lambda text: None) == whole
+    assert calls == []
+
+
+def test_a_kept_probe_of_something_else_is_not_believed(run, monkeypatch):
+    assessment.evaluate_run(run, lambda text: None)
+    calls = count_calls(monkeypatch)
+    weights = run.objective.encoder.get_weights()
+    try:
+        run.objective.encoder.set_weights([0.9 * each for each in weights])
+        assessment.evaluate_run(run, lambda text: None)
+    finally:
+        run.objective.encoder.set_weights(weights)
+    assert len(calls) == 3  # of the encoder; it untrained and pixels are the same
+    calls.clear()
+    monkeypatch.setattr(run, "config", replace(run.config, probe_seeds=2))
+    (run.workdir.path / "probes.json").write_text('{"probe/linear/code": 3')
+    assessment.evaluate_run(run, lambda text: None)
+    assert len(calls) == 7
+
+
+def test_balanced_accuracy_and_majority_stand_in_the_table(capsys):
+    results = {
+        "probe/majority": {"mean": 0.8, "sd": None, "n": 1, "classes": 2},
+        "probe/linear/code": {
+            "mean": 0.81, "sd": None, "n": 1, "balanced": {"mean": 0.52, "sd": None}
+        },
+    }  # fmt: skip
+    results["probe/majority"]["unbalanced"] = True
+    report.print_results(results, "run")
+    shown = capsys.readouterr().out
+    assert "81.0 (52.0)" in shown
+    assert "80.0 %" in shown
+    results["probe/majority"]["unbalanced"] = False
+    report.print_results(results, "run")
+    assert "52.0" not in capsys.readouterr().out

@@ -126,7 +126,9 @@ class TestRun:
         results = json.loads((trained[0] / "results.json").read_text())
         for probe in ("linear", "mlp"):
             for part in ("conv", "fc", "code"):
-                assert set(results[f"probe/{probe}/{part}"]) == {"mean", "sd", "n"}
+                assert {"mean", "sd", "n", "balanced"} <= set(
+                    results[f"probe/{probe}/{part}"]
+                )
         for name in ("random/code", "random/fc", "random/conv", "pixels"):
             assert results[f"probe/linear/{name}"]["n"] == 2
         assert results["probe/linear/pixels"]["mean"] > 0.9  # brightness is linear

@@ -87,7 +87,9 @@ def print_results(results: dict, title: str) -> None:
         unbalanced = majority.get("unbalanced", False)
         heading = "test accuracy, % (mean ± sd)"
         if unbalanced:
-            heading += f"; balanced accuracy in brackets\n{_describe_majority(majority)}"
+            heading += (
+                f"; balanced accuracy in brackets\n{_describe_majority(majority)}"
+            )
         table = Table(title=f"{title}: {heading}", title_justify="left")
         for heading in ("probe", "features of"):
             table.add_column(heading)
