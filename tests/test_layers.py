@@ -42,7 +42,7 @@ ALLOWED = {
         "bounds", "data", "evaluation", "experiment", "objectives", "probing",
         "progress", "report", "training",
     },
-    "probing": {"data", "evaluation", "experiment", "progress"},
+    "probing": {"data", "evaluation", "progress"},
     "train": {
         "assessment", "config", "experiment", "flags", "output", "progress", "report",
         "training", "workdir",

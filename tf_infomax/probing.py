@@ -14,11 +14,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_infomax.data.division import Data
 from tf_infomax.data.images import ImageSet
 from tf_infomax.data.views import build_front
 from tf_infomax.evaluation.features import FeatureExtractor, hash_weights
 from tf_infomax.evaluation.probes import describe_classes, draw_examples, run_probe
-from tf_infomax.experiment import Data
 from tf_infomax.progress import Progress, format_left
 
 PROBED = ("code", "fc", "conv")

@@ -16,7 +16,7 @@ import numpy as np
 
 _EXACT_SIDE = 1200  # the largest side of which all principal directions are taken
 LEADING = 300  # directions of larger features, and what `lead` keeps
-PRECISE, ROUGH = 1e-4, 3e-3  # largest gradient in stretched coordinates
+PRECISE, ROUGH = 1e-3, 3e-2  # largest gradient, stretched, over the penalty
 _STEPS = 2000
 
 
@@ -107,7 +107,9 @@ def fit(
         penalty: above 0.
         start: to begin at, such as the minima of another penalty.
         kept: bool `[n, m]`, the examples of each problem; by default one with all.
-        gradient: ends when no part of it, in stretched coordinates, is above this.
+        gradient: ends when no part of it, in stretched coordinates, is above this
+            times the penalty (or 1): where classes are all but separated the penalty
+            is the curvature, and a gradient as small as it is far from the minimum.
     """
     from scipy.optimize import minimize
 
@@ -141,7 +143,12 @@ def fit(
         first.ravel(),
         jac=True,
         method="L-BFGS-B",
-        options={"gtol": gradient, "ftol": 1e-9, "maxiter": _STEPS, "maxcor": 10},
+        options={
+            "gtol": gradient * min(1.0, penalty),
+            "ftol": 1e-10,
+            "maxiter": _STEPS,
+            "maxcor": 10,
+        },
     )
     weights = stretch(found.x.reshape(shape).astype(np.float32))
     return weights.reshape(shape[0], -1, count)
