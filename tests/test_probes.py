@@ -104,7 +104,7 @@ def test_every_seed_draws_examples_of_its_own():
 
 def test_the_choice_counts_every_example_not_those_of_one_split(rng):
     """Noise beside weak features: each seed's choice is good on all examples."""
-    features, labels = make(rng, 3000, 300, 10, signal=0.06)
+    features, labels = make(rng, 3000, 100, 10, signal=0.1)
     features = (features / features.std(axis=0)).astype(np.float32)
     train, test = features[:600], features[600:]
     found = probes.run_probe("linear", train, labels[:600], test, labels[600:], seeds=3)
@@ -166,9 +166,10 @@ def test_balanced_accuracy_is_the_mean_over_classes(rng):
     """Features that say nothing: the commonest class everywhere, 1/K balanced."""
     labels = np.array([0] * 90 + [1] * 10)
     features = np.zeros((100, 2), np.float32)
-    found = probes.run_probe("linear", features, labels, features, labels, 2)
-    np.testing.assert_allclose(found.accuracy, 0.9)
-    np.testing.assert_allclose(found.balanced, 0.5)
+    for name in probes.PROBES:
+        found = probes.run_probe(name, features, labels, features, labels, 2)
+        np.testing.assert_allclose(found.accuracy, 0.9)
+        np.testing.assert_allclose(found.balanced, 0.5)
 
 
 def test_unbalanced_is_more_than_what_sampling_gives():

@@ -80,7 +80,8 @@ def rotate(features: np.ndarray) -> Rotated:
     wide = d > n
     values, vectors = eigh(exact @ exact.T if wide else exact.T @ exact)
     kept = np.flatnonzero(values > 1e-10 * max(values[-1], 0.0))[::-1]
-    values, vectors = values[kept], vectors[:, kept]
+    kept = kept if len(kept) else [len(values) - 1]  # constant features: one, of zeros
+    values, vectors = np.maximum(values[kept], 1e-30), vectors[:, kept]
     turn = exact.T @ vectors / np.sqrt(values) if wide else vectors
     turn = turn.astype(np.float32)
     return Rotated(features @ turn, turn, None, values / n)
