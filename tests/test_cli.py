@@ -115,7 +115,7 @@ class TestRun:
         names = {path.name for path in workdir.iterdir()}
         assert names == {
             "run.flags", "metrics.jsonl", "events", "checkpoints", "encoder.keras",
-            "results.json", "curves.png", "neighbors.png",
+            "results.json", "probes.json", "curves.png", "neighbors.png",
         }  # fmt: skip
         assert list((workdir / "events").iterdir())
         assert {p.name for p in (workdir / "checkpoints").iterdir()} == {
