@@ -405,6 +405,70 @@ class TestPointwise:
             estimate.export(tmp_path / "critic")
 
 
+class TestColumns:
+    """Of constant columns and copies nothing is seen."""
+
+    @pytest.fixture
+    def pairs(self, rng):
+        x = rng.normal(size=(300, 2))
+        return x, x + rng.normal(size=(300, 2))
+
+    def _widen(self, x, position):
+        constant = np.full(len(x), 7.0)
+        return np.stack([constant, x[:, 0], x[:, 1], x[:, position], constant], 1)
+
+    @pytest.mark.parametrize(
+        "method", ["auto", "info_nce", "smile", "ksg", "lnc", "gaussian", "l1out"]
+    )
+    def test_they_change_no_bit(self, method, pairs):
+        x, y = pairs
+        uses = ESTIMATORS[method].uses
+        options = {"max_steps": 50} if "max_steps" in uses else {}
+        plain = estimate_mi(x, y, method, **options)
+        wide = estimate_mi(self._widen(x, 1), self._widen(y, 0), method, **options)
+        assert wide.value == plain.value
+        assert wide.interval == plain.interval
+        if plain.density_ratio is not None:
+            found = wide.pointwise(self._widen(x, 1)[:9], self._widen(y, 0)[:9])
+            np.testing.assert_array_equal(found, plain.pointwise(x[:9], y[:9]))
+
+    def test_neither_do_copies_with_the_same_ranks(self, pairs):
+        x, y = pairs
+        copies = np.concatenate([x, np.exp(x[:, :1]), 3.0 - 2.0 * x[:, 1:]], axis=1)
+        options = dict(max_steps=50, folds=2)
+        wide = estimate_mi(copies, y, **options)
+        assert wide.value == estimate_mi(x, y, **options).value
+
+    def test_an_exported_critic_takes_them_all(self, pairs, tmp_path):
+        x, y = (self._widen(side, 0) for side in pairs)
+        estimate = estimate_mi(x, y, "nwj", max_steps=20)
+        estimate.export(tmp_path / "critic")
+        loaded = tf.saved_model.load(str(tmp_path / "critic"))
+        served = loaded.signatures["serving_default"](
+            x=tf.constant(x[:5]), y=tf.constant(y[:5])
+        )
+        found = estimate.pointwise(x[:5], y[:5])
+        np.testing.assert_allclose(served["log_ratio"], found, atol=1e-5)
+
+    @pytest.mark.parametrize("method", ["auto", "nwj", "gaussian", "mixed"])
+    def test_what_never_changes_carries_nothing(self, method, rng):
+        x, y = np.full((60, 2), 3.0), rng.normal(size=(60, 2))
+        estimate = estimate_mi(x, y, method)
+        assert (estimate.value, estimate.interval) == (0.0, (0.0, 0.0))
+        assert any("x is constant" in each for each in estimate.warnings)
+        assert estimate_mi(y, x[:, 0], method).value == 0.0
+
+    def test_pixels_that_never_change(self):
+        """1 / 7 of the pixels of these digits are 0 in nearly all of them."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        wide = estimate_mi(
+            digits.data, digits.target, max_steps=300, folds=2, widths=(64, 64)
+        )
+        assert 1.8 < wide.value <= math.log(10.0)
+
+
 class TestDerangement:
     def test_no_pair_is_its_own_negative(self, rng):
         model = neural.Model(critics.InnerProduct(), (None, None))

@@ -15,15 +15,18 @@ class PairsError(ValueError):
     exit_status = 2
 
 
-def read_pairs(x, y, fewest: int = _FEWEST) -> tuple[np.ndarray, np.ndarray]:
+def read_pairs(
+    x, y, fewest: int = _FEWEST, must_vary: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Float arrays `[n, ...]` of arrays, tensors, or (y = None) a dataset of pairs.
 
     Args:
         x, y: see there. A dataset yields single pairs or batches of them.
-        fewest: pairs; below 20, columns may be constant.
+        fewest: pairs.
+        must_vary: whether constant columns of vectors are refused, and constant sides.
 
     Raises:
-        PairsError: if they do not pair, are not finite numbers, or vary in nothing.
+        PairsError: if they do not pair, are not finite numbers, or do not vary as asked.
     """
     if y is None:
         if not hasattr(x, "as_numpy_iterator"):
@@ -31,9 +34,7 @@ def read_pairs(x, y, fewest: int = _FEWEST) -> tuple[np.ndarray, np.ndarray]:
         x, y = _read_dataset(x)
     elif hasattr(x, "as_numpy_iterator"):
         raise PairsError("a tf.data.Dataset of pairs holds both sides: give no y.")
-    x, y = (
-        _as_array(side, name, fewest >= _FEWEST) for side, name in ((x, "x"), (y, "y"))
-    )
+    x, y = (_as_array(side, name, must_vary) for side, name in ((x, "x"), (y, "y")))
     if len(x) != len(y):
         raise PairsError(
             f"x and y must have as many rows. Received: {len(x)} and {len(y)}."
@@ -96,7 +97,7 @@ def _as_array(values, name: str, must_vary: bool) -> np.ndarray:
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
         raise PairsError(f"{name} has {bad} values that are NaN or infinite.")
-    if must_vary and len(values) > 1:
+    if must_vary:
         columns = values.reshape(len(values), -1)
         constant = np.flatnonzero(columns.max(axis=0) == columns.min(axis=0))
         # Images have pixels that never change; vectors should not.

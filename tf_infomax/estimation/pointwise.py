@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tf_infomax.estimation.columns import Columns
 from tf_infomax.estimation.inputs import Marginal
-from tf_infomax.estimation.neural import Model
+from tf_infomax.estimation.neural import Model, flatten
 from tf_infomax.output import replacing_folder
 
 
@@ -41,16 +42,16 @@ class PointwiseRatio(tf.Module):
 
     Args:
         members: at least one.
-        x_shape, y_shape: of one x and one y.
+        columns: of either side, that the members see.
     """
 
-    def __init__(self, members: Sequence[Member], x_shape, y_shape):
+    def __init__(self, members: Sequence[Member], columns: tuple[Columns, Columns]):
         super().__init__()
-        self.members = list(members)
+        self.members, self.columns = list(members), columns
         self.parts = [part for member in members for part in member.model.parts]
         self.signature = [
-            tf.TensorSpec([None, *shape], tf.float64, name=name)
-            for shape, name in ((x_shape, "x"), (y_shape, "y"))
+            tf.TensorSpec([None, *each.shape], tf.float64, name=name)
+            for each, name in zip(columns, "xy", strict=True)
         ]
         self.pointwise = tf.function(self._pointwise, input_signature=self.signature)
 
@@ -68,6 +69,7 @@ class PointwiseRatio(tf.Module):
         return run(x, y)["log_ratio"].numpy().astype(np.float64)
 
     def _pointwise(self, x, y):
+        x, y = map(_take, self.columns, (x, y))
         ratios = [_ratio(member, x, y) for member in self.members]
         return {"log_ratio": tf.add_n(ratios) / len(ratios)}
 
@@ -78,6 +80,13 @@ class PointwiseRatio(tf.Module):
             tf.saved_model.save(
                 self, str(folder), signatures={"serving_default": self.pointwise}
             )
+
+
+def _take(columns: Columns, values: tf.Tensor) -> tf.Tensor:
+    """`Columns.take` in TensorFlow."""
+    if columns.kept is None:
+        return values
+    return tf.gather(flatten(values), columns.kept, axis=1)
 
 
 def _ratio(member: Member, x, y) -> tf.Tensor:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from tf_infomax.estimation import values
+from tf_infomax.estimation.columns import Columns, find_informative, is_constant
 from tf_infomax.estimation.discrete import count_different
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.inputs import PairsError, read_pairs, transform
@@ -67,6 +68,9 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
                 f"Received: {value!r}."
             )
     pairs = read_pairs(x, y)
+    constant = [name for name, side in zip("xy", pairs) if is_constant(side)]
+    if constant:
+        return _describe_constant(method, constant, len(pairs[0]), options)
     fitted, samples, chosen = _fit(method, pairs, options)
     result = _describe(method, ESTIMATORS[method], fitted, samples, chosen)
     if not chosen.bracket:
@@ -88,6 +92,27 @@ def _add_bracket(result: Estimate, pairs, options: dict) -> Estimate:
             "off, or the bounds err, whose pairs are a part of all"
         )
     return replace(result, bracket=bracket, warnings=tuple(warnings))
+
+
+def _describe_constant(method: str, names: list[str], n: int, options: dict):
+    """0, and it is known."""
+    row = ESTIMATORS[method]
+    chosen = Options(**{**_defaults_of(row, options), **options})
+    verb = "is" if len(names) == 1 else "are"
+    return Estimate(
+        method=method,
+        value=0.0,
+        interval=(0.0, 0.0),
+        level=chosen.level,
+        direction=row.direction,
+        ceiling=0.0,
+        pairs={"report": n},
+        warnings=(
+            f"{' and '.join(names)} {verb} constant: what never changes carries no "
+            "information, which is 0 exactly",
+        ),
+        bracket=(0.0, 0.0, 0.0) if chosen.bracket else None,
+    )
 
 
 def _defaults_of(row: Estimator, options: dict) -> dict:
@@ -115,8 +140,22 @@ def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
             f"block must leave at least {_FEWEST_BLOCKS} blocks of the {n} pairs. "
             f"Received: {chosen.block}."
         )
-    samples = Samples(*pairs, chosen)
+    columns = _columns_for(pairs, chosen)
+    sides = (each.take(side) for each, side in zip(columns, pairs, strict=True))
+    samples = Samples(*sides, chosen, columns)
     return row.fit(samples, chosen), samples, chosen
+
+
+def _columns_for(pairs, options: Options) -> tuple[Columns, Columns]:
+    """What is shown of either side: all to encoders and known densities."""
+    encoders = options.x_encoder, options.y_encoder
+    known = options.log_conditional is not None
+    return tuple(
+        Columns(side.shape[1:])
+        if known or encoder is not None
+        else find_informative(side, options.preprocess == "rank")
+        for side, encoder in zip(pairs, encoders, strict=True)
+    )
 
 
 def _describe(
@@ -208,12 +247,15 @@ def _pointwise(fitted: Fitted, samples: Samples):
     if fitted.members:
         from tf_infomax.estimation.pointwise import PointwiseRatio
 
-        return PointwiseRatio(fitted.members, samples.x.shape[1:], samples.y.shape[1:])
+        return PointwiseRatio(fitted.members, samples.columns)
     if fitted.log_ratio is None:
         return None
 
     def log_ratio(x, y):
-        return fitted.log_ratio(*transform(fitted.marginals, (x, y)))
+        sides = (
+            each.take(side) for each, side in zip(samples.columns, (x, y), strict=True)
+        )
+        return fitted.log_ratio(*transform(fitted.marginals, sides))
 
     return log_ratio
 

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from tf_infomax.estimation.columns import Columns
 from tf_infomax.estimation.inputs import Marginal, fit_marginal, split, transform
 from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.values import Scores
@@ -69,10 +70,18 @@ class Samples:
     Args:
         x, y: `[n, ...]`, checked.
         options: seed, block, folds, preprocess, max_reported.
+        columns: which these are of the columns that came; default: all.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, options: Options):
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        options: Options,
+        columns: tuple[Columns, Columns] | None = None,
+    ):
         self.x, self.y, self.options = x, y, options
+        self.columns = columns or tuple(Columns(side.shape[1:]) for side in (x, y))
 
     @cached_property
     def whole(self) -> Sides:

@@ -205,7 +205,7 @@ def v_information(
             f"Received: {widths!r}."
         )
     widths = (64, 64) if widths is None else widths
-    x, y = read_pairs(x, y)
+    x, y = read_pairs(x, y, must_vary=True)
     x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
     if labels is None:
         few = len(np.unique(y)) <= len(y) / 20

@@ -142,7 +142,7 @@ def wasserstein_dependency(
         raise ValueError(
             f"widths must be even for lipschitz='spectral'. Received: {widths!r}."
         )
-    x, y = (side.reshape(len(side), -1) for side in read_pairs(x, y))
+    x, y = (side.reshape(len(side), -1) for side in read_pairs(x, y, must_vary=True))
     parts = split(len(x), seed, block)[0]
     sides = [
         fit_marginal(side[parts[0]], preprocess)(side).astype(np.float32)
