@@ -15,11 +15,12 @@ from tf_infomax import bounds, critics
 from tf_infomax.config import ConfigError
 from tf_infomax.data import synthetic
 from tf_infomax.data.sources import read
-from tf_infomax.estimation import gaussian, neural
+from tf_infomax.estimation import gaussian, law, neighbors, neural, subsets
 from tf_infomax.estimation.copula import (
     Copula,
     CopulaCritic,
     are_plenty,
+    is_lawless,
     sizes_for,
     starts,
 )
@@ -28,6 +29,8 @@ from tf_infomax.estimation.inputs import PairsError, fit_marginal, split, transf
 from tf_infomax.estimation.options import Options, TrainOptions
 from tf_infomax.estimation.pointwise import apply_marginal
 from tf_infomax.estimation.protocol import estimate_mi
+from tf_infomax.estimation.samples import Samples
+from tf_infomax.estimation.values import Scores
 from tf_infomax.studies import known_pairs, staircase
 
 QUICK = {"max_steps": 400, "folds": 2, "widths": (64, 64)}
@@ -467,6 +470,106 @@ class TestColumns:
             digits.data, digits.target, max_steps=300, folds=2, widths=(64, 64)
         )
         assert 1.8 < wide.value <= math.log(10.0)
+
+
+class TestLaws:
+    """A log-ratio is one only if E_q[r] = 1, and InfoNCE of it is its mean."""
+
+    def _shift(self, n, d, share, seed=0):
+        """Independent but for the rows that lie far out in both sides."""
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(size=(2, n, d))
+        out = rng.permutation(n) < round(share * n)
+        x[out] += 10.0
+        y[out] += 10.0
+        return x, y, -share * math.log(share) - (1 - share) * math.log(1 - share)
+
+    def _held_out(self, x, y):
+        options = Options(preprocess="rank", folds=3)
+        folds = Samples(x, y, options).folds
+        copulas = [
+            Copula.fit(*fold.train, max(x.shape[1], y.shape[1]))[0] for fold in folds
+        ]
+        return [
+            (copula, Scores(copula.scores(*fold.report)))
+            for copula, fold in zip(copulas, folds, strict=True)
+        ]
+
+    @pytest.mark.parametrize("mi", [0.1, 1.0, 9.0])
+    def test_gaussians_keep_them(self, mi):
+        data = synthetic.draw("gaussian", 2000, dim=8, mi=mi)
+        parts = self._held_out(data.x, data.y)
+        assert not is_lawless(parts)
+        assert not any(law.mean_ratio(scores)[1] for _, scores in parts)
+
+    @pytest.mark.parametrize(("d", "share"), [(20, 0.01), (5, 0.5), (30, 0.05)])
+    def test_rows_far_out_and_clusters_break_them(self, d, share):
+        x, y, truth = self._shift(2000, d, share)
+        # What a copula is said to have, which is far above the truth.
+        assert gaussian.gaussian_mi(
+            *Samples(x, y, Options(preprocess="rank")).whole
+        ) > (1.5 * truth)
+        parts = self._held_out(x, y)
+        assert is_lawless(parts)
+        assert all(law.mean_ratio(scores)[1] for _, scores in parts)
+
+    def test_a_ratio_that_is_too_large_is_told_by_how_much(self, rng):
+        x, y = rng.normal(size=(2, 1500, 1))
+        scores = 0.1 * x * y.T - 0.5 * 0.01 * x**2  # log r: E_q[r | x] = 1
+        log_mean, beyond = law.mean_ratio(Scores(scores))
+        assert not beyond
+        assert law.mean_ratio(Scores(scores + 0.5)) == (
+            pytest.approx(log_mean + 0.5),
+            True,
+        )
+
+    def test_auto_leaves_such_a_copula_out(self):
+        """Bug: the copula's own value, ten times the truth, without a word."""
+        x, y, truth = self._shift(2000, 20, 0.01)
+        estimate = estimate_mi(x, y, folds=2, max_steps=200, widths=(16,))
+        assert estimate.chosen == "critic"
+        # Two halves of 1,000 pairs, 10 of which are worth log 100 each.
+        error = math.log(100.0) * math.sqrt(0.01 / 2000)
+        assert -2.0 * error < estimate.value < truth + 2.0 * error
+        assert any("no density ratio" in each for each in estimate.warnings)
+
+    def test_other_methods_say_so(self):
+        x, y, _ = self._shift(2000, 5, 0.5)
+        estimate = estimate_mi(x, y, "density_ratio", max_steps=1)
+        assert estimate.diagnostics["log_mean_ratio"] > 0.3
+        assert any("a density ratio has 1" in each for each in estimate.warnings)
+
+
+class TestFewerColumns:
+    """Columns never take information away."""
+
+    def test_what_is_chosen(self, rng):
+        x, y = rng.normal(size=(1000, 9)), rng.normal(size=(1000, 3))
+        y[:, 2] = x[:, 4] ** 2 + 0.3 * x[:, 7] + 0.1 * y[:, 2]
+        ksg = lambda x, y: neighbors.ksg1(x, y).mean()
+        assert subsets.choose(x, y, ksg) == ((4, 7), (2,))
+        table = subsets.binned_information(x, y)
+        assert np.unravel_index(table.argmax(), table.shape) == (4, 2)
+
+    def test_noise_beside_the_column_that_has_all(self, rng):
+        """Bug: what is added to a column made it lose a tenth, without a word."""
+        n, rho = 1500, 0.917
+        source = rng.normal(size=n)
+        y = np.exp(rho * source + math.sqrt(1.0 - rho**2) * rng.normal(size=n))
+        others = rng.gamma(2.0, size=n), rng.integers(1, 9, n), rng.normal(size=n)
+        x = np.stack([np.exp(0.5 * source), *others], axis=1)
+        truth = -0.5 * math.log(1.0 - rho**2)
+        estimate = estimate_mi(x, y, folds=2, max_steps=100, widths=(16,))
+        low, high = estimate.interval
+        assert low < truth < high
+        assert estimate.chosen == "ksg of x[0], y[0]"
+        assert any("columns never take" in each for each in estimate.warnings)
+
+    def test_independent_columns_are_not_preferred(self, rng):
+        x, y = rng.normal(size=(1000, 2)), rng.normal(size=(1000, 1))
+        estimate = estimate_mi(x, y)
+        assert estimate.chosen == "ksg"
+        assert not any("columns never take" in each for each in estimate.warnings)
 
 
 class TestDerangement:

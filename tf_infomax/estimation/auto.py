@@ -10,6 +10,10 @@
   what the copula loses by being fitted to a sample (its bias is known exactly). If the
   critics do not beat the copula on pairs that neither has seen, the copula's own value,
   corrected for its bias, is the estimate: it has no ceiling.
+* A copula that is no density ratio of the pairs (see `law`), as where a few of them lie
+  far out in both sides, is left out: the critics' InfoNCE stands alone, a lower bound.
+* Few columns may be seen to share more than all of them (see `subsets`), though none
+  takes information away: then theirs is the value, and a note says so.
 * Of more columns than a covariance can be fitted for, or where fewer do better on other
   pairs, leading principal components are kept. Behind encoders, the critics start at 0.
 """
@@ -20,7 +24,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from tf_infomax.estimation import direct, discrete, gaussian, neighbors, values
+from tf_infomax.estimation import (
+    direct,
+    discrete,
+    gaussian,
+    neighbors,
+    subsets,
+    values,
+)
 from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.samples import (
     Fitted,
@@ -48,21 +59,90 @@ _PER_LABEL = 20  # pairs, at least, of each label beside a continuous column
 _PER_TIE = 100  # the same where the other side repeats too, in part
 _REPEATED = 0.1  # share of distinct values below which a column is discrete
 _ERRORS = 2.0  # standard errors by which a critic must beat the copula
+_LAWLESS = (
+    "the Gaussian copula is no density ratio of these pairs: the mean of its log-ratio "
+    "is far above its InfoNCE, as with pairs far out or in clusters. The value is "
+    "InfoNCE of the critics, a lower bound"
+)
 
 
 def fit(samples: Samples, options: Options) -> Fitted:
     """A row of `ESTIMATORS`."""
-    x, y = flatten((samples.x, samples.y))
     if options.x_encoder is not None or options.y_encoder is not None:
         return _fit_critics(samples, options, continuous=False)
+    return _compare_fewer(samples, _fit_all(samples, options), options)
+
+
+def _fit_all(samples: Samples, options: Options) -> Fitted:
+    """Of all columns."""
+    x, y = flatten((samples.x, samples.y))
     continuous = not (_is_discrete(x) or _is_discrete(y))
     if x.shape[1] + y.shape[1] <= _FEW:
-        name = _choose_neighbors(x, y)
-        return replace(_NEIGHBORS[name](samples, options), chosen=name)
+        return _fit_neighbors(samples, options)
     if _are_labels(x, y) or _are_labels(y, x):
         name = "discrete_continuous"
         return replace(_NEIGHBORS[name](samples, options), chosen=name)
     return _fit_critics(samples, options, continuous)
+
+
+def _compare_fewer(samples: Samples, whole: Fitted, options: Options) -> Fitted:
+    """The estimate of all columns, or that of few where they have more.
+
+    More columns never carry less: noise beside the one that carries everything only
+    makes it harder to find.
+    """
+    sides = flatten((samples.x, samples.y))
+    if sides[0].shape[1] + sides[1].shape[1] <= 2:
+        return whole
+    chosen, rows = _choose_columns(sides, options)
+    x, y = (side[rows][:, list(c)] for side, c in zip(sides, chosen, strict=True))
+    part = _fit_neighbors(Samples(x, y, options), options)
+    whole_rows = np.arange(whole.n)
+    if not whole.subsets:
+        whole_rows = np.concatenate([fold.report_rows for fold in samples.folds])
+    if not subsets.exceeds(part, rows, whole, whole_rows, options.seed):
+        return whole
+    found, value = (
+        each.value(np.arange(each.n) if each.subsets else np.ones(each.n))
+        for each in (part, whole)
+    )
+    names = [f"{name}{list(c)}" for name, c in zip("xy", chosen, strict=True)]
+    note = (
+        f"the columns {names[0]} and {names[1]} alone share {found:.3f} nats by "
+        f"nearest neighbours, all of them only {value:.3f} by {whole.chosen}, though "
+        "columns never take information away: the value is that of these few, and all "
+        "may share more"
+    )
+    return replace(
+        part,
+        chosen=f"{part.chosen} of {names[0]}, {names[1]}",
+        members=whole.members,
+        diagnostics={**whole.diagnostics, "all_columns": value},
+        notes=(*whole.notes, note),
+    )
+
+
+def _choose_columns(sides, options: Options) -> tuple[subsets.Chosen, np.ndarray]:
+    """(columns of x and of y, positions of pairs that they were not chosen by)."""
+    n = len(sides[0])
+
+    def estimate(x: np.ndarray, y: np.ndarray) -> float:
+        fitted = _fit_neighbors(Samples(x, y, options), options)
+        return fitted.value(np.arange(fitted.n))
+
+    blocks = np.random.default_rng(options.seed).permutation(-(-n // options.block))
+    first = np.isin(np.arange(n) // options.block, blocks[::2])
+    one, other = (
+        subsets.choose(*(side[half] for side in sides), estimate)
+        for half in (first, ~first)
+    )
+    return one, np.arange(n) if one == other else np.flatnonzero(~first)
+
+
+def _fit_neighbors(samples: Samples, options: Options) -> Fitted:
+    """Of few columns."""
+    name = _choose_neighbors(*flatten((samples.x, samples.y)))
+    return replace(_NEIGHBORS[name](samples, options), chosen=name)
 
 
 def _choose_neighbors(x: np.ndarray, y: np.ndarray) -> str:
@@ -183,7 +263,7 @@ def _measure_rise(fit, fit_fold: Callable, corrected: bool) -> tuple[float, floa
     terms = []
     for each, (fitted, copula) in ((fold, whole), (fewer, fit_fold(fewer))):
         found = values.info_nce_terms(fitted.scores[0])
-        if corrected:
+        if corrected and copula is not None:
             found = found - copula.paired(*flatten(each.report))
         terms.append(found)
     rise = terms[0] - terms[1]
@@ -191,32 +271,40 @@ def _measure_rise(fit, fit_fold: Callable, corrected: bool) -> tuple[float, floa
 
 
 def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitted:
-    """The critics' value, less the copula's error of fit; or the copula's own value."""
-    from tf_infomax.estimation.copula import are_plenty
+    """The critics' value, less the copula's error of fit; or the copula's own value.
 
+    Only a copula that keeps the law of a density ratio has a say.
+    """
+    from tf_infomax.estimation.copula import are_plenty, is_lawless
+
+    if any(copula is None for *_, copula in fits):
+        return replace(critics, notes=(_LAWLESS,))
     most = int(np.median([copula.size for *_, copula in fits]))
     rows = len(samples.folds[0].train_rows)
     sides = flatten((samples.x, samples.y))
     columns = [side.shape[1] for side in sides]
     in_doubt = most < max(columns) or not are_plenty(rows, *columns)
-    ratios, gains = [], []
-    for fold, fitted, copula in fits:
-        start = Scores(copula.scores(*flatten(fold.report)))
-        ratios.append(start.positive)
-        gains.append(
-            values.info_nce_terms(fitted.scores[0]) - values.info_nce_terms(start)
-        )
-    ratios, gains = np.concatenate(ratios), np.concatenate(gains)
+    parts = [
+        (copula, Scores(copula.scores(*flatten(fold.report))))
+        for fold, _, copula in fits
+    ]
+    ratios = np.concatenate([start.positive for _, start in parts])
+    reached = np.concatenate([values.info_nce_terms(start) for _, start in parts])
+    found = [values.info_nce_terms(fitted.scores[0]) for _, fitted, _ in fits]
+    gains = np.concatenate(found) - reached
     unbiased = gaussian.gaussian_mi(*samples.whole, options.correct, most)
-    # In doubt, the copula's error of fit is not the critics'.
-    correction = 0.0 if in_doubt else unbiased - float(ratios.mean())
     gain, error = float(gains.mean()), float(gains.std() / math.sqrt(len(gains)))
     diagnostics = {
         **critics.diagnostics,
         "copula": unbiased,
+        "copula_info_nce": float(reached.mean()),
         "gain_over_copula": gain,
         "gain_standard_error": error,
     }
+    if is_lawless(parts, options.seed):
+        return replace(critics, diagnostics=diagnostics, notes=(_LAWLESS,))
+    # In doubt, the copula's error of fit is not the critics'.
+    correction = 0.0 if in_doubt else unbiased - float(ratios.mean())
     if gain > _ERRORS * error:
         return replace(
             critics,

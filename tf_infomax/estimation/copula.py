@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.critics import Critic
+from tf_infomax.estimation import law
 from tf_infomax.estimation.gaussian import Canonical, fit_canonical_of_sizes
 from tf_infomax.estimation.samples import flatten
 from tf_infomax.estimation.values import Scores, info_nce
@@ -69,10 +70,21 @@ class Copula:
         rest = 1.0 - np.square(rho)
         return 0.5 * np.square(rho) / rest, rho / rest, -0.5 * float(np.log(rest).sum())
 
+    def draw_shortfall(self, n: int, seed: int) -> np.ndarray:
+        """`law.shortfall` of n pairs that are as Gaussian as the copula has it."""
+        rho = np.minimum(self.canonical.rho, _LARGEST)
+        u, noise = np.random.default_rng(seed).normal(size=(2, n, len(rho)))
+        v = rho * u + np.sqrt(1.0 - np.square(rho)) * noise
+        return law.shortfall(Scores(self._score(u, v)))
+
     def scores(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """log p/q of all x with all y, `[n, m]`."""
-        (a, b, c), k = self.coefficients, len(self.canonical.rho)
-        u, v = (side[:, :k] for side in self.canonical.transform(x, y))
+        k = len(self.canonical.rho)
+        return self._score(*(s[:, :k] for s in self.canonical.transform(x, y)))
+
+    def _score(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """The same of canonical coordinates `[n, k]`, `[m, k]`."""
+        a, b, c = self.coefficients
         return c - (u**2 @ a)[:, None] - (v**2 @ a)[None] + (u * b) @ v.T
 
     def paired(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -147,13 +159,32 @@ def _constant(value: np.ndarray) -> tf.Tensor:
     return tf.constant(value, tf.float32)
 
 
+def is_lawless(parts: list[tuple[Copula, Scores]], seed: int = 0) -> bool:
+    """Whether copulas break the law of a density ratio on other pairs.
+
+    A few pairs far out, or clusters, correlate as Gaussians of much information do. The
+    mean of their log-ratio is then far above its InfoNCE, which is that of the pairs.
+
+    Args:
+        parts: each copula with its scores of pairs that it was not fitted to.
+        seed: of the draws of Gaussian pairs that they are compared with.
+    """
+    found = [law.shortfall(scores) for _, scores in parts]
+    drawn = [
+        copula.draw_shortfall(len(own), seed + number)
+        for number, ((copula, _), own) in enumerate(zip(parts, found, strict=True))
+    ]
+    return law.is_excessive(np.concatenate(found), np.concatenate(drawn))
+
+
 def starts(train, choose, widths) -> list[Callable[[], CopulaCritic]]:
     """Critics at those copulas of these pairs that are worth a training.
 
     A start at all components can be far worse than none: whitening blows up what hardly
     varies, which with few pairs is noise, and on curved sets of low dimension what the
     copula gets wrong. Other pairs tell. Of plenty of pairs all components are taken if
-    they do about as well there as fewer, else all sizes that do.
+    they do about as well there as fewer, else all sizes that do. A copula that finds
+    nothing there and is no density ratio of these pairs is no start: 0 is.
 
     Args:
         train: (x, y), `[n, ...]`, whose marginals should be normal.
@@ -164,12 +195,15 @@ def starts(train, choose, widths) -> list[Callable[[], CopulaCritic]]:
     shape = len(x), x.shape[1], y.shape[1]
     copulas = Copula.fit(x, y, *sizes_for(*shape))
     x, y = flatten(choose)
-    reached = [info_nce(Scores(copula.scores(x, y))) for copula in copulas]
+    parts = [(copula, Scores(copula.scores(x, y))) for copula in copulas]
+    reached = [info_nce(scores) for _, scores in parts]
     kept = [
-        copula
-        for copula, value in zip(copulas, reached, strict=True)
-        if value >= max(reached) - _HANDICAP
+        part[0]
+        for part, value in zip(parts, reached, strict=True)
+        if value >= max(reached) - _HANDICAP and (value > 0.0 or not is_lawless([part]))
     ]
+    if not kept:
+        return [lambda: CopulaCritic(None, widths)]
     if kept[0] is copulas[0] and are_plenty(*shape):
         kept = kept[:1]
     return [lambda copula=copula: CopulaCritic(copula, widths) for copula in kept]

@@ -26,7 +26,7 @@ def read_pairs(
         must_vary: whether constant columns of vectors are refused, and constant sides.
 
     Raises:
-        PairsError: if they do not pair, are not finite numbers, or do not vary as asked.
+        PairsError: if they do not pair, are no finite numbers, or do not vary as asked.
     """
     if y is None:
         if not hasattr(x, "as_numpy_iterator"):

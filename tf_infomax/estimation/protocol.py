@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tf_infomax.estimation import values
+from tf_infomax.estimation import law, values
 from tf_infomax.estimation.columns import Columns, find_informative, is_constant
 from tf_infomax.estimation.discrete import count_different
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
@@ -68,7 +68,9 @@ def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
                 f"Received: {value!r}."
             )
     pairs = read_pairs(x, y)
-    constant = [name for name, side in zip("xy", pairs) if is_constant(side)]
+    constant = [
+        name for name, side in zip("xy", pairs, strict=True) if is_constant(side)
+    ]
     if constant:
         return _describe_constant(method, constant, len(pairs[0]), options)
     fitted, samples, chosen = _fit(method, pairs, options)
@@ -222,6 +224,8 @@ def _diagnose(
         diagnostics["effective_negatives"] = min(
             values.effective_size(scores) for scores in fitted.scores
         )
+    if fitted.members and {m.normalizer for m in fitted.members} == {"constant"}:
+        diagnostics |= _check_law(fitted)
     if method == "smile":
         parts = [_find_clipped(scores, options.tau) for scores in fitted.scores]
         for name, part in zip(("share", "mass"), np.mean(parts, axis=0), strict=True):
@@ -231,6 +235,22 @@ def _diagnose(
             figures = [getattr(each, name) for each in trainings]
             diagnostics[name] = float(np.mean(figures))
     return diagnostics
+
+
+def _check_law(fitted: Fitted) -> dict[str, float]:
+    """The largest log E_q[r] of all folds on held-out pairs; twice, if beyond chance.
+
+    `ratio_excess` is there only where the mean is above 1 by more than chance.
+    """
+    checks = [
+        law.mean_ratio(values.Scores(scores.matrix - member.constant))
+        for scores, member in zip(fitted.scores, fitted.members, strict=False)
+    ]
+    if not checks:
+        return {}
+    figures = {"log_mean_ratio": max(log_mean for log_mean, _ in checks)}
+    beyond = [log_mean for log_mean, is_beyond in checks if is_beyond]
+    return figures | ({"ratio_excess": max(beyond)} if beyond else {})
 
 
 def _find_clipped(scores: values.Scores, tau: float) -> tuple[float, float]:
@@ -293,6 +313,13 @@ def _warn(
             f"the exponential mean rests on {effective:.1f} of {n * (n - 1)} "
             "negatives: another draw may give another value; info_nce or smile are "
             "steadier"
+        )
+    if "ratio_excess" in diagnostics:
+        yield (
+            f"the mean of r = p/q over broken-up held-out pairs is "
+            f"e^{diagnostics['ratio_excess']:.2f} where a density ratio has 1: the "
+            "critic's ratio is none, and the value may be far too high; take info_nce "
+            "or auto"
         )
     if diagnostics.get("clipped_mass", 0.0) > 0.5:
         yield (
