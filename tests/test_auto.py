@@ -462,14 +462,15 @@ class TestColumns:
         assert estimate_mi(y, x[:, 0], method).value == 0.0
 
     def test_pixels_that_never_change(self):
-        """1 / 7 of the pixels of these digits are 0 in nearly all of them."""
+        """Of 64 pixels 3 are 0 in all digits: bug: these were refused."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        wide = estimate_mi(
-            digits.data, digits.target, max_steps=300, folds=2, widths=(64, 64)
-        )
-        assert 1.8 < wide.value <= math.log(10.0)
+        varying = digits.data[:, digits.data.std(axis=0) > 0]
+        assert varying.shape[1] == 61
+        options = dict(max_steps=20, folds=2, widths=(16,))
+        wide = estimate_mi(digits.data, digits.target, **options)
+        assert wide.value == estimate_mi(varying, digits.target, **options).value
 
 
 class TestLaws:
@@ -502,7 +503,7 @@ class TestLaws:
         assert not is_lawless(parts)
         assert not any(law.mean_ratio(scores)[1] for _, scores in parts)
 
-    @pytest.mark.parametrize(("d", "share"), [(20, 0.01), (5, 0.5), (30, 0.05)])
+    @pytest.mark.parametrize(("d", "share"), [(20, 0.01), (20, 0.5), (30, 0.05)])
     def test_rows_far_out_and_clusters_break_them(self, d, share):
         x, y, truth = self._shift(2000, d, share)
         # What a copula is said to have, which is far above the truth.
@@ -534,7 +535,7 @@ class TestLaws:
         assert any("no density ratio" in each for each in estimate.warnings)
 
     def test_other_methods_say_so(self):
-        x, y, _ = self._shift(2000, 5, 0.5)
+        x, y, _ = self._shift(2000, 20, 0.5)
         estimate = estimate_mi(x, y, "density_ratio", max_steps=1)
         assert estimate.diagnostics["log_mean_ratio"] > 0.3
         assert any("a density ratio has 1" in each for each in estimate.warnings)

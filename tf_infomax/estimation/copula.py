@@ -169,6 +169,8 @@ def is_lawless(parts: list[tuple[Copula, Scores]], seed: int = 0) -> bool:
         parts: each copula with its scores of pairs that it was not fitted to.
         seed: of the draws of Gaussian pairs that they are compared with.
     """
+    if any(law.is_impossible(law.mean_ratio(scores)[0]) for _, scores in parts):
+        return True
     found = [law.shortfall(scores) for _, scores in parts]
     drawn = [
         copula.draw_shortfall(len(own), seed + number)

@@ -29,8 +29,13 @@ def mean_ratio(scores: Scores) -> tuple[float, bool]:
     mean, error = rows.mean(), math.sqrt((rows.var() + columns.var()) / n)
     log_mean = float(top.item() + math.log(mean)) if mean > 0 else -math.inf
     least = math.exp(min(700.0, _LEAST - top.item()))
-    beyond_chance = mean - _ERRORS * error > least or log_mean > math.log(_MARKOV)
+    beyond_chance = mean - _ERRORS * error > least or is_impossible(log_mean)
     return log_mean, bool(beyond_chance)
+
+
+def is_impossible(log_mean: float) -> bool:
+    """Whether a log E_q[r] is above 0 whatever the tails of r are (Markov)."""
+    return log_mean > math.log(_MARKOV)
 
 
 def shortfall(scores: Scores) -> np.ndarray:
