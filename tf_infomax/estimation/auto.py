@@ -92,7 +92,7 @@ def _compare_fewer(samples: Samples, whole: Fitted, options: Options) -> Fitted:
     makes it harder to find.
     """
     sides = flatten((samples.x, samples.y))
-    if sides[0].shape[1] + sides[1].shape[1] <= 2:
+    if not 2 < sides[0].shape[1] + sides[1].shape[1] <= subsets.MOST_COLUMNS:
         return whole
     chosen, rows = _choose_columns(sides, options)
     x, y = (side[rows][:, list(c)] for side, c in zip(sides, chosen, strict=True))

@@ -17,6 +17,7 @@ from tf_infomax.estimation.samples import Fitted
 
 Chosen = tuple[tuple[int, ...], tuple[int, ...]]
 
+MOST_COLUMNS = 512  # of x and y, above which a table of all of them takes too long
 _MOST = 3  # columns of x and y together
 _CANDIDATES = 6  # columns of a side that are tried beside those chosen
 _BINS = 8
