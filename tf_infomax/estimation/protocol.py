@@ -142,21 +142,22 @@ def _fit(method: str, pairs, options: dict) -> tuple[Fitted, Samples, Options]:
             f"block must leave at least {_FEWEST_BLOCKS} blocks of the {n} pairs. "
             f"Received: {chosen.block}."
         )
-    columns = _columns_for(pairs, chosen)
+    columns = _columns_for(row, pairs, chosen)
     sides = (each.take(side) for each, side in zip(columns, pairs, strict=True))
     samples = Samples(*sides, chosen, columns)
     return row.fit(samples, chosen), samples, chosen
 
 
-def _columns_for(pairs, options: Options) -> tuple[Columns, Columns]:
+def _columns_for(row: Estimator, pairs, options: Options) -> tuple[Columns, Columns]:
     """What is shown of either side: all to encoders and known densities."""
-    encoders = options.x_encoder, options.y_encoder
-    known = options.log_conditional is not None
+    used = lambda name: getattr(options, name) if name in row.uses else None
+    ranks = used("preprocess") == "rank"
+    known = "log_conditional" in row.uses
     return tuple(
         Columns(side.shape[1:])
-        if known or encoder is not None
-        else find_informative(side, options.preprocess == "rank")
-        for side, encoder in zip(pairs, encoders, strict=True)
+        if known or used(f"{name}_encoder") is not None
+        else find_informative(side, ranks)
+        for name, side in zip("xy", pairs, strict=True)
     )
 
 
