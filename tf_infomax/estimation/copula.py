@@ -70,6 +70,11 @@ class Copula:
         rest = 1.0 - np.square(rho)
         return 0.5 * np.square(rho) / rest, rho / rest, -0.5 * float(np.log(rest).sum())
 
+    @property
+    def is_singular(self) -> bool:
+        """Whether x and y are functions of one another: no finite ratio is theirs."""
+        return bool((self.canonical.rho >= _LARGEST).any())
+
     def draw_shortfall(self, n: int, seed: int) -> np.ndarray:
         """`law.shortfall` of n pairs that are as Gaussian as the copula has it."""
         rho = np.minimum(self.canonical.rho, _LARGEST)
@@ -164,11 +169,14 @@ def is_lawless(parts: list[tuple[Copula, Scores]], seed: int = 0) -> bool:
 
     A few pairs far out, or clusters, correlate as Gaussians of much information do. The
     mean of their log-ratio is then far above its InfoNCE, which is that of the pairs.
+    Where the information is infinite there is no ratio to judge.
 
     Args:
         parts: each copula with its scores of pairs that it was not fitted to.
         seed: of the draws of Gaussian pairs that they are compared with.
     """
+    if any(copula.is_singular for copula, _ in parts):
+        return False
     if any(law.is_impossible(law.mean_ratio(scores)[0]) for _, scores in parts):
         return True
     found = [law.shortfall(scores) for _, scores in parts]
