@@ -300,6 +300,34 @@ def test_codes_of_zeros_do_not_end_a_run_in_half_precision(batch, negatives):
     assert all(np.isfinite(v).all() for v in objective.get_weights())
 
 
+def test_memory_and_prior_draw_from_streams_of_their_own(monkeypatch):
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    code = keras.layers.Dense(4)(keras.layers.Flatten()(inputs / 255))
+    encoder = keras.Model(inputs, {"code": code})
+    term = Term(
+        "t", "x.code", "y.code", critics.Cosine(), "info_nce", negatives="memory"
+    )
+    prior = PriorMatching("uniform", widths=(4,))
+    objective = InfoMax(encoder, [term], prior, 0.1, memory=MemoryBank(8, 4))
+    seeds = []
+    memory_value, prior_call = objective.memory.value, objective.prior.call
+    monkeypatch.setattr(
+        objective.memory,
+        "value",
+        lambda *given: seeds.append(given[-1].numpy()) or memory_value(*given),
+    )
+    monkeypatch.setattr(
+        objective.prior,
+        "call",
+        lambda code, seed: seeds.append(seed.numpy()) or prior_call(code, seed),
+    )
+    images = tf.zeros((4, 8, 8, 3), tf.uint8)
+    views = {"x": images, "y": images, "index": tf.range(4)}
+    objective.losses_and_values(views, tf.constant([3, 7], tf.int64), training=True)
+    assert len(seeds) == 2
+    assert (seeds[0] != seeds[1]).any()
+
+
 _TWO_DEVICES = """
     import tf_infomax
     import keras, numpy as np, tensorflow as tf

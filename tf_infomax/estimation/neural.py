@@ -367,6 +367,8 @@ def climb(
         total, order = tf.constant(0.0), draw_order(first)
         for number in tf.range(first, first + count):
             key, place = tf.stack([options.seed, number]), number % per_round
+            # Folded: the order is drawn by such a key itself.
+            key = tf.random.fold_in(key, 1, alg="philox")
             if place == 0:
                 order = draw_order(number)
             rows = tf.ensure_shape(order[place * k : (place + 1) * k], [k])

@@ -239,9 +239,9 @@ class InfoMax(keras.Model):
             x, y = feature(term.x), feature(term.y)
             if term.negatives == "memory" and training:
                 names = [side.split(".")[0] for side in (term.x, term.y)]
-                value = self.memory.value(
-                    term.critic, x, y, names, views["index"], seed
-                )
+                # Of its own stream: the same bits would draw the prior's samples.
+                own = tf.random.fold_in(seed, 1, alg="philox")
+                value = self.memory.value(term.critic, x, y, names, views["index"], own)
             else:
                 hx, hy = term.critic.embed(x, y, training=training)
                 if training:
