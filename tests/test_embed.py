@@ -49,6 +49,7 @@ def workdir(tmp_path_factory):
     result = run(
         "train", *TINY, "--steps=4", "--noevaluate", f"--workdir={root / 'run'}",
         f"--dataset=arrays:{root / 'data.npz'}", "--online_probe=none", "--best=bound",
+        "--validation_fraction=0.4",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-2000:]
     return root / "run"
