@@ -247,7 +247,8 @@ class InfoMax(keras.Model):
                 if training:
                     value = NEGATIVES[term.negatives].value(term, hx, hy)
                 else:
-                    values |= (readings := term.read(hx, hy))
+                    readings = term.read(hx, hy)
+                    values |= readings
                     value = readings[term.assessed().key]
             values[term.name] = value
             loss += term.loss(value)
