@@ -1,5 +1,7 @@
 """Probes against independent solutions, and on examples that are few or uneven."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -89,6 +91,23 @@ def test_the_linear_probe_is_that_of_an_independent_solver(rng):
         )
         expected = reference.score(test, labels[200:])
         assert found.accuracy[seed] == pytest.approx(expected, abs=1.5 / 300)
+
+
+def test_penalties_are_tried_to_the_end(rng):
+    """Also large ones, whose gradient is small from the start: weak, wide features."""
+    labels = np.arange(900) % 10
+    means = 0.1 * rng.normal(size=(10, 60))
+    features = (rng.normal(size=(900, 60)) + means[labels]).astype(np.float32)
+    data = logistic.rotate(probes.standardize(features, features)[0])
+    part = probes.deal(labels, 3, 0)
+    attempts = probes.PROBES["linear"].attempts(data, labels, part, 0)
+    for penalty, found, _ in itertools.islice(attempts, 3):
+        expected = np.empty_like(found)
+        for fold in range(3):
+            train = part != fold
+            model = solve_independently(data.rows[train], labels[train], penalty)
+            expected[~train] = model.predict(data.rows[~train])
+        assert np.mean(found == expected) > 0.9
 
 
 def test_every_seed_draws_examples_of_its_own():

@@ -22,7 +22,7 @@ from tf_infomax.evaluation.probes import describe_classes, draw_examples, run_pr
 from tf_infomax.progress import Progress, format_left
 
 PROBED = ("code", "fc", "conv")
-_PROTOCOL = 1  # of the probes; another one makes kept results worthless
+_PROTOCOL = 2  # of the probes; another one makes kept results worthless
 _FIRST_LINE, _LINES = 2.0, 10.0  # seconds
 
 

@@ -17,6 +17,7 @@ import numpy as np
 _EXACT_SIDE = 1200  # the largest side of which all principal directions are taken
 LEADING = 300  # directions of larger features, and what `lead` keeps
 PRECISE, ROUGH = 1e-3, 3e-2  # largest gradient, stretched, over the penalty
+_LARGEST = 3e-3  # of a gradient at the end: below what chance alone has at the start
 _STEPS = 2000
 
 
@@ -109,8 +110,9 @@ def fit(
         start: to begin at, such as the minima of another penalty.
         kept: bool `[n, m]`, the examples of each problem; by default one with all.
         gradient: ends when no part of it, in stretched coordinates, is above this
-            times the penalty (or 1): where classes are all but separated the penalty
-            is the curvature, and a gradient as small as it is far from the minimum.
+            times the penalty (or 1), nor above 0.003: where classes are all but
+            separated the penalty is the curvature, and a gradient as small as it is far
+            from the minimum.
     """
     from scipy.optimize import minimize
 
@@ -145,7 +147,7 @@ def fit(
         jac=True,
         method="L-BFGS-B",
         options={
-            "gtol": gradient * min(1.0, penalty),
+            "gtol": min(gradient * min(1.0, penalty), _LARGEST),
             "ftol": 1e-10,
             "maxiter": _STEPS,
             "maxcor": 10,
