@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from tf_infomax.estimation import discrete, gaussian, neighbors
+from tf_infomax.estimation.columns import find_informative
 from tf_infomax.estimation.inputs import PairsError
 from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.resolution import rise_by_halves
@@ -35,14 +36,8 @@ def _of_pairs(function: Callable, x: np.ndarray, y: np.ndarray, **more) -> Fitte
 
 def _without_copies(side: np.ndarray) -> np.ndarray:
     """Columns that vary, each once; at least one."""
-    if side.shape[1] == 1:
-        return side
-    kept = {
-        column.tobytes(): place
-        for place, column in reversed(list(enumerate(side.T)))
-        if column.max() > column.min()
-    }
-    return side[:, sorted(kept.values()) or [0]]
+    shown = find_informative(side, monotone=False).take(side)
+    return shown if shown.shape[1] else side[:, :1]
 
 
 def points(
