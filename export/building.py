@@ -1,7 +1,6 @@
 """From a run to a published export."""
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from tf_infomax.evaluation.probes import fit_linear
 from tf_infomax.experiment import Data, load_data
 from tf_infomax.flags import format_flags
 from tf_infomax.output import replacing
+from tf_infomax.runtime.seals import seal_text
 from tf_infomax.trained import Trained, load_trained
 from tf_infomax.workdir import WorkDirectory
 
@@ -96,7 +96,7 @@ def _publish_served(
         card |= describe_signatures(parts, signatures)
         card["verification"] = {"largest_difference": difference}
         _write_json(built / "assets.extra" / "model_card.json", card)
-        flagfile = format_flags(replace(config, workdir=""))
+        flagfile = seal_text(format_flags(replace(config, workdir="")))
         (built / "assets.extra" / "run.flags").write_text(flagfile, "utf-8")
         write_deployment(target.parent)
 
@@ -104,8 +104,8 @@ def _publish_served(
 def _publish_converted(parts, images, target: Path, card: dict, options, tell) -> None:
     signature = {"serving_default": make_embed(parts)}
     expected = np.asarray(parts.encoder(images)["code"])
-    with publishing(target) as built, tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "model"
+    with publishing(target) as built:
+        model = built.with_name("model")
         save(model, signature)
         report = convert(
             options.format, model, built, options.quantize, images, expected

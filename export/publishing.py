@@ -5,15 +5,12 @@ nothing under such a name may ever be incomplete.
 """
 
 import os
-import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tf_infomax.config import ConfigError
-
-_ABANDONED = 24 * 3600  # seconds after which an unfinished export is a dead one's
+from tf_infomax.runtime import locks
 
 
 def choose_version(folder: Path, wanted: int, suffix: str = "") -> int:
@@ -41,31 +38,27 @@ def publishing(target: Path) -> Iterator[Path]:
             name in the meantime.
     """
     folder = target.parent
-    temporary = folder / f".{target.name}.{os.getpid()}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        # Probed now: minutes of work should not end at the rename.
-        temporary.mkdir()
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}.") from error
-    built = temporary / target.name
-    try:
-        yield built
-        _sync(built)
-        if target.exists():  # rename would replace an empty folder, or any file
-            raise FileExistsError(target)
-        os.rename(built, target)
-    except FileExistsError as error:
-        raise ConfigError(f"{target} was taken by another export meanwhile.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for path in folder.glob(".*.tmp"):
-        if time.time() - path.stat().st_mtime > _ABANDONED:
-            shutil.rmtree(path, ignore_errors=True)
+    with ExitStack() as made:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            locks.remove_abandoned(folder)
+            # Probed now: minutes of work should not end at the rename.
+            temporary = made.enter_context(locks.temporary(target, folder=True))
+        except OSError as error:
+            raise ConfigError(
+                f"{folder} cannot be written: {error.strerror}."
+            ) from error
+        built = temporary / target.name
+        try:
+            yield built
+            _sync(built)
+            if target.exists():  # rename would replace an empty folder, or any file
+                raise FileExistsError(target)
+            os.rename(built, target)
+        except FileExistsError as error:
+            raise ConfigError(
+                f"{target} was taken by another export meanwhile."
+            ) from error
 
 
 def _sync(path: Path) -> None:

@@ -51,7 +51,7 @@ def verify(
         key: {k: np.asarray(v) for k, v in signature.expected(images).items()}
         for key, signature in signatures.items()
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         requests = Path(folder) / "requests"
         cases = write_requests(requests, name, signatures, images, SIZES)
         warmup = path / "assets.extra" / "tf_serving_warmup_requests"

@@ -1,6 +1,5 @@
 """Results: whole, on the disk as they come in, and each on its own."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +26,7 @@ def run(tmp_path_factory, data):
 
 
 def read(run) -> dict:
-    return json.loads((run.workdir.path / "results.json").read_text())
+    return run.workdir.read_results()
 
 
 def fail_at(monkeypatch, call: int, error: BaseException) -> None:

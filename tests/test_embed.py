@@ -17,7 +17,8 @@ import pytest
 import tensorflow as tf
 from commands import ROOT, TINY, assert_refused, run
 
-from tf_infomax.config import ConfigError
+from tf_infomax import flags
+from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.decoding import resize
 from tf_infomax.data.files import ImageFolder, map_batches
 from tf_infomax.data.images import DataError
@@ -26,6 +27,7 @@ from tf_infomax.embedding.embedder import find_version, from_model, from_saved_m
 from tf_infomax.embedding.formats import FORMATS
 from tf_infomax.embedding.job import embed_folder, parts_folder
 from tf_infomax.embedding.parts import Parts
+from tf_infomax.runtime.seals import seal_text
 from tf_infomax.trained import load_trained
 from tf_infomax.workdir import WorkDirectory
 
@@ -86,7 +88,8 @@ def saved_model(encoder, tmp_path_factory):
     (base / "9").mkdir()
     (base / "9" / "saved_model.pb").write_bytes(b"an older version")
     (base / "12" / "assets.extra").mkdir()
-    (base / "12" / "assets.extra" / "run.flags").write_text("--resize=stretch\n")
+    options = seal_text(flags.format_flags(Config(resize="stretch")))
+    (base / "12" / "assets.extra" / "run.flags").write_text(options)
     return base
 
 
@@ -416,7 +419,7 @@ class TestLibrary:
 
     def test_two_runs_do_not_write_the_same_parts(self, tmp_path):
         first = Parts(tmp_path / "parts", {"encoder": "a"}, 4)
-        with pytest.raises(ConfigError, match="another run"):
+        with pytest.raises(ConfigError, match=rf"process {os.getpid()} on host"):
             Parts(tmp_path / "parts", {"encoder": "a"}, 4)
         first.close()
         Parts(tmp_path / "parts", {"encoder": "a"}, 4).close()

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from tf_infomax import experiment, training
+from tf_infomax.checkpoints import load_checkpoint, save_checkpoint
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.images import ImageSet
-from tf_infomax.workdir import WorkDirectory, load_checkpoint, save_checkpoint
+from tf_infomax.workdir import WorkDirectory
 
 
 @pytest.mark.parametrize("start", range(0, 24, 5))
@@ -130,7 +131,7 @@ def test_checkpoint_round_trip_and_refusals(tmp_path):
 def test_every_variable_of_a_step_is_in_the_checkpoint(tmp_path):
     run = make_run(tmp_path, ema=0.9)
     objective = run.objective
-    kept = {id(v) for v in run.variables}
+    kept = {id(v) for v in run.variables.values()}
     assert {id(v) for v in objective.variables} <= kept
     assert {id(v) for v in objective.optimizer.variables} <= kept
     assert {id(v) for v in objective.prior_optimizer.variables} <= kept

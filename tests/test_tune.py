@@ -89,7 +89,7 @@ class TestRandom:
         found = {path.name for path in workdir.iterdir()}
         assert found == {
             "search.flags", "trials", "runs", "trials.csv", "results.json",
-            "search.png", "events", "best.flags", "best", "lock",
+            "search.png", "events", "best.flags", "best",
         }  # fmt: skip
         assert "rank" in result.stdout
         assert "trial 0: " in result.stderr  # a line for each, while it goes on

@@ -254,7 +254,7 @@ def _build_untrained(run: Run) -> keras.Model:
 
 
 def _draw_curves(run: Run, results: dict) -> None:
-    rows = run.workdir.read_metrics()  # all, whatever checkpoint is evaluated
+    rows = run.workdir.read_rows()  # all, whatever checkpoint is evaluated
     path = run.workdir.path / "curves.png"
     watched = run.data.watched[0]
     report.draw_curves(rows, report.readings_of(results), path, watched)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tf_infomax import flags
 from tf_infomax.config import ConfigError, Options, option, shared_option, table_names
+from tf_infomax.progress import tell
+from tf_infomax.runtime.seals import DamagedError
 
 _SUFFIXES = {
     ".npz": "npz",
@@ -84,14 +86,14 @@ def main(options: EmbedOptions) -> int:
     from tf_infomax.data.files import ImageFolder
     from tf_infomax.embedding.embedder import find_version
     from tf_infomax.embedding.job import check_output
-    from tf_infomax.workdir import WorkDirectory, read_state
+    from tf_infomax.workdir import WorkDirectory
 
     output = Path(options.output)
     check_output(output)
     if options.workdir:
         workdir = WorkDirectory(options.workdir)
         workdir.read_config()
-        read_state(workdir.checkpoint(options.checkpoint))
+        workdir.read_state(options.checkpoint)
     else:
         version = find_version(Path(options.saved_model))
     folder = ImageFolder(options.images)
@@ -131,9 +133,22 @@ def main(options: EmbedOptions) -> int:
 
 
 def _read_rule(version: Path) -> str:
-    """How the run resized its images, as the export has kept it."""
+    """How the run resized its images, as the export has kept it.
+
+    Raises:
+        ConfigError: if that is damaged.
+    """
     file = version / "assets.extra" / "run.flags"
-    return flags.read_flagfile(file).resize if file.is_file() else "crop"
+    if not file.exists():
+        tell(f"{version} has no run.flags: images are cut to the central square")
+        return "crop"
+    try:
+        config, facts = flags.open_flagfile(file)
+    except DamagedError as error:
+        raise ConfigError(f"{file} {error}. Export the run again.") from error
+    if facts is None:
+        tell(f"{file} has no seal, as of an earlier version: taken as it stands")
+    return config.resize
 
 
 if __name__ == "__main__":

@@ -10,12 +10,17 @@ from tf_infomax.config import Config
 
 def main(given: Config) -> int:
     """Probes the encoder of the run in `given.workdir` and prints the table."""
-    from tf_infomax.workdir import WorkDirectory, read_state
+    from tf_infomax.workdir import WorkDirectory
 
     workdir = WorkDirectory(given.workdir)
     config = flags.override(workdir.read_config(), given)
+    workdir.read_state(config.checkpoint)
+    with workdir.held():
+        return _evaluate(config, workdir)
+
+
+def _evaluate(config: Config, workdir) -> int:
     which = config.checkpoint
-    read_state(workdir.checkpoint(which))
     flags.load_tensorflow()
 
     from tf_infomax.assessment import check_complete, evaluate_run
@@ -24,9 +29,7 @@ def main(given: Config) -> int:
     from tf_infomax.report import print_results
     from tf_infomax.training import Run
 
-    run = Run(config, workdir, load_data(config))
-    if which == "best":
-        run.restore("best")
+    run = Run(config, workdir, load_data(config), checkpoint=which)
     tell(f"{workdir.path}: {which} checkpoint, step {run.step} of {run.steps}")
     results = evaluate_run(run, tell)
     print_results(results, str(workdir.path))

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_infomax import bounds, critics, encoders
+from tf_infomax.checkpoints import STEP
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.data import sources
 from tf_infomax.data.batches import count_batches
@@ -436,16 +437,62 @@ def prepare_machine(config: Config) -> tf.distribute.Strategy:
     return strategy
 
 
-def checkpoint_variables(objective: InfoMax) -> list:
-    """Everything a step reads or changes, in a fixed order.
+def checkpoint_variables(objective: InfoMax) -> dict[str, object]:
+    """Everything a step reads or changes, by name, in a fixed order.
 
     Model (with averages, step and seed states), both optimizers, and the running
     means of the metrics, so that even the row of a divided epoch comes out the same.
+    A name says the role, the place in it and what it is: `encoder/003/kernel`,
+    `optimizer/encoder/003/kernel/momentum`. Names that Keras makes up are not in it:
+    they count what a process has built before.
     """
-    parts = [objective.variables, objective.optimizer.variables]
+    names = _name_networks(objective)
+    parts = {"objective": objective.variables}
+    trained = objective.encoder_and_critic_variables
+    optimizers = {"optimizer": (objective.optimizer, trained)}
     if objective.prior is not None:
-        parts.append(objective.prior_optimizer.variables)
+        trained = objective.prior.trainable_variables
+        optimizers["prior_optimizer"] = (objective.prior_optimizer, trained)
+    for role, (optimizer, trained) in optimizers.items():
+        parts[role] = optimizer.variables
+        names |= _name_slots(role, optimizer, trained, names)
     metrics = objective.training_metrics
-    parts.append([v for metric in metrics for v in metric.variables])
-    unique = {id(v): v for part in parts for v in part}
-    return list(unique.values())
+    parts["metrics"] = [v for metric in metrics for v in metric.variables]
+    found = {}
+    for role, variables in parts.items():
+        for place, variable in enumerate(variables):
+            name = names.setdefault(id(variable), f"{role}/{place:03d}/{variable.name}")
+            found[name] = variable
+    return found
+
+
+def _name_networks(objective: InfoMax) -> dict[int, str]:
+    """Names of the variables of the networks by their identities."""
+    networks = {
+        "encoder": objective.online_encoder,
+        **{f"encoder_{view}": e for view, e in objective.view_encoders.items()},
+        **{f"critic_{k}": critic for k, critic in enumerate(objective.critics)},
+        "average": objective.averaged_encoder,
+        "prior": objective.prior,
+        "memory": objective.memory,
+    }
+    names = {id(objective.step): STEP}
+    for role, network in networks.items():
+        for place, variable in enumerate(network.variables if network else ()):
+            names.setdefault(id(variable), f"{role}/{place:03d}/{variable.name}")
+    return names
+
+
+def _name_slots(role: str, optimizer, trained: list, names: dict) -> dict[int, str]:
+    """Names of what an optimizer keeps of each variable, after that variable's."""
+    waiting: dict[str, list[str]] = {}
+    for variable in trained:
+        kept = variable.path.replace("/", "_")
+        for kind in ("momentum", "velocity"):
+            slots = waiting.setdefault(f"{kept}_{kind}", [])
+            slots.append(f"{role}/{names[id(variable)]}/{kind}")
+    return {
+        id(slot): waiting[slot.name].pop(0)
+        for slot in optimizer.variables
+        if waiting.get(slot.name)
+    }

@@ -16,6 +16,7 @@ from pathlib import Path
 from absl import app, flags
 
 from tf_infomax.config import Config, ConfigError, Options, format_value
+from tf_infomax.runtime.seals import DamagedError, open_text
 
 FLAGS = flags.FLAGS
 
@@ -92,9 +93,14 @@ def _format_flag(name: str, value) -> str:
 
 def read_flagfile(path: Path, options: type[Options] = Config) -> Options:
     """The options that a flagfile of the format of `format_flags` describes."""
+    return parse_flagfile(path.read_text(encoding="utf-8"), path, options)
+
+
+def parse_flagfile(text: str, path: Path, options: type[Options] = Config) -> Options:
+    """The same of what the file at `path` holds."""
     values = {}
     fields = {each.name: each for each in dataclasses.fields(options)}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         name, _, text = line.strip().removeprefix("--").partition("=")
         if not line.strip() or line.startswith("#"):
             continue
@@ -112,6 +118,37 @@ def read_flagfile(path: Path, options: type[Options] = Config) -> Options:
         else:
             values[name] = kind(text)
     return options(**values)
+
+
+def open_flagfile(
+    path: Path, options: type[Options] = Config
+) -> tuple[Options, dict | None]:
+    """The options of a sealed flagfile, and the facts of its seal.
+
+    Without a seal (facts None) it must have every option to the last, as `format_flags`
+    writes them: one that was cut off would be taken for the defaults.
+
+    Raises:
+        DamagedError: if it is not what was written.
+    """
+    try:
+        text, facts = open_text(path.read_bytes())
+    except FileNotFoundError:
+        raise DamagedError("is missing") from None
+    if facts is None and not _has_all(text, options):
+        raise DamagedError("is cut off: it does not have all options")
+    try:
+        return parse_flagfile(text, path, options), facts
+    except ValueError as error:
+        raise DamagedError(f"cannot be read ({error})") from error
+
+
+def _has_all(text: str, options: type[Options]) -> bool:
+    """Whether the last option that is always written stands in a whole line."""
+    last = [e.name for e in dataclasses.fields(options) if not e.metadata["repeated"]]
+    starts = tuple(f"--{no}{last[-1]}" for no in ("", "no"))
+    lines = text.splitlines(keepends=True)
+    return any(line.startswith(starts) and line.endswith("\n") for line in lines)
 
 
 def format_help(
@@ -172,6 +209,7 @@ def run(
         if {"--help", "-help", "--helpshort", "--helpfull", "-h"} & set(argv[1:]):
             print(format_help(program, purpose, options, drivers_only), end="")
             sys.exit(0)
+        _check_flagfiles(argv)
         try:
             rest = FLAGS(argv)
         except flags.Error as error:
@@ -195,6 +233,22 @@ def run(
         sys.exit(status)
 
     app.run(start, flags_parser=parse)
+
+
+def _check_flagfiles(argv: list[str]) -> None:
+    """Refuses a sealed flagfile that was cut: what it has lost would be defaults."""
+    for flag, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, given, path = flag.lstrip("-").partition("=")
+        if name != "flagfile" or not flag.startswith("-"):
+            continue
+        path = Path(path if given else following)
+        try:
+            open_text(path.read_bytes() if path.is_file() else b"")
+        except DamagedError as error:
+            fail(
+                f"--flagfile={path} {error}. If you have edited it, remove its first "
+                "line, which says that it is sealed."
+            )
 
 
 def _keep_freed_memory() -> None:

@@ -1,26 +1,29 @@
 """How files come into being: whole or not at all, where they can."""
 
 import csv
+import glob
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tf_infomax.config import ConfigError
+from tf_infomax.runtime import locks
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block succeeds."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
+    """A temporary path beside `path` that replaces it when the block succeeds.
+
+    What processes that were killed have left of `path` is removed.
+    """
+    ours = f".{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}"
+    locks.remove_abandoned(path.parent, ours)
+    with locks.temporary(path) as temporary:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -32,13 +35,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise FileExistsError(f"{path} exists already; choose another name.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
+    locks.remove_abandoned(path.parent, f".{glob.escape(path.name)}.*.tmp")
+    with locks.temporary(path, folder=True) as temporary:
         yield temporary
         os.rename(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_skipped(path: Path, skipped: Iterable[tuple[str, str]]) -> None:

@@ -8,13 +8,19 @@ from tf_infomax.config import Config
 
 def main(config: Config) -> int:
     """Trains, or continues, the run in `config.workdir`, then evaluates it."""
+    from tf_infomax.output import check_writable
     from tf_infomax.workdir import WorkDirectory
 
     workdir = WorkDirectory(config.workdir)
-    workdir.check(config)
-    config.require_length()
-    flags.load_tensorflow()
+    check_writable(workdir.path, f"--workdir={workdir.path}")
+    with workdir.held():
+        workdir.check(config)
+        config.require_length()
+        flags.load_tensorflow()
+        return _train(config, workdir)
 
+
+def _train(config: Config, workdir) -> int:
     from tf_infomax.experiment import load_data
     from tf_infomax.output import write_skipped
     from tf_infomax.progress import tell

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from tf_infomax import experiment
 from tf_infomax.config import Config
 from tf_infomax.objectives import InfoMax
-from tf_infomax.workdir import WorkDirectory, load_checkpoint, read_state
+from tf_infomax.workdir import WorkDirectory
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
     """
     original = workdir.read_config()
     config = workdir.localize(original)
-    path = workdir.checkpoint(which)
-    state = read_state(path)
+    state = workdir.read_state(which)
     shape = tuple(state["image_shape"])
 
     def build(config: Config) -> InfoMax:
@@ -47,7 +46,7 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
         )
 
     objective = build(config)
-    load_checkpoint(path, experiment.checkpoint_variables(objective))
+    workdir.load(which, experiment.checkpoint_variables(objective))
     if config.mixed_precision != "none":
         weights = objective.get_weights()
         objective = build(replace(config, mixed_precision="none"))

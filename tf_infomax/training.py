@@ -3,13 +3,13 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_infomax import experiment
+from tf_infomax.checkpoints import DamagedCheckpointError, save_checkpoint
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.batches import make_batches, make_fixed_batches
 from tf_infomax.data.division import name_some
@@ -17,10 +17,9 @@ from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.probes import score_online
 from tf_infomax.objectives import InfoMax
-from tf_infomax.output import replacing
-from tf_infomax.progress import Progress, format_left
+from tf_infomax.progress import Progress, format_left, tell
 from tf_infomax.signals import first_signal
-from tf_infomax.workdir import WorkDirectory, load_checkpoint, save_checkpoint
+from tf_infomax.workdir import CHECKPOINTS, WorkDirectory
 
 _HEALTH_IMAGES = 2000
 _ONLINE_IMAGES = 5000  # labelled training images of the online probe
@@ -119,6 +118,12 @@ class Run:
         state: what a checkpoint keeps beside the variables: `best` (value of the best
             checkpoint so far) and `seconds` (spent in training so far).
         stopped: the name of the signal that ended training, or "".
+
+    Args:
+        config, workdir, data: of the run.
+        objective: as `experiment.build_objective` gives it, if that was done before.
+        checkpoint: to restore; "": the last, or the best if that cannot be used, and
+            none if there is none.
     """
 
     def __init__(
@@ -127,6 +132,7 @@ class Run:
         workdir: WorkDirectory,
         data: experiment.Data,
         objective: InfoMax | None = None,
+        checkpoint: str = "",
     ):
         config = workdir.localize(config)
         _require_choice(config, data)
@@ -142,9 +148,30 @@ class Run:
         self.state = {"best": None, "seconds": 0.0}
         self.step, self.stopped = 0, ""
         self.rows: list[dict] = []
-        self.resumed = workdir.checkpoint("last").exists()
-        if self.resumed:
-            self.restore("last")
+        self.resumed = self._resume([checkpoint] if checkpoint else CHECKPOINTS)
+        if self.step > self.steps:
+            raise ConfigError(
+                f"a length of {self.steps} steps: the run in {workdir.path} has done "
+                f"{self.step} already. Give as many at least (--steps, --epochs), or "
+                "choose another --workdir."
+            )
+
+    def _resume(self, checkpoints: Sequence[str]) -> bool:
+        """Restores the first checkpoint that can be used; False if there is none."""
+        there = [c for c in checkpoints if self.workdir.checkpoint(c).exists()]
+        complaint = "" if there[:1] == [*checkpoints][:1] else "there is no last.npz"
+        for which in there:
+            try:
+                self.restore(which)
+            except DamagedCheckpointError as error:
+                if which == there[-1]:
+                    raise
+                complaint = str(error)
+                continue
+            if complaint:
+                tell(f"{complaint}: continues from {self.workdir.checkpoint(which)}")
+            return True
+        return False
 
     @property
     def metric_variables(self) -> list:
@@ -152,12 +179,15 @@ class Run:
 
     def save(self, which: str) -> None:
         """Writes a checkpoint of this moment; refuses weights that are not finite."""
-        for variable in self.variables:
+        for variable in self.variables.values():
             value = np.asarray(variable)
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 self.fail_not_finite()
         state = {
+            **self.workdir.options.describe(),
             **self.state,
+            "checkpoint": which,
+            "rows": self.rows,
             "step": self.step,
             "steps": self.steps,
             "image_shape": self.data.train.image_shape,
@@ -168,7 +198,7 @@ class Run:
 
     def restore(self, which: str) -> None:
         """Back to the moment of a checkpoint."""
-        state = load_checkpoint(self.workdir.checkpoint(which), self.variables)
+        state = self.workdir.load(which, self.variables)
         found = self.data.train.fingerprint()
         if state.pop("data") != found:
             raise ConfigError(
@@ -177,7 +207,7 @@ class Run:
             )
         self.step = state.pop("step")
         self.state = {name: state[name] for name in self.state}
-        rows = self.workdir.read_metrics()
+        rows = state["rows"] if "rows" in state else self.workdir.read_metrics()
         self.rows = [row for row in rows if row["step"] <= self.step]
 
     def fail_not_finite(self) -> None:
@@ -254,9 +284,7 @@ class Monitor(keras.callbacks.Callback):
         if not math.isfinite(row["loss"]):
             run.fail_not_finite()
         if self.validation is not None:
-            values = run.objective.evaluate(
-                self.validation, verbose=0, return_dict=True
-            )
+            values = self._evaluate()
             for term in run.objective.terms:  # its readings tell of what kind it is
                 values.pop(term.name, None)
             row |= {f"validation/{name}": float(v) for name, v in values.items()}
@@ -271,6 +299,19 @@ class Monitor(keras.callbacks.Callback):
         self.writer.flush()
         self._save_best(row)
         run.save("last")
+
+    def _evaluate(self) -> dict:
+        """Values on validation images; the running means of the epoch stay.
+
+        A run that ends within an epoch may be continued.
+        """
+        means = [variable.numpy() for variable in self.run.metric_variables]
+        values = self.run.objective.evaluate(
+            self.validation, verbose=0, return_dict=True
+        )
+        for variable, mean in zip(self.run.metric_variables, means, strict=True):
+            variable.assign(mean)
+        return values
 
     def _look_at_codes(self, epoch: int) -> dict:
         data, config = self.run.data, self.run.config
@@ -388,13 +429,15 @@ def train(run: Run) -> None:
     Raises:
         TrainingError: if the loss or a weight is no longer finite.
     """
+    if run.resumed:
+        run.workdir.restore_metrics(run.rows)
     if run.step < run.until:
         with Progress(run.until, run.step, run.config.progress, "step") as shown:
             if run.resumed:
                 shown.tell(f"continues at step {run.step} of {run.steps}")
             fit_until_signal(run, shown)
-    if not run.stopped and not (run.resumed and run.workdir.encoder.exists()):
-        _save_encoder(run.objective.encoder, run.workdir.encoder)
+    if not run.stopped:
+        run.workdir.write_encoder(run.objective.encoder.save, run.step)
 
 
 def fit_until_signal(
@@ -416,8 +459,3 @@ def fit_until_signal(
     with first_signal(stop):
         own = [Keeper(run), Monitor(run, shown.tell), Reporter(run, shown)]
         run.fit([*own, *callbacks])
-
-
-def _save_encoder(encoder: keras.Model, path: Path) -> None:
-    with replacing(path) as temporary:
-        encoder.save(temporary)

@@ -4,9 +4,6 @@ A dataset is named `kind` or `kind:argument`: `fashion_m`, `tfds:cifar10`,
 `folder:photos/`, `arrays:images.npy`.
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from tf_infomax.data.cache import read_or_make
 from tf_infomax.data.fashion import load_fashion, make_fashion_m
 from tf_infomax.data.files import ImageFolder, make_decoder, map_batches
 from tf_infomax.data.images import (
@@ -257,20 +255,13 @@ def _decode_files(folder: ImageFolder, names: list[str], options: ReadOptions):
         kept, skipped = _decode_into(images, folder, names, options)
         return images[: len(kept)], kept, skipped
     key = f"{folder.path.resolve()} {folder.fingerprint} {side} {options.resize}"
-    stem = hashlib.sha256(key.encode()).hexdigest()[:24]
-    cache = Path(options.cache_dir).expanduser()
-    cache.mkdir(parents=True, exist_ok=True)
-    array, index = cache / f"{stem}.npy", cache / f"{stem}.json"
-    if not index.exists():
-        temporary = cache / f"{stem}.{os.getpid()}.tmp"
-        images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        found = _decode_into(images, folder, names, options)
-        images.flush()
-        os.replace(temporary, array)
-        temporary.write_text(json.dumps(found))
-        os.replace(temporary, index)
-    kept, skipped = json.loads(index.read_text())
-    images = MappedImages(np.load(array, mmap_mode="r"), np.arange(len(kept)))
+    images, (kept, skipped) = read_or_make(
+        Path(options.cache_dir).expanduser(),
+        key,
+        shape,
+        lambda images: _decode_into(images, folder, names, options),
+    )
+    images = MappedImages(images, np.arange(len(kept)))
     return images, kept, [tuple(each) for each in skipped]
 
 

@@ -1,14 +1,16 @@
 """Embeddings on the disk while they are being computed."""
 
-import fcntl
 import json
 import os
+import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from tf_infomax.config import ConfigError
+from tf_infomax.runtime import locks
 
 _SHOWN = 3  # skipped files named in a summary
 
@@ -41,16 +43,16 @@ class Parts:
         self._journal, self._rows = folder / "journal.jsonl", folder / "rows.f32"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o644)
+            self._held = ExitStack()
+            taken = self._held.enter_context(locks.locked(folder / "lock"))
             for file in (self._journal, self._rows):
                 file.touch()
         except OSError as error:
             reason = error.strerror or error
             raise ConfigError(f"{folder} cannot be written: {reason}.") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{folder} is being written by another run.") from None
+        if not taken:
+            holder = locks.describe_holder(folder / "lock")
+            raise ConfigError(f"{folder} is being written by {holder}.")
         self.discarded = self._claim(key)
         self._recover()
 
@@ -68,19 +70,26 @@ class Parts:
         return [name for name in found if found[name] != key.get(name)]
 
     def _recover(self) -> None:
-        """Reads the journal and cuts off what is not complete."""
-        size, end = self._rows.stat().st_size, 0
-        with open(self._journal, "rb") as journal:
+        """Reads journal and rows, and cuts off what is not whole."""
+        end = 0
+        with open(self._journal, "rb") as journal, open(self._rows, "rb") as rows:
             for line in journal:
-                if not line.endswith(b"\n"):
-                    break
-                entry = json.loads(line)
-                if (self.count + len(entry["names"])) * self.width * 4 > size:
+                if (entry := self._read_entry(line, rows)) is None:
                     break
                 self._note(entry)
                 end += len(line)
         os.truncate(self._journal, end)
         os.truncate(self._rows, self.count * self.width * 4)
+
+    def _read_entry(self, line: bytes, rows) -> dict | None:
+        """A line of the journal; None unless it and its rows are what was added."""
+        try:
+            entry = json.loads(line)
+            data = rows.read(len(entry["names"]) * self.width * 4)
+            whole = line == _format_entry(entry["names"], entry["skipped"], data)
+            return entry if whole else None
+        except (ValueError, KeyError, TypeError):
+            return None
 
     def _note(self, entry: dict) -> None:
         names, skipped = entry["names"], entry["skipped"]
@@ -92,10 +101,10 @@ class Parts:
 
     def add(self, names: list[str], rows: np.ndarray, skipped: list) -> None:
         """Keeps a batch: names with float32 rows `[n, D]`, and (name, reason) pairs."""
-        entry = {"names": names, "skipped": skipped}
-        _append(self._rows, rows.tobytes())
-        _append(self._journal, json.dumps(entry).encode() + b"\n")
-        self._note(entry)
+        data = rows.tobytes()
+        _append(self._rows, data)
+        _append(self._journal, _format_entry(names, skipped, data))
+        self._note({"names": names, "skipped": skipped})
 
     def _entries(self) -> Iterator[dict]:
         with open(self._journal, "rb") as journal:
@@ -119,7 +128,14 @@ class Parts:
 
     def close(self) -> None:
         """Lets another run have the folder."""
-        os.close(self._lock)
+        self._held.close()
+
+
+def _format_entry(names: list[str], skipped: list, data: bytes) -> bytes:
+    """A line of the journal, with a sum over itself and the bytes of its rows."""
+    entry = {"names": names, "skipped": skipped}
+    entry["sum"] = zlib.crc32(json.dumps(entry).encode(), zlib.crc32(data))
+    return json.dumps(entry).encode() + b"\n"
 
 
 def _append(file: Path, data: bytes) -> None:

@@ -5,11 +5,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
+from tf_infomax.checkpoints import load_checkpoint, read_state, save_checkpoint
 from tf_infomax.config import ConfigError
 from tf_infomax.output import replacing
-from tf_infomax.workdir import load_checkpoint, read_state, save_checkpoint
+from tf_infomax.progress import tell
+from tf_infomax.runtime import seals
 
 
 def read(path: Path | None, settings: dict, flag: str) -> dict | None:
@@ -26,14 +29,24 @@ def read(path: Path | None, settings: dict, flag: str) -> dict | None:
     if path is None or not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content, facts = seals.open_json(path.read_bytes())
         found = content["settings"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path} is damaged ({error}): remove it, and its run is done again."
         ) from error
+    if facts is None:
+        _say_unsealed(path.parent)
     _check_settings(path, found, settings, flag)
     return content
+
+
+@cache
+def _say_unsealed(folder: Path) -> None:
+    tell(
+        f"{folder} has results without a seal, as of an earlier version: they are "
+        "taken as they stand"
+    )
 
 
 def _check_settings(path: Path, found: dict, wanted: dict, flag: str) -> None:
@@ -54,8 +67,8 @@ def write(path: Path | None, settings: dict, **content) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        text = json.dumps({"settings": settings, **content}, indent=1)
-        file.write_text(text + "\n", encoding="utf-8")
+        text = seals.seal_json({"settings": settings, **content})
+        file.write_text(text, encoding="utf-8")
 
 
 Curves = dict[str, list[float]]

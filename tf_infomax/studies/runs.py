@@ -1,14 +1,12 @@
 """The finished runs of a study, one file each, which several processes may make."""
 
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tf_infomax.progress import format_left
+from tf_infomax.runtime import locks
 from tf_infomax.studies import kept
 from tf_infomax.studies.kept import Unfinished
 from tf_infomax.studies.rules import Reading
@@ -54,6 +52,8 @@ class Runs:
         done: dict[tuple[str, int], dict] = {}
         began, before = time.monotonic(), 0
         self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.folder, self.folder.parent):
+            locks.remove_abandoned(folder)
         for wait in (False, True):
             for arm, seed in wanted:
                 if (arm, seed) in done:
@@ -80,7 +80,7 @@ class Runs:
         path = self._path(arm, seed)
         tell, count, before, total, began = told
         name = f"{self.folder.parent.name}: {arm}, seed {seed}"
-        with _taken(path.with_suffix(".lock"), wait) as taken:
+        with locks.locked(path.with_suffix(".lock"), wait) as taken:
             if not taken:
                 return None
             # Another may have finished it just now.
@@ -115,35 +115,6 @@ class Runs:
         if reading.floor is None:
             return values
         return [max(value, reading.floor) for value in values]
-
-
-@contextmanager
-def _taken(path: Path, wait: bool) -> Iterator[bool]:
-    """Whether a run is this process's while the block runs.
-
-    The lock goes with the process, however it ends; its file does with the block.
-    """
-    while True:
-        with open(path, "a", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            if not _is_at(file, path):  # its last holder has removed it
-                continue
-            try:
-                yield True
-            finally:
-                path.unlink(missing_ok=True)
-            return
-
-
-def _is_at(file, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _left(done: float, before: int, total: int, began: float) -> str:

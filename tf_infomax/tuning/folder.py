@@ -9,7 +9,6 @@ logs/            what the workers said
 best/            the final run, with --train_best
 """
 
-import fcntl
 import json
 import statistics
 from collections.abc import Iterator
@@ -18,8 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tf_infomax.config import ConfigError, Options, format_value
-from tf_infomax.flags import format_flags, read_flagfile
+from tf_infomax.flags import format_flags, open_flagfile
 from tf_infomax.output import check_writable, replacing
+from tf_infomax.progress import tell
+from tf_infomax.runtime import locks, seals
+from tf_infomax.runtime.seals import DamagedError
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class SearchFolder:
                     "Choose another one."
                 )
             return
-        there = read_flagfile(self.flags, type(options))
+        there = self._read_flags(type(options))
         difference = options.difference(there)
         if difference:
             parts = [_describe(name, *pair) for name, pair in difference.items()]
@@ -104,12 +106,27 @@ class SearchFolder:
                 f"{'; '.join(parts)}. Choose another folder or the same options."
             )
 
+    def _read_flags(self, options: type[Options]) -> Options:
+        try:
+            there, facts = open_flagfile(self.flags, options)
+        except DamagedError as error:
+            raise ConfigError(
+                f"{self.flags} {error}. Put it back or choose another folder."
+            ) from error
+        if facts is None:
+            tell(
+                f"{self.flags} has no seal, as of an earlier version or written by "
+                "hand: it is taken as it stands"
+            )
+        return there
+
     def claim(self, options: Options) -> None:
         """Makes the folder and writes search.flags."""
         self.runs.mkdir(parents=True, exist_ok=True)
         if not self.flags.exists():
             with replacing(self.flags) as file:
-                file.write_text(format_flags(options), encoding="utf-8")
+                text = seals.seal_text(format_flags(options))
+                file.write_text(text, encoding="utf-8")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -117,13 +134,16 @@ class SearchFolder:
 
         The lock goes with the process, however it ends.
         """
-        with open(self.path / "lock", "w", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+        lock = self.path / "lock"
+        with locks.locked(lock) as taken:
+            if not taken:
                 raise ConfigError(
-                    f"--workdir={self.path} is being searched by another process."
-                ) from error
+                    f"--workdir={self.path} is being searched by "
+                    f"{locks.describe_holder(lock)}. Wait for its end or choose "
+                    "another folder."
+                )
+            for folder in (self.path, *(self.path / self.project).glob("**/")):
+                locks.remove_abandoned(folder)
             yield
 
     def trial(self, number: str) -> Path:
@@ -134,11 +154,18 @@ class SearchFolder:
         """Keeps what a trial gave, or why it failed."""
         self.trial(number).mkdir(parents=True, exist_ok=True)
         with replacing(self.trial(number) / "outcome.json") as file:
-            file.write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
+            file.write_text(seals.seal_json(outcome), encoding="utf-8")
 
     def read_outcome(self, number: str) -> dict:
         """What was kept of a trial; empty if it has not ended."""
-        return _read_json(self.trial(number) / "outcome.json")
+        path = self.trial(number) / "outcome.json"
+        try:
+            return seals.open_json(path.read_bytes())[0]
+        except FileNotFoundError:
+            return {}
+        except DamagedError as error:
+            tell(f"{path} {error}: the trial counts as unfinished")
+            return {}
 
     def drop_checkpoints(self, run: str = "") -> None:
         """Removes the weights of the runs of a trial, or of all; records stay."""

@@ -299,6 +299,12 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         config = self.configure(values, seed)
         data = self.load_data(config)
         workdir = WorkDirectory(str(folder / f"seed{config.seed}"))
+        workdir.path.mkdir(parents=True, exist_ok=True)
+        # Two trials of the same values are one run: the second finds it done.
+        with workdir.held(wait=True):
+            return self._train_run(config, workdir, share, data, model, callbacks)
+
+    def _train_run(self, config, workdir, share, data, model, callbacks):
         workdir.check(config)
         run = Run(config, workdir, data, model)
         workdir.claim(config)

@@ -12,6 +12,7 @@ import numpy as np
 from tf_infomax.config import Config
 from tf_infomax.flags import format_flags
 from tf_infomax.output import replacing
+from tf_infomax.runtime.seals import seal_text
 from tf_infomax.tuning.board import build_table, format_value
 from tf_infomax.tuning.folder import SearchFolder, Trial, rank
 from tf_infomax.tuning.space import Parameter, Space
@@ -135,7 +136,7 @@ def _write_best(folder, best: Trial, trials, space: Space, score, full) -> None:
     head = textwrap.fill(text, 88, initial_indent="# ", subsequent_indent="# ")
     head += f"\n#\n#   python -m tf_infomax.train --flagfile={folder.best}\n"
     with replacing(folder.best) as file:
-        file.write_text(head + format_flags(config), encoding="utf-8")
+        file.write_text(seal_text(head + format_flags(config)), encoding="utf-8")
 
 
 def _length(config: Config) -> str:

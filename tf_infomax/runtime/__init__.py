@@ -1,0 +1,1 @@
+"""What every part of the program asks of the machine it runs on."""
