@@ -9,10 +9,11 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from tf_infomax.data.graph_headers import choose, find_end_of_frame, read_layout
+from tf_infomax.data.headers import LARGEST_IMAGE, MOST_PIXELS_PER_BYTE
 from tf_infomax.data.images import SMALLEST_SIDE
 
 RESIZE_RULES = ("crop", "stretch")
-LARGEST_IMAGE = 64_000_000  # pixels: 192 MB decoded, 8,000 x 8,000
 
 
 def resize(image: tf.Tensor, size: tuple[int, int], rule: str = "crop") -> tf.Tensor:
@@ -26,7 +27,8 @@ def resize(image: tf.Tensor, size: tuple[int, int], rule: str = "crop") -> tf.Te
     """
     if rule == "crop":
         image = _crop_centre(image, size)
-    resized = tf.image.resize(tf.cast(image, tf.float32), size, antialias=True)
+    # Of uint8 as it is: a large image in float32 would take four times its memory.
+    resized = tf.image.resize(image, size, antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
 
@@ -39,58 +41,12 @@ def _crop_centre(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return image[..., top : top + kept_height, left : left + kept_width, :]
 
 
-def read_size(encoded: tf.Tensor) -> tf.Tensor:
-    """Height and width, int32 [2], by the header of a JPEG, PNG, BMP or GIF.
-
-    Raises:
-        InvalidArgumentError: for bytes of any other kind.
-    """
-    # Padded, so that bytes cut off within the header are no error of their own.
-    head = tf.strings.substr(encoded, 0, 32) + tf.constant(b"\0" * 32)
-
-    def number(position, bits, little):
-        dtype, width = {16: (tf.uint16, 2), 32: (tf.int32, 4)}[bits]
-        raw = tf.strings.substr(head, position, width)
-        value = tf.io.decode_raw(raw, dtype, little_endian=little)[0]
-        return tf.cast(value, tf.int32)
-
-    def starts(*magics):
-        return tf.reduce_any([tf.strings.substr(head, 0, len(m)) == m for m in magics])
-
-    def refuse():
-        with tf.control_dependencies(
-            [tf.Assert(False, ["image bytes must be JPEG, PNG, GIF or BMP"])]
-        ):
-            return tf.zeros([2], tf.int32)
-
-    return tf.case(
-        [
-            (
-                starts(b"\xff\xd8\xff"),
-                lambda: tf.io.extract_jpeg_shape(encoded)[:2],
-            ),
-            (
-                starts(b"\x89PNG\r\n\x1a\n"),
-                lambda: tf.stack([number(20, 32, False), number(16, 32, False)]),
-            ),
-            (
-                starts(b"GIF87a", b"GIF89a"),
-                lambda: tf.stack([number(8, 16, True), number(6, 16, True)]),
-            ),
-            (
-                starts(b"BM"),  # the height is negative where rows run downwards
-                lambda: tf.abs(tf.stack([number(22, 32, True), number(18, 32, True)])),
-            ),
-        ],
-        default=refuse,
-        exclusive=True,
-    )
-
-
 def decode(
     encoded: tf.Tensor, channels: int = 3, largest: int = LARGEST_IMAGE
 ) -> tf.Tensor:
     """JPEG, PNG, BMP or GIF (first frame) bytes -> uint8 [h, w, channels].
+
+    Upright by the orientation that EXIF names, transparent pixels over white.
 
     Args:
         encoded: string scalar.
@@ -99,22 +55,111 @@ def decode(
             anything of their size is allocated.
 
     Raises:
-        InvalidArgumentError: for other bytes, damaged images, and those with a side
-            below `SMALLEST_SIDE` or too many pixels.
+        InvalidArgumentError: for other bytes (see `graph_headers.read_layout`), damaged
+            images, and those with a side below `SMALLEST_SIDE`, too many pixels, or
+            more of them than the bytes can hold.
     """
-    size = tf.cast(read_size(encoded), tf.int64)
+    layout = read_layout(encoded)
+    size, length = tf.cast(layout.size, tf.int64), tf.strings.length(encoded)
+    pixels, length = tf.reduce_prod(size), tf.cast(length, tf.int64)
     small = f"image is smaller than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels:"
     large = f"image has more than {largest} pixels:"
+    short = "image bytes are too few for the size of the image:"
     with tf.control_dependencies(
         [
             tf.Assert(tf.reduce_min(size) >= SMALLEST_SIDE, [small, size]),
-            tf.Assert(tf.reduce_prod(size) <= largest, [large, size]),
+            tf.Assert(pixels <= largest, [large, size]),
+            tf.Assert(pixels <= MOST_PIXELS_PER_BYTE * length, [short, size]),
         ]
     ):
         encoded = tf.identity(encoded)
-    image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+    branches = {
+        "JPEG": lambda: tf.cond(
+            tf.equal(layout.components, 4),
+            lambda: decode_jpeg(encoded, channels, cmyk=True),
+            lambda: decode_jpeg(encoded, channels),
+        ),
+        "PNG": lambda: decode_png(encoded, channels, layout.transparent),
+        "GIF": lambda: _to_channels(_decode_gif(encoded), channels),
+        "BMP": lambda: _to_channels(_decode_bmp(encoded), channels),
+    }
+    image = choose(encoded, branches)
+    image.set_shape([None, None, channels])
+    return turn_upright(image, layout.orientation)
+
+
+def decode_jpeg(encoded: tf.Tensor, channels: int, cmyk: bool = False) -> tf.Tensor:
+    """JPEG as stored -> uint8 [h, w, channels], to the bit what libjpeg defines."""
+    # Without the method TensorFlow takes a transform that is up to 11 of 255 off.
+    return _to_channels(
+        tf.io.decode_jpeg(
+            encoded, 3 if cmyk else channels, dct_method="INTEGER_ACCURATE"
+        ),
+        channels,
+    )
+
+
+def decode_png(encoded: tf.Tensor, channels: int, transparent: tf.Tensor) -> tf.Tensor:
+    """PNG as stored -> uint8 [h, w, channels], over white where it is transparent."""
+    image = tf.cond(
+        transparent,
+        lambda: _to_channels(_over_white(tf.io.decode_png(encoded, 4)), channels),
+        lambda: tf.io.decode_png(encoded, channels),
+    )
     image.set_shape([None, None, channels])
     return image
+
+
+def _over_white(image: tf.Tensor) -> tf.Tensor:
+    """uint8 [h, w, RGBA] -> uint8 [h, w, RGB]."""
+    # 16 bits hold 255 * 255, which is the largest sum, and half of 255 for rounding.
+    alpha = tf.cast(image[..., 3:], tf.uint16)
+    mixed = tf.cast(image[..., :3], tf.uint16) * alpha + 255 * (255 - alpha)
+    return tf.cast((mixed + 127) // 255, tf.uint8)
+
+
+def _to_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
+    """RGB as it is, or its luma (ITU-R 601) for one channel."""
+    if channels == 3 or image.shape[-1] == 1:
+        return image
+    red, green, blue = (tf.cast(image[..., k : k + 1], tf.int32) for k in range(3))
+    luma = 19595 * red + 38470 * green + 7471 * blue + 32768
+    return tf.cast(tf.bitwise.right_shift(luma, 16), tf.uint8)
+
+
+def _decode_gif(encoded: tf.Tensor) -> tf.Tensor:
+    """The first frame alone: the decoder would hold all of them in memory."""
+    first = tf.strings.substr(encoded, 0, find_end_of_frame(encoded)) + b";"
+    image = tf.io.decode_image(first, 3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    return image
+
+
+def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_bmp(encoded)[..., :3]
+    image.set_shape([None, None, 3])
+    return image
+
+
+def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """An image [h, w, C] as EXIF's orientation, 1 to 8, says that it is to be seen."""
+
+    def turn():
+        turned = tf.cond(
+            orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image
+        )
+        for axis, which in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
+            flipped = tf.reduce_any(tf.equal(orientation, which))
+            turned = tf.cond(
+                flipped,
+                lambda turned=turned, axis=axis: tf.reverse(turned, [axis]),
+                lambda turned=turned: turned,
+            )
+        return turned
+
+    upright = tf.cond(orientation > 1, turn, lambda: image)
+    upright.set_shape([None, None, image.shape[-1]])
+    return upright
 
 
 def explain(error: tf.errors.OpError) -> str:
