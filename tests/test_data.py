@@ -9,7 +9,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_infomax.data import batches, decoding, fashion, images, sources, views
+from tf_infomax.data import (
+    batches,
+    decoding,
+    fashion,
+    graph_headers,
+    images,
+    sources,
+    views,
+)
 from tf_infomax.data.embedded import make_fashion, restore_fashion
 from tf_infomax.data.files import ImageFolder
 from tf_infomax.data.images import DataError, ImageSet, MappedImages, Splits
@@ -161,7 +169,8 @@ class TestImageSize:
         pixels = rng.integers(0, 256, (*size, 3), np.uint8)
         Image.fromarray(pixels).save(buffer, kind)
         encoded = buffer.getvalue()
-        assert decoding.read_size(tf.constant(encoded)).numpy().tolist() == list(size)
+        layout = graph_headers.read_layout(tf.constant(encoded))
+        assert layout.size.numpy().tolist() == list(size)
         assert decoding.decode(tf.constant(encoded)).shape == (*size, 3)
         largest = size[0] * size[1] - 1
         decode = tf.function(lambda encoded: decoding.decode(encoded, largest=largest))

@@ -13,6 +13,7 @@ from tf_infomax.checkpoints import DamagedCheckpointError, save_checkpoint
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.batches import make_batches, make_fixed_batches
 from tf_infomax.data.division import name_some
+from tf_infomax.data.files import count_others
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.probes import score_online
@@ -45,7 +46,7 @@ def describe_data(data: experiment.Data) -> str:
         shown = ", ".join(f"{name} ({why})" for name, why in train.skipped[:3])
         more = ", ... (skipped.csv)" if len(train.skipped) > 3 else ""
         text += f"; skipped {len(train.skipped)} files: {shown}{more}"
-    return text
+    return text + count_others(train.others)
 
 
 def _explain_no_best(config: Config, data: experiment.Data) -> str:

@@ -74,11 +74,7 @@ def decode(
     ):
         encoded = tf.identity(encoded)
     branches = {
-        "JPEG": lambda: tf.cond(
-            tf.equal(layout.components, 4),
-            lambda: decode_jpeg(encoded, channels, cmyk=True),
-            lambda: decode_jpeg(encoded, channels),
-        ),
+        "JPEG": lambda: decode_jpeg(encoded, channels, layout.components > 3),
         "PNG": lambda: decode_png(encoded, channels, layout.transparent),
         "GIF": lambda: _to_channels(_decode_gif(encoded), channels),
         "BMP": lambda: _to_channels(_decode_bmp(encoded), channels),
@@ -88,26 +84,28 @@ def decode(
     return turn_upright(image, layout.orientation)
 
 
-def decode_jpeg(encoded: tf.Tensor, channels: int, cmyk: bool = False) -> tf.Tensor:
+def decode_jpeg(encoded: tf.Tensor, channels: int, cmyk: tf.Tensor) -> tf.Tensor:
     """JPEG as stored -> uint8 [h, w, channels], to the bit what libjpeg defines."""
-    # Without the method TensorFlow takes a transform that is up to 11 of 255 off.
-    return _to_channels(
-        tf.io.decode_jpeg(
-            encoded, 3 if cmyk else channels, dct_method="INTEGER_ACCURATE"
-        ),
-        channels,
-    )
+
+    def decode_to(number):
+        # Otherwise TensorFlow takes a transform that is up to 11 of 255 off.
+        exact = "INTEGER_ACCURATE"
+        image = tf.io.decode_jpeg(encoded, number, dct_method=exact)
+        return _to_channels(image, channels)
+
+    if channels == 3:
+        return decode_to(3)
+    # The decoder makes RGB of CMYK, but not grey.
+    return tf.cond(cmyk, lambda: decode_to(3), lambda: decode_to(channels))
 
 
 def decode_png(encoded: tf.Tensor, channels: int, transparent: tf.Tensor) -> tf.Tensor:
     """PNG as stored -> uint8 [h, w, channels], over white where it is transparent."""
-    image = tf.cond(
+    return tf.cond(
         transparent,
         lambda: _to_channels(_over_white(tf.io.decode_png(encoded, 4)), channels),
         lambda: tf.io.decode_png(encoded, channels),
     )
-    image.set_shape([None, None, channels])
-    return image
 
 
 def _over_white(image: tf.Tensor) -> tf.Tensor:
@@ -143,6 +141,7 @@ def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """An image [h, w, C] as EXIF's orientation, 1 to 8, says that it is to be seen."""
+    channels = image.shape[-1]
 
     def turn():
         turned = tf.cond(
@@ -158,8 +157,39 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         return turned
 
     upright = tf.cond(orientation > 1, turn, lambda: image)
-    upright.set_shape([None, None, image.shape[-1]])
+    upright.set_shape([None, None, channels])
     return upright
+
+
+def compile_reader(image_shape: tuple[int, int, int], rule: str):
+    """Functions that need no tracing, so that many threads can call them.
+
+    Returns:
+        ({"JPEG": f, "PNG": f}, g): f(encoded, orientation, special) with what
+        `headers.Header` says of an image, g(pixels); both give uint8 [H, W, C].
+    """
+    height, width, channels = image_shape
+    signature = (
+        tf.TensorSpec([], tf.string),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([], tf.bool),
+    )
+
+    def compile_one(decode_stored):
+        @tf.function(input_signature=signature)
+        def read(encoded, orientation, special):
+            image = decode_stored(encoded, channels, special)
+            image.set_shape([None, None, channels])
+            return resize(turn_upright(image, orientation), (height, width), rule)
+
+        return read.get_concrete_function()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, channels], tf.uint8)])
+    def resize_pixels(image):
+        return resize(image, (height, width), rule)
+
+    decoders = {"JPEG": compile_one(decode_jpeg), "PNG": compile_one(decode_png)}
+    return decoders, resize_pixels.get_concrete_function()
 
 
 def explain(error: tf.errors.OpError) -> str:

@@ -5,29 +5,46 @@ TensorFlow is imported when the first image is decoded.
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+import stat
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from tf_infomax.data.headers import LARGEST_FILE, PictureError
 from tf_infomax.data.images import DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-# Looked at only to say that they are not supported.
-_OTHER_IMAGE_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".avif")
+# What `make_decoder` makes of a file; changed with it, so that what has been decoded
+# otherwise and kept is not taken for the same.
+DECODING = "upright, over white, exact JPEG"
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp",
+    ".tif", ".tiff", ".avif",
+)  # fmt: skip
+# Looked at as well, so that they are named where they cannot be read.
+_OTHER_IMAGE_SUFFIXES = (
+    ".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".ico", ".ppm", ".pgm", ".tga",
+)  # fmt: skip
 
 
 class ImageFolder:
     """The image files below a folder, in the order of their names.
 
-    The names are read from the disk whenever they are asked for, never kept.
+    The names are read from the disk whenever they are asked for, never kept. What has
+    the suffix of an image is among them even if it is a link to nowhere or no regular
+    file, and a folder that cannot be listed is, with a slash: none is left out unsaid.
+    Folders whose name begins with a dot are. Links to folders are followed, but each
+    folder is gone through once, where it really lies if that is below this one.
 
     Attributes:
         count: how many there are.
         fingerprint: of their names, sizes and times of change.
+        others: how many other files there are of each suffix, the commonest first.
 
     Raises:
         DataError: if there is no such folder, or no image in it.
@@ -41,65 +58,140 @@ class ImageFolder:
             raise DataError(f"{str(path)!r} is a file, where a folder is wanted.")
         if not self.path.is_dir():
             raise DataError(f"no such folder: {str(path)!r}.")
-        digest, self.count = hashlib.sha256(), 0
-        for name in self:
-            found = (self.path / name).stat()
-            digest.update(repr((name, found.st_size, found.st_mtime_ns)).encode())
+        digest, self.count, others = hashlib.sha256(), 0, Counter()
+        for name in self._walk():
+            if not _is_image(name):
+                others[Path(name).suffix.lower()] += 1
+                continue
+            digest.update(repr((name, *_describe(self.path / name))).encode())
             self.count += 1
         self.fingerprint = digest.hexdigest()
+        self.others = tuple(others.most_common())
         if not self.count:
-            others = sum(path.is_file() for path in self.path.rglob("*"))
             raise DataError(
-                f"no images in {self.path} ({others} other files). Accepted: "
+                f"no images in {self.path} ({others.total()} other files). Accepted: "
                 f"{', '.join(IMAGE_SUFFIXES)}, in the folder or below it."
             )
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._walk("", frozenset())
+        return filter(_is_image, self._walk())
 
-    def _walk(self, below: str, above: frozenset[str]) -> Iterator[str]:
-        """Names below a folder; a link back to a folder above is not followed."""
-        here = os.path.realpath(self.path / below)
-        if here in above:
+    def _walk(self) -> Iterator[str]:
+        """Names of all files, and of folders that cannot be listed."""
+        below, seen = [self._list("")], {_identify(self.path)}
+        while below:
+            name, entry = next(below[-1], (None, None))
+            if name is None:
+                below.pop()
+            elif entry is None or not _is_folder(entry):
+                yield name
+            elif not entry.name.startswith(".") and self._is_new(entry, seen):
+                below.append(self._list(f"{name}/"))
+
+    def _list(self, below: str) -> Iterator[tuple[str, os.DirEntry | None]]:
+        """(name, entry) of what a folder holds, sorted."""
+        try:
+            with os.scandir(self.path / below) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if not below:
+                reason = error.strerror or error
+                raise DataError(f"{self.path} cannot be read: {reason}.") from error
+            yield below, None
             return
-        suffixes = IMAGE_SUFFIXES + _OTHER_IMAGE_SUFFIXES
-        with os.scandir(self.path / below) as entries:
-            ordered = sorted(entries, key=lambda entry: entry.name)
         for entry in ordered:
-            if entry.is_dir():
-                if not entry.name.startswith("."):
-                    yield from self._walk(f"{below}{entry.name}/", above | {here})
-            elif entry.name.lower().endswith(suffixes) and entry.is_file():
-                yield below + entry.name
+            yield below + entry.name, entry
+
+    def _is_new(self, entry: os.DirEntry, seen: set) -> bool:
+        """Whether a folder is to be gone through here, which is then noted."""
+        identity = _identify(entry)
+        elsewhere = entry.is_symlink() and identity in self._real_folders
+        if identity in seen or elsewhere:
+            return False
+        seen.add(identity)
+        return True
+
+    @cached_property
+    def _real_folders(self) -> set:
+        """All folders below this one that are reached without a link."""
+        found, left = {_identify(self.path)}, [self.path]
+        while left:
+            try:
+                with os.scandir(left.pop()) as entries:
+                    folders = [e for e in entries if e.is_dir(follow_symlinks=False)]
+            except OSError:
+                continue
+            folders = [each for each in folders if not each.name.startswith(".")]
+            found.update(map(_identify, folders))
+            left += [each.path for each in folders]
+        return found
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith((*IMAGE_SUFFIXES, *_OTHER_IMAGE_SUFFIXES, "/"))
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identify(path: Path | os.DirEntry) -> tuple[int, int]:
+    # Not `entry.stat()`, which may answer from what the listing knew.
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _describe(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # a link to nowhere
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def count_others(others: Sequence[tuple[str, int]]) -> str:
+    """How many files are no images by their names, as part of a line; else empty."""
+    if not others:
+        return ""
+    shown = [f"{suffix or 'no suffix'} {number}" for suffix, number in others[:3]]
+    total, more = sum(number for _, number in others), ", ..." * (len(others) > 3)
+    files = "1 file is no image" if total == 1 else f"{total} files are no images"
+    return f"; {files} by name ({', '.join(shown)}{more})"
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; nothing else is opened, since it might wait.
+
+    Raises:
+        PictureError: if it is none, or larger than `headers.LARGEST_FILE`.
+        OSError: if it cannot be read.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise PictureError("no regular file")
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+            raise PictureError(f"file is larger than {LARGEST_FILE >> 20} MiB")
+        return file.read(LARGEST_FILE)
 
 
 def make_decoder(folder: Path, image_shape: tuple[int, int, int], rule: str):
     """A function from a file's name to uint8 `[H, W, C]`, or to why it has none."""
-    import tensorflow as tf
+    from tf_infomax.data.pictures import make_reader
 
-    from tf_infomax.data.decoding import decode, explain, resize
-
-    height, width, channels = image_shape
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def decode_and_resize(encoded):
-        return resize(decode(encoded, channels), (height, width), rule)
-
-    # Traced here and not by the first of many threads.
-    decode_and_resize = decode_and_resize.get_concrete_function()
+    read = make_reader(image_shape, rule)
 
     def decode_file(name: str) -> np.ndarray | str:
-        if not name.lower().endswith(IMAGE_SUFFIXES):
-            return f"format not supported ({', '.join(IMAGE_SUFFIXES)} are)"
         try:
-            encoded = (folder / name).read_bytes()
-            if not encoded:
-                return "empty file"
-            return decode_and_resize(tf.constant(encoded)).numpy()
-        except tf.errors.OpError as error:
-            return explain(error)
+            return read(read_file(folder / name))
+        except PictureError as error:
+            return str(error)
         except OSError as error:
             return error.strerror or str(error)
+        except MemoryError:
+            return "not enough memory"
 
     return decode_file
 

@@ -9,7 +9,12 @@ from typing import NamedTuple
 import tensorflow as tf
 
 KINDS = ("JPEG", "PNG", "GIF", "BMP")
-_MAGICS = ((b"\xff\xd8\xff",), (b"\x89PNG\r\n\x1a\n",), (b"GIF87a", b"GIF89a"), (b"BM",))
+_MAGICS = (
+    (b"\xff\xd8\xff",),
+    (b"\x89PNG\r\n\x1a\n",),
+    (b"GIF87a", b"GIF89a"),
+    (b"BM",),
+)
 
 
 class Layout(NamedTuple):
@@ -60,7 +65,7 @@ def read_layout(encoded: tf.Tensor) -> Layout:
 
 
 def _number(encoded: tf.Tensor, place, bits: int, big) -> tf.Tensor:
-    """An unsigned number of 16 bits or a signed one of 32 as int32; 0 beyond the end."""
+    """A number of 16 bits, or a signed one of 32, as int32; 0 beyond the end."""
     place = tf.clip_by_value(place, 0, tf.strings.length(encoded))
     raw = tf.strings.substr(encoded, place, bits // 8) + tf.constant(b"\0" * 4)
     values = tf.cast(tf.io.decode_raw(tf.strings.substr(raw, 0, 4), tf.uint8), tf.int32)
@@ -93,7 +98,9 @@ def _read_jpeg(encoded: tf.Tensor) -> Layout:
         size = _number(encoded, place + 2, 16, True)
         head = tf.strings.substr(encoded, tf.minimum(place + 4, length), 6)
         found = (marker == 0xFFE1) & (head == b"Exif\0\0")
-        following = tf.where(marker == 0xFFFF, place + 1, place + 2 + tf.maximum(size, 2))
+        following = tf.where(
+            marker == 0xFFFF, place + 1, place + 2 + tf.maximum(size, 2)
+        )
         return following, tf.where(found, place + 10, exif)
 
     _, exif = tf.while_loop(goes_on, step, (tf.constant(2), tf.constant(-1)))

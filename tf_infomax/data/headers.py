@@ -46,7 +46,7 @@ class Header:
         kind: one of `KINDS`.
         width, height: as stored, before the orientation; 0 if not read.
         orientation: by EXIF, 1 to 8.
-        transparent: whether there may be pixels that are not opaque.
+        special: of a PNG that pixels may be transparent, of a JPEG that it is CMYK.
         plain: whether TensorFlow decodes it to what is stored.
         progressive: whether decoding holds all of a JPEG's coefficients.
     """
@@ -55,7 +55,7 @@ class Header:
     width: int = 0
     height: int = 0
     orientation: int = 1
-    transparent: bool = False
+    special: bool = False
     plain: bool = False
     progressive: bool = False
 
@@ -89,7 +89,7 @@ def find_kind(encoded: bytes) -> str:
     for kind, magics in _MAGICS.items():
         if any(_starts_with(encoded, magic) for magic in magics):
             return kind
-    raise PictureError(f"no picture of a known kind ({', '.join(KINDS)})")
+    raise PictureError(f"format not supported ({', '.join(KINDS)} are)")
 
 
 def _starts_with(encoded: bytes, magic: bytes) -> bool:
@@ -138,8 +138,10 @@ def _read_jpeg(encoded: bytes) -> Header:
     progressive = marker == 0xC2
     if progressive:
         _check_scans(width * height, encoded.count(b"\xff\xda"))
-    plain = marker in (0xC0, 0xC1, 0xC2) and bits == 8 and components in (1, 3)
-    return Header("JPEG", width, height, orientation, False, plain, progressive)
+    plain = marker in (0xC0, 0xC1, 0xC2) and bits == 8 and components in (1, 3, 4)
+    return Header(
+        "JPEG", width, height, orientation, components == 4, plain, progressive
+    )
 
 
 def _check_scans(pixels: int, scans: int) -> None:

@@ -121,6 +121,7 @@ class ImageSet:
         class_names: name of class k at index k, or None.
         names: file name of each image, or None.
         skipped: (file name, reason) of every file that could not be used.
+        others: (suffix, how many) of the files of a folder that are no images by name.
     """
 
     images: np.ndarray | MappedImages | PairedImages
@@ -128,6 +129,7 @@ class ImageSet:
     class_names: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
     skipped: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    others: tuple[tuple[str, int], ...] = field(default=(), repr=False)
 
     def __post_init__(self):
         if not isinstance(self.images, PairedImages):

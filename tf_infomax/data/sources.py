@@ -13,7 +13,7 @@ import numpy as np
 
 from tf_infomax.data.cache import read_or_make
 from tf_infomax.data.fashion import load_fashion, make_fashion_m
-from tf_infomax.data.files import ImageFolder, make_decoder, map_batches
+from tf_infomax.data.files import DECODING, ImageFolder, make_decoder, map_batches
 from tf_infomax.data.images import (
     DataError,
     ImageSet,
@@ -218,7 +218,7 @@ def read_folder(argument: str, options: ReadOptions) -> Splits:
 
     If every image lies in a subfolder of PATH, the names of these are the labels;
     otherwise there are none. Files that cannot be decoded are skipped and listed in
-    `ImageSet.skipped`.
+    `ImageSet.skipped`; those that are no images by their names are counted in `others`.
     """
     if not options.image_size:
         raise DataError(
@@ -234,7 +234,9 @@ def read_folder(argument: str, options: ReadOptions) -> Splits:
         )
     names = tuple(names[i] for i in kept)
     labels, class_names = _label_by_folder(names)
-    return Splits(ImageSet(images, labels, class_names, names, tuple(skipped)))
+    return Splits(
+        ImageSet(images, labels, class_names, names, tuple(skipped), folder.others)
+    )
 
 
 def _label_by_folder(names: Iterable[str]):
@@ -254,7 +256,8 @@ def _decode_files(folder: ImageFolder, names: list[str], options: ReadOptions):
         images = np.empty(shape, np.uint8)
         kept, skipped = _decode_into(images, folder, names, options)
         return images[: len(kept)], kept, skipped
-    key = f"{folder.path.resolve()} {folder.fingerprint} {side} {options.resize}"
+    key = f"{folder.path.resolve()} {folder.fingerprint} {side} {options.resize} "
+    key += DECODING
     images, (kept, skipped) = read_or_make(
         Path(options.cache_dir).expanduser(),
         key,

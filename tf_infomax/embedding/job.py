@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.config import ConfigError
-from tf_infomax.data.files import ImageFolder, make_decoder, map_batches
+from tf_infomax.data.files import (
+    DECODING,
+    ImageFolder,
+    count_others,
+    make_decoder,
+    map_batches,
+)
 from tf_infomax.data.images import DataError
 from tf_infomax.embedding.embedder import Embedder
 from tf_infomax.embedding.parts import Parts, parts_folder
@@ -20,18 +26,23 @@ from tf_infomax.progress import Progress
 
 @dataclass(frozen=True)
 class Summary:
-    """What `embed_folder` did: `shown` are the first (name, reason) skipped."""
+    """What `embed_folder` did: `shown` are the first (name, reason) skipped.
+
+    `others` are (suffix, number) of the files that are no images by their names.
+    """
 
     count: int
     skipped: int
     shown: tuple[tuple[str, str], ...]
+    others: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.count} images embedded, {self.skipped} skipped"
         reasons = [f"{name} ({reason})" for name, reason in self.shown]
         if self.skipped > len(self.shown):
             reasons.append("...")
-        return f"{text}: {', '.join(reasons)}" if reasons else text
+        text += f": {', '.join(reasons)}" if reasons else ""
+        return text + count_others(self.others)
 
 
 def check_output(output: Path) -> None:
@@ -91,6 +102,7 @@ def embed_folder(
         "encoder": embedder.fingerprint,
         "feature": f"{embedder.feature}, {width} numbers",
         "image size": f"{embedder.image_shape}, {embedder.resize}",
+        "decoding": DECODING,
         "list of images": folder.fingerprint,
     }
     parts = Parts(parts_folder(output), key, width)
@@ -109,7 +121,7 @@ def embed_folder(
     finally:
         parts.close()
     shutil.rmtree(parts.folder)
-    return Summary(parts.count, parts.skipped, tuple(parts.shown))
+    return Summary(parts.count, parts.skipped, tuple(parts.shown), folder.others)
 
 
 def _tell_beginning(parts: Parts, folder: ImageFolder, tell) -> None:

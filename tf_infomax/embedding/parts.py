@@ -67,7 +67,8 @@ class Parts:
         os.truncate(self._journal, 0)
         os.truncate(self._rows, 0)
         file.write_text(json.dumps(key), "utf-8")
-        return [name for name in found if found[name] != key.get(name)]
+        # Nothing has differed from what was never begun.
+        return [name for name in key if found and found.get(name) != key[name]]
 
     def _recover(self) -> None:
         """Reads journal and rows, and cuts off what is not whole."""

@@ -1,0 +1,186 @@
+"""Any picture -> uint8, upright, RGB or grey, over white: what all commands read by.
+
+JPEG and PNG by TensorFlow, as a served model decodes them; by Pillow what TensorFlow
+does not read, or not right. Either way the pixels are Pillow's (of 16 bits to the
+rounding), which is what the tests hold them against.
+"""
+
+import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from tf_infomax.data.headers import (
+    LARGEST_IMAGE,
+    Header,
+    PictureError,
+    check_size,
+    read_header,
+)
+
+# Of all pictures that are being decoded at one time; one that needs more goes alone.
+_MEMORY = 1 << 30  # bytes
+_FREE = 4 << 20  # bytes that are not counted
+_STRIP = 1 << 20  # pixels converted at a time
+
+
+def make_reader(
+    image_shape: tuple[int, int, int], rule: str, largest: int = LARGEST_IMAGE
+) -> Callable[[bytes], np.ndarray]:
+    """A function from an encoded picture to uint8 `[H, W, C]`, for many threads.
+
+    Upright by EXIF; transparent pixels over white; 16 bits divided by 257; CMYK and
+    palettes as RGB; one channel is the luma of these. Of several frames or pages the
+    first.
+
+    Args:
+        image_shape: (H, W, C).
+        rule: of `decoding.RESIZE_RULES`.
+        largest: most pixels.
+
+    The function raises PictureError, with a few words, for what cannot be used.
+    """
+    import tensorflow as tf
+
+    from tf_infomax.data.decoding import compile_reader, explain
+
+    decoders, resize = compile_reader(image_shape, rule)
+    orientations = [tf.constant(k) for k in range(9)]
+    flags = [tf.constant(False), tf.constant(True)]
+    _load_pillow()
+    gate = _Gate(_MEMORY)
+
+    def read_plain(encoded: bytes, header: Header) -> np.ndarray:
+        orientation, special = orientations[header.orientation], flags[header.special]
+        try:
+            with gate.hold(_need_of(header, len(encoded))):
+                decode = decoders[header.kind]
+                return decode(tf.constant(encoded), orientation, special).numpy()
+        except tf.errors.OpError as error:
+            raise PictureError(explain(error)) from error
+
+    def read(encoded: bytes) -> np.ndarray:
+        header = read_header(encoded, largest)
+        if header.plain:
+            return read_plain(encoded, header)
+        with open_by_pillow(encoded, header.kind, largest) as image:
+            pixels = image.width * image.height
+            # Pillow's own copy has 4 bytes a pixel, and its decoders up to two more.
+            with gate.hold(len(encoded) + 16 * pixels):
+                return resize(tf.constant(to_pixels(image, image_shape[2]))).numpy()
+
+    return read
+
+
+def _need_of(header: Header, size: int) -> int:
+    """Bytes to decode, turn, crop and resize a JPEG or PNG, about."""
+    each = 9 + 7 * header.progressive + 9 * (header.kind == "PNG" and header.special)
+    return 2 * size + each * header.width * header.height
+
+
+class _Gate:
+    """Lets threads in as long as what they need together stays within a limit."""
+
+    def __init__(self, limit: int):
+        self._limit, self._held = limit, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, need: int) -> Iterator[None]:
+        """Waits until there is room; what is larger than the limit goes alone."""
+        if need < _FREE:
+            yield
+            return
+        need = min(need, self._limit)
+        with self._changed:
+            self._changed.wait_for(lambda: self._held + need <= self._limit)
+            self._held += need
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= need
+                self._changed.notify_all()
+
+
+def _load_pillow() -> None:
+    """Imports Pillow's plugins before threads do."""
+    from PIL import Image
+
+    Image.init()
+    # Of damaged metadata and large images; either is dealt with here.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@contextmanager
+def open_by_pillow(encoded: bytes, kind: str, largest: int = LARGEST_IMAGE):
+    """Pillow's image of this kind (one of `headers.KINDS`), its pixels still unread.
+
+    Raises:
+        PictureError: if Pillow does not read it, here or within the block, and for
+            what is too small or has more than `largest` pixels.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded), formats=(kind,)) as image:
+            check_size(image.width, image.height, largest)
+            yield image
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"image has more than {largest} pixels") from error
+    except Exception as error:  # a damaged file may raise whatever its plugin raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = f"no valid {kind}, or of a sort that Pillow does not read"
+        raise PictureError(reason[:160]) from error
+
+
+def to_pixels(image, channels: int) -> np.ndarray:
+    """An image of Pillow as uint8 [h, w, C]: upright, over white, 16 bits / 257.
+
+    In strips: Pillow's conversions would each hold the whole image once more.
+
+    Raises:
+        PictureError: for pixels of 32 bits, whose white is unknown.
+    """
+    image.load()
+    orientation = image.getexif().get(274, 1)  # Pillow has turned a TIFF by now
+    if image.mode in ("I", "F"):
+        raise PictureError("pixels of 32 bits, of which none is known to be white")
+    pixels = np.empty((image.height, image.width, channels), np.uint8)
+    rows = max(_STRIP // image.width, 1)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        strip = image.crop((0, top, image.width, bottom))
+        pixels[top:bottom] = _convert(strip, channels)
+    return np.ascontiguousarray(_turn_upright(pixels, orientation))
+
+
+def _convert(image, channels: int) -> np.ndarray:
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        values = (np.asarray(image).astype(np.uint32) + 128) // 257
+        return np.repeat(values.astype(np.uint8)[..., None], channels, axis=-1)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    image = image.convert("RGB")
+    if channels == 1:
+        image = image.convert("L")
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """As `decoding.turn_upright`."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
