@@ -3,8 +3,9 @@
     python -m export.client --server=localhost:8500 --model=dim \
         --images=photos --output=embeddings.npz
 
-Imports no TensorFlow: REST needs NumPy alone, gRPC also grpcio and protobuf. The file
-runs by itself (`python client.py ...`) wherever it is copied.
+Imports no TensorFlow: REST needs NumPy alone, gRPC also grpcio and protobuf; Pillow
+makes PNG of WebP, TIFF and what else a served model does not decode. The file runs by
+itself (`python client.py ...`) wherever it is copied.
 """
 
 import argparse
@@ -12,13 +13,16 @@ import base64
 import csv
 import functools
 import http.client
+import io
 import json
 import os
 import random
 import re
+import stat
 import sys
 import time
 import urllib.parse
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +30,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp",
+    ".tif", ".tiff", ".avif",
+)  # fmt: skip
 # Sent as well: the server refuses them, and so they are named among the skipped.
-_OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".avif")
+_OTHER_SUFFIXES = (
+    ".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".ico", ".ppm", ".pgm", ".tga",
+)  # fmt: skip
+# Kinds that Pillow, where it is installed, makes PNG of: their first bytes.
+_CONVERTED = re.compile(
+    rb"(?P<GIF>GIF8)|(?P<BMP>BM)|(?P<WEBP>RIFF....WEBP)|(?P<TIFF>II[*+]\0|MM\0[*+])"
+    rb"|(?P<AVIF>....ftypavi[fs])",
+    re.DOTALL,
+)
+_LARGEST_FILE = 256 << 20  # bytes
+_LARGEST_IMAGE = 64_000_000  # pixels
 
 
 class ServingError(Exception):
@@ -257,6 +274,8 @@ class EmbeddingClient:
     ) -> tuple[list[str], np.ndarray, list[tuple[str, str]]]:
         """Embeds image files; those that cannot be read or decoded are skipped.
 
+        What `convert` converts is sent as PNG, all else as it is.
+
         Args:
             paths: the files.
             progress: called as progress(files done, of how many).
@@ -270,9 +289,11 @@ class EmbeddingClient:
             batch = []
             for path in map(str, paths[start : start + self.batch_size]):
                 try:
-                    batch.append((path, Path(path).read_bytes()))
+                    batch.append((path, convert(_read_file(path))))
                 except OSError as error:
                     skipped.append((path, error.strerror or str(error)))
+                except ValueError as error:
+                    skipped.append((path, str(error)))
             kept, embeddings, refused = self._embed_or_skip(batch)
             names += kept
             parts += embeddings
@@ -751,13 +772,100 @@ def find_images(paths: Sequence[str]) -> Iterator[Path]:
     """
     for path in map(Path, paths):
         if path.is_dir():
-            suffixes = SUFFIXES + _OTHER_SUFFIXES
-            below = (p for p in path.rglob("*") if p.suffix.lower() in suffixes)
-            yield from sorted(each for each in below if each.is_file())
+            yield from sorted(_list_images(path))
         elif path.exists():
             yield path
         else:
             raise FileNotFoundError(f"{path} does not exist")
+
+
+def _list_images(top: Path) -> list[Path]:
+    """What has the suffix of an image below a folder, and folders not to be listed.
+
+    Links to folders are followed once all else is done, each folder but once; those
+    whose name begins with a dot are left out.
+    """
+    found, seen, left = [], set(), [top]
+    note = lambda error: found.append(Path(error.filename))
+    for start in left:
+        for here, folders, names in os.walk(start, onerror=note):
+            status = os.stat(here)
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders[:] = [each for each in folders if not each.startswith(".")]
+            paths = (Path(here, each) for each in folders)
+            left += [each for each in paths if each.is_symlink()]
+            suffixes = SUFFIXES + _OTHER_SUFFIXES
+            found += [Path(here, n) for n in names if n.lower().endswith(suffixes)]
+    return found
+
+
+def _read_file(path: str) -> bytes:
+    """The bytes of a regular file: a pipe or a device would be waited for."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("no regular file")
+    if status.st_size > _LARGEST_FILE:
+        raise ValueError(f"file is larger than {_LARGEST_FILE >> 20} MiB")
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return file.read(_LARGEST_FILE)
+
+
+def convert(content: bytes) -> bytes:
+    """GIF, BMP, WebP, TIFF and AVIF as PNG: upright, RGB over white, 16 bits / 257.
+
+    Of several frames or pages the first. Without Pillow GIF and BMP are given back as
+    they are: a served model reads most of them itself, and refuses the others. So is
+    whatever is of another kind.
+
+    Raises:
+        ValueError: if Pillow is missing or cannot read them, in one line.
+    """
+    kind = _CONVERTED.match(content)
+    if kind is None:
+        return content
+    try:
+        from PIL import Image
+    except ImportError:
+        if kind.lastgroup in ("GIF", "BMP"):
+            return content
+        raise ValueError(
+            f"{kind.lastgroup} must be converted: pip install pillow"
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata
+            with Image.open(io.BytesIO(content), formats=(kind.lastgroup,)) as image:
+                if image.width * image.height > _LARGEST_IMAGE:
+                    raise ValueError(f"image has more than {_LARGEST_IMAGE} pixels")
+                encoded = io.BytesIO()
+                _to_rgb(image).save(encoded, "PNG", compress_level=1)
+    except Exception as error:  # a damaged file may raise whatever its plugin raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "damaged, or of a sort that Pillow does not read"
+        raise ValueError(f"{kind.lastgroup}: {reason[:160]}") from error
+    return encoded.getvalue()
+
+
+def _to_rgb(image):
+    """An image of Pillow, upright and over white."""
+    from PIL import Image, ImageOps
+
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F"):
+        raise ValueError("pixels of 32 bits, of which none is known to be white")
+    if image.mode.startswith("I;16"):
+        values = (np.asarray(image).astype(np.uint32) + 128) // 257
+        return Image.fromarray(values.astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    return image.convert("RGB")
 
 
 def save(path: Path, names: Sequence[str], embeddings: np.ndarray) -> None:

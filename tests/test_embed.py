@@ -113,6 +113,7 @@ class TestCommand:
             "0002/y.png": tf.io.encode_png(images[0, :1, :1]).numpy(),
             "empty.gif": b"",
             "photo.webp": b"RIFF____WEBPVP8 ",
+            "photo.heic": b"____ftypheic",
         }
         for name, data in bad.items():
             (tmp_path / "images" / name).parent.mkdir(exist_ok=True)
@@ -121,7 +122,7 @@ class TestCommand:
         result = embed(f"--workdir={workdir}", tmp_path / "images", output)
         assert result.returncode == 0, result.stderr[-2000:]
         assert (
-            "6 images embedded, 5 skipped: 0002/y.png (image is smaller than"
+            "6 images embedded, 6 skipped: 0002/y.png (image is smaller than"
             in result.stdout
         )
         assert "images/s" in result.stderr
@@ -137,7 +138,8 @@ class TestCommand:
         assert set(reasons) == set(bad)
         assert "pixels" in reasons["0002/y.png"]
         assert "empty" in reasons["empty.gif"]
-        assert "not supported" in reasons["photo.webp"]
+        assert "not supported" in reasons["photo.heic"]
+        assert "WEBP: " in reasons["photo.webp"]
         assert all("\n" not in reason for reason in reasons.values())
         left = {path.name for path in output.parent.iterdir()}
         assert left == {"codes.npz", "codes.npz.skipped.csv"}

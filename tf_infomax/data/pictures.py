@@ -136,8 +136,8 @@ def open_by_pillow(encoded: bytes, kind: str, largest: int = LARGEST_IMAGE):
     except Exception as error:  # a damaged file may raise whatever its plugin raises
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
-            reason = f"no valid {kind}, or of a sort that Pillow does not read"
-        raise PictureError(reason[:160]) from error
+            reason = "damaged, or of a sort that Pillow does not read"
+        raise PictureError(f"{kind}: {reason[:160]}") from error
 
 
 def to_pixels(image, channels: int) -> np.ndarray:
