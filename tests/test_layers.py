@@ -62,7 +62,7 @@ ALLOWED = {
     },
     "tune": {"config", "flags", "progress", "tuning"},
     "estimation": {
-        "bounds", "critics", "figures", "optimizers", "output", "progress",
+        "bounds", "critics", "data", "figures", "optimizers", "output", "progress",
     },
     "studies": {
         "bounds", "checkpoints", "config", "critics", "data", "encoders", "estimation",

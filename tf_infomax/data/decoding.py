@@ -74,8 +74,8 @@ def decode(
     ):
         encoded = tf.identity(encoded)
     branches = {
-        "JPEG": lambda: decode_jpeg(encoded, channels, layout.components > 3),
-        "PNG": lambda: decode_png(encoded, channels, layout.transparent),
+        "JPEG": lambda: _decode("JPEG", encoded, channels, layout.special),
+        "PNG": lambda: _decode("PNG", encoded, channels, layout.special),
         "GIF": lambda: _to_channels(_decode_gif(encoded), channels),
         "BMP": lambda: _to_channels(_decode_bmp(encoded), channels),
     }
@@ -84,36 +84,43 @@ def decode(
     return turn_upright(image, layout.orientation)
 
 
-def decode_jpeg(encoded: tf.Tensor, channels: int, cmyk: tf.Tensor) -> tf.Tensor:
-    """JPEG as stored -> uint8 [h, w, channels], to the bit what libjpeg defines."""
-
-    def decode_to(number):
-        # Otherwise TensorFlow takes a transform that is up to 11 of 255 off.
-        exact = "INTEGER_ACCURATE"
-        image = tf.io.decode_jpeg(encoded, number, dct_method=exact)
-        return _to_channels(image, channels)
-
-    if channels == 3:
-        return decode_to(3)
-    # The decoder makes RGB of CMYK, but not grey.
-    return tf.cond(cmyk, lambda: decode_to(3), lambda: decode_to(channels))
-
-
-def decode_png(encoded: tf.Tensor, channels: int, transparent: tf.Tensor) -> tf.Tensor:
-    """PNG as stored -> uint8 [h, w, channels], over white where it is transparent."""
-    return tf.cond(
-        transparent,
-        lambda: _to_channels(_over_white(tf.io.decode_png(encoded, 4)), channels),
-        lambda: tf.io.decode_png(encoded, channels),
+def _decode(kind: str, encoded, channels: int, special: tf.Tensor) -> tf.Tensor:
+    ordinary, other = DECODERS[kind]
+    image = tf.cond(
+        special, lambda: other(encoded, channels), lambda: ordinary(encoded, channels)
     )
+    image.set_shape([None, None, channels])
+    return image
 
 
-def _over_white(image: tf.Tensor) -> tf.Tensor:
-    """uint8 [h, w, RGBA] -> uint8 [h, w, RGB]."""
-    # 16 bits hold 255 * 255, which is the largest sum, and half of 255 for rounding.
+def decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """JPEG but CMYK -> uint8 [h, w, channels], to the bit what libjpeg defines."""
+    # Otherwise TensorFlow takes a transform that is up to 11 of 255 off.
+    return tf.io.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
+
+
+def decode_cmyk(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """JPEG in CMYK -> uint8 [h, w, channels]; the decoder makes RGB of it, not grey."""
+    return _to_channels(decode_jpeg(encoded, 3), channels)
+
+
+def decode_transparent(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """PNG -> uint8 [h, w, channels], over white."""
+    image = tf.io.decode_png(encoded, 4)
+    # 16 bits hold 255 * 255, which is the largest sum, and what rounding adds to it.
     alpha = tf.cast(image[..., 3:], tf.uint16)
-    mixed = tf.cast(image[..., :3], tf.uint16) * alpha + 255 * (255 - alpha)
-    return tf.cast((mixed + 127) // 255, tf.uint8)
+    mixed = tf.cast(image[..., :3], tf.uint16) * alpha + 255 * (255 - alpha) + 128
+    shift = tf.constant(8, tf.uint16)
+    mixed += tf.bitwise.right_shift(mixed, shift)  # division by 255
+    image = tf.cast(tf.bitwise.right_shift(mixed, shift), tf.uint8)
+    return _to_channels(image, channels)
+
+
+# By kind: what is stored as it is seen, and what is special (see `headers.Header`).
+DECODERS = {
+    "JPEG": (decode_jpeg, decode_cmyk),
+    "PNG": (tf.io.decode_png, decode_transparent),
+}
 
 
 def _to_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
@@ -165,31 +172,36 @@ def compile_reader(image_shape: tuple[int, int, int], rule: str):
     """Functions that need no tracing, so that many threads can call them.
 
     Returns:
-        ({"JPEG": f, "PNG": f}, g): f(encoded, orientation, special) with what
-        `headers.Header` says of an image, g(pixels); both give uint8 [H, W, C].
+        (functions by kind ("JPEG", "PNG") of an image that is upright and not special,
+        functions by kind of any with its orientation, and whether it is special, a
+        function of pixels); all give uint8 [H, W, C].
     """
     height, width, channels = image_shape
-    signature = (
-        tf.TensorSpec([], tf.string),
-        tf.TensorSpec([], tf.int32),
-        tf.TensorSpec([], tf.bool),
-    )
+    encoded = tf.TensorSpec([], tf.string)
+    orientation, special = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)
+    pixels = tf.TensorSpec([None, None, channels], tf.uint8)
 
-    def compile_one(decode_stored):
-        @tf.function(input_signature=signature)
-        def read(encoded, orientation, special):
-            image = decode_stored(encoded, channels, special)
-            image.set_shape([None, None, channels])
-            return resize(turn_upright(image, orientation), (height, width), rule)
-
-        return read.get_concrete_function()
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, channels], tf.uint8)])
-    def resize_pixels(image):
+    def finish(image):
+        image.set_shape([None, None, channels])
         return resize(image, (height, width), rule)
 
-    decoders = {"JPEG": compile_one(decode_jpeg), "PNG": compile_one(decode_png)}
-    return decoders, resize_pixels.get_concrete_function()
+    def compile_all(kind):
+        plain = lambda encoded: finish(DECODERS[kind][0](encoded, channels))
+        any_ = lambda encoded, orientation, special: finish(
+            turn_upright(_decode(kind, encoded, channels, special), orientation)
+        )
+        return _compile(plain, encoded), _compile(any_, encoded, orientation, special)
+
+    compiled = {kind: compile_all(kind) for kind in DECODERS}
+    return (
+        {kind: plain for kind, (plain, _) in compiled.items()},
+        {kind: any_ for kind, (_, any_) in compiled.items()},
+        _compile(finish, pixels),
+    )
+
+
+def _compile(function, *signature: tf.TensorSpec):
+    return tf.function(function, input_signature=signature).get_concrete_function()
 
 
 def explain(error: tf.errors.OpError) -> str:

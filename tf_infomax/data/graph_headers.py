@@ -23,14 +23,12 @@ class Layout(NamedTuple):
     Attributes:
         size: height and width, int32 [2], before the orientation.
         orientation: by EXIF, int32, 1 to 8.
-        transparent: whether there may be pixels that are not opaque.
-        components: of a JPEG, int32; 4 is CMYK.
+        special: of a PNG whether pixels may be transparent, of a JPEG that it is CMYK.
     """
 
     size: tf.Tensor
     orientation: tf.Tensor
-    transparent: tf.Tensor
-    components: tf.Tensor
+    special: tf.Tensor
 
 
 def choose(encoded: tf.Tensor, branches: dict[str, Callable]):
@@ -75,12 +73,11 @@ def _number(encoded: tf.Tensor, place, bits: int, big) -> tf.Tensor:
     return tf.cast(tf.reduce_sum(tf.cast(values, tf.int64) * weights), tf.int32)
 
 
-def _layout(size, orientation=1, transparent=False, components=3) -> Layout:
+def _layout(size, orientation=1, special=False) -> Layout:
     return Layout(
         tf.ensure_shape(tf.convert_to_tensor(size, tf.int32), [2]),
         tf.convert_to_tensor(orientation, tf.int32),
-        tf.convert_to_tensor(transparent, tf.bool),
-        tf.convert_to_tensor(components, tf.int32),
+        tf.convert_to_tensor(special, tf.bool),
     )
 
 
@@ -107,7 +104,7 @@ def _read_jpeg(encoded: tf.Tensor) -> Layout:
     orientation = tf.cond(
         exif < 0, lambda: tf.constant(1), lambda: _read_orientation(encoded, exif)
     )
-    return _layout(shape[:2], orientation, components=shape[2])
+    return _layout(shape[:2], orientation, shape[2] > 3)
 
 
 def _read_orientation(encoded: tf.Tensor, start: tf.Tensor) -> tf.Tensor:

@@ -182,20 +182,21 @@ def _read_png(encoded: bytes) -> Header:
     if stored > DEFLATE_RATIO * len(encoded):
         _refuse_claim(width, height, len(encoded))
     transparent, orientation = colour in (4, 6), 1
-    if b"eXIf" in encoded or b"tRNS" in encoded:
-        for chunk, content in _list_chunks(encoded):
-            transparent |= chunk == b"tRNS"
-            if chunk == b"eXIf":
-                orientation = read_orientation(content)
+    for chunk, content in _find_chunks(encoded, (b"tRNS", b"eXIf")):
+        if chunk == b"eXIf":
+            orientation = read_orientation(content)
+        else:
+            transparent = True
     return Header("PNG", width, height, orientation, transparent, True)
 
 
-def _list_chunks(encoded: bytes):
-    """(name, content) of each chunk; EXIF may stand behind the pixels."""
+def _find_chunks(encoded: bytes, wanted: tuple[bytes, ...]):
+    """(name, content) of the wanted chunks; EXIF may stand behind the pixels."""
     place = 8
     while place + 8 <= len(encoded):
         length, name = unpack_from(">I4s", encoded, place)
-        yield name, encoded[place + 8 : place + 8 + length]
+        if name in wanted:
+            yield name, encoded[place + 8 : place + 8 + length]
         place += 12 + length
 
 

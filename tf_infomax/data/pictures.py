@@ -47,18 +47,20 @@ def make_reader(
 
     from tf_infomax.data.decoding import compile_reader, explain
 
-    decoders, resize = compile_reader(image_shape, rule)
+    ordinary, others, resize = compile_reader(image_shape, rule)
     orientations = [tf.constant(k) for k in range(9)]
     flags = [tf.constant(False), tf.constant(True)]
     _load_pillow()
     gate = _Gate(_MEMORY)
 
     def read_plain(encoded: bytes, header: Header) -> np.ndarray:
-        orientation, special = orientations[header.orientation], flags[header.special]
+        orientation, special = header.orientation, header.special
         try:
             with gate.hold(_need_of(header, len(encoded))):
-                decode = decoders[header.kind]
-                return decode(tf.constant(encoded), orientation, special).numpy()
+                if orientation == 1 and not special:
+                    return ordinary[header.kind](tf.constant(encoded)).numpy()
+                hints = orientations[orientation], flags[special]
+                return others[header.kind](tf.constant(encoded), *hints).numpy()
         except tf.errors.OpError as error:
             raise PictureError(explain(error)) from error
 

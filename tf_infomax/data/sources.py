@@ -6,12 +6,13 @@ A dataset is named `kind` or `kind:argument`: `fashion_m`, `tfds:cifar10`,
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from tf_infomax.data.cache import read_or_make
+from tf_infomax.data.arrays import load_arrays
 from tf_infomax.data.fashion import load_fashion, make_fashion_m
 from tf_infomax.data.files import DECODING, ImageFolder, make_decoder, map_batches
 from tf_infomax.data.images import (
@@ -109,30 +110,21 @@ def read_arrays(argument: str, options: ReadOptions) -> Splits:
     `test_images`, `test_labels` (Keras' `x_train`, `y_train`, ... as well).
     """
     path = Path(argument).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"no such file: {argument!r} (dataset arrays:FILE).")
-    try:
-        loaded = np.load(path, allow_pickle=False, mmap_mode=_mmap_mode(path, options))
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {_explain(error)}.") from error
+    advice = (
+        " Raise --memory_limit_mb, or give the images as .npy, which is not held in "
+        "memory."
+    )
+    choose = partial(_choose_names, path)
+    loaded = load_arrays(path, options.memory_limit, choose, True, advice)
     if isinstance(loaded, np.ndarray):
         labels = _load_labels(options.labels)
         return Splits(_make_image_set(loaded, labels, path))
-    with loaded:
-        arrays = {}
-        for key in loaded.files:
-            try:
-                arrays[_KERAS_NAMES.get(key, key)] = loaded[key]
-            except ValueError as error:
-                raise DataError(f"{path}, array {key!r}: {_explain(error)}.") from error
+    arrays = {_KERAS_NAMES.get(name, name): array for name, array in loaded.items()}
     if options.labels:
         raise DataError("labels of an .npz stand in the file itself; drop --labels.")
     prefix = "train_" if "train_images" in arrays else ""
-    if f"{prefix}images" not in arrays:
-        raise DataError(
-            f"{path} has no array 'images' or 'train_images'. It has: "
-            f"{', '.join(arrays) or 'nothing'}."
-        )
     train = _make_image_set(
         arrays[f"{prefix}images"], arrays.get(f"{prefix}labels"), path
     )
@@ -142,6 +134,11 @@ def read_arrays(argument: str, options: ReadOptions) -> Splits:
     return Splits(train, test)
 
 
+_MOST_LABELS = 1 << 30  # bytes
+_ARRAY_NAMES = {
+    *("images", "labels"),
+    *("train_images", "train_labels", "test_images", "test_labels"),
+}
 _KERAS_NAMES = {
     "x_train": "train_images",
     "y_train": "train_labels",
@@ -150,27 +147,27 @@ _KERAS_NAMES = {
 }
 
 
-def _mmap_mode(path: Path, options: ReadOptions) -> str | None:
-    large = path.suffix == ".npy" and path.stat().st_size > options.memory_limit
-    return "r" if large else None
+def _choose_names(path: Path, found: list[str]) -> list[str]:
+    """Of the arrays of an `.npz` those that mean something."""
+    known = {name: _KERAS_NAMES.get(name, name) for name in found}
+    if not {"images", "train_images"} & set(known.values()):
+        raise DataError(
+            f"{path} has no array 'images' or 'train_images'. It has: "
+            f"{', '.join(found) or 'nothing'}."
+        )
+    return [name for name in found if known[name] in _ARRAY_NAMES]
 
 
 def _load_labels(file: str | None) -> np.ndarray | None:
     if not file:
         return None
     try:
-        return np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(
-            f"--labels={file} cannot be read: {_explain(error)}."
-        ) from error
-
-
-def _explain(error: Exception) -> str:
-    """Why NumPy could not read a file; its own advice would be to allow pickles."""
-    if "pickle" in str(error):
-        return "it is no .npy or .npz file of numbers (Python objects are never loaded)"
-    return str(error).rstrip(".")
+        labels = load_arrays(Path(file).expanduser(), limit=_MOST_LABELS)
+    except DataError as error:
+        raise DataError(f"--labels: {error}") from error
+    if not isinstance(labels, np.ndarray):
+        raise DataError(f"--labels={file} must be an .npy.")
+    return labels
 
 
 def _make_image_set(images, labels, path: Path) -> ImageSet:

@@ -1,12 +1,18 @@
 """Pairs from files (.npy, .npz, .csv) or from a task; nothing in them is executed."""
 
 import csv
+import os
+import stat
+from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from tf_infomax.data.arrays import load_arrays
+from tf_infomax.data.images import DataError
 from tf_infomax.estimation.inputs import PairsError, read_pairs
+
+_LARGEST = 4 << 30  # bytes of an .npz unpacked
 
 
 def read_given(x: str, y: str, data: str) -> tuple[np.ndarray, np.ndarray]:
@@ -29,48 +35,41 @@ def read_given(x: str, y: str, data: str) -> tuple[np.ndarray, np.ndarray]:
             _pick(columns, names, flag, path) for names, flag in ((x, "x"), (y, "y"))
         ]
         return read_pairs(*(np.stack(side, axis=1) for side in sides))
-    loaded = _load(path, "data")
+    names = [x or "x", y or "y"]
+    loaded = _load(path, "data", partial(_check_names, path, names))
     if isinstance(loaded, np.ndarray):
         raise PairsError(f"--data={path} is one array; give --x and --y for two.")
-    with loaded:
-        arrays = []
-        for name in (x or "x", y or "y"):
-            if name not in loaded.files:
-                raise PairsError(
-                    f"--data={path} has no array {name!r}. It has: "
-                    f"{', '.join(loaded.files) or 'nothing'}."
-                )
-            try:
-                arrays.append(loaded[name])
-            except ValueError as error:
-                raise PairsError(
-                    f"--data={path}: array {name!r} is not of numbers (Python objects "
-                    "are never loaded)."
-                ) from error
-    return read_pairs(*arrays)
+    return read_pairs(*(loaded[name] for name in names))
+
+
+def _check_names(path: Path, names: list[str], found: list[str]) -> list[str]:
+    for name in names:
+        if name not in found:
+            raise DataError(
+                f"{path} has no array {name!r}. It has: "
+                f"{', '.join(found) or 'nothing'}."
+            )
+    return list(dict.fromkeys(names))
 
 
 def _read_array(file: str, flag: str) -> np.ndarray:
-    loaded = _load(Path(file), flag)
+    loaded = _load(Path(file), flag, list)
     if not isinstance(loaded, np.ndarray):
         raise PairsError(f"--{flag}={file} is an .npz; give it as --data.")
     return loaded
 
 
-def _load(path: Path, flag: str):
+def _load(path: Path, flag: str, choose) -> np.ndarray | dict[str, np.ndarray]:
     try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise PairsError(f"--{flag}={path}: no such file.") from error
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise PairsError(
-            f"--{flag}={path} is no .npy or .npz file of numbers (Python objects are "
-            "never loaded)."
-        ) from error
+        return load_arrays(path, _LARGEST, choose)
+    except DataError as error:
+        raise PairsError(f"--{flag}: {error}") from error
 
 
 def _read_csv(path: Path) -> dict[str, list[str]]:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("it is no regular file")
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except FileNotFoundError as error:
