@@ -4,6 +4,7 @@ TensorFlow is imported when the first image is decoded.
 """
 
 import hashlib
+import io
 import os
 import stat
 from collections import Counter, deque
@@ -169,12 +170,15 @@ def read_file(path: Path) -> bytes:
         PictureError: if it is none, or larger than `headers.LARGEST_FILE`.
         OSError: if it cannot be read.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
         raise PictureError("no regular file")
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
-            raise PictureError(f"file is larger than {LARGEST_FILE >> 20} MiB")
-        return file.read(LARGEST_FILE)
+    if status.st_size > LARGEST_FILE:
+        raise PictureError(f"file is larger than {LARGEST_FILE >> 20} MiB")
+    # Should another have taken its place, opening does not wait either.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with io.FileIO(descriptor) as file:
+        return file.readall()
 
 
 def make_decoder(folder: Path, image_shape: tuple[int, int, int], rule: str):

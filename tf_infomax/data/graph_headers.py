@@ -85,22 +85,27 @@ def _read_jpeg(encoded: tf.Tensor) -> Layout:
     shape = tf.io.extract_jpeg_shape(encoded)
     length = tf.strings.length(encoded)
 
-    def goes_on(place, _):
+    def goes_on(place, *_):
         marker = _number(encoded, place, 16, True)
-        named = (marker >= 0xFFC0) & (marker != 0xFFD9) & (marker != 0xFFDA)
-        return (place < length) & (named | (marker == 0xFFFF))
+        return (place < length) & (marker != 0xFFD9) & (marker != 0xFFDA)
 
-    def step(place, exif):
+    def step(place, exif, adobe):
         marker = _number(encoded, place, 16, True)
-        size = _number(encoded, place + 2, 16, True)
         head = tf.strings.substr(encoded, tf.minimum(place + 4, length), 6)
-        found = (marker == 0xFFE1) & (head == b"Exif\0\0")
-        following = tf.where(
-            marker == 0xFFFF, place + 1, place + 2 + tf.maximum(size, 2)
-        )
-        return following, tf.where(found, place + 10, exif)
+        exif = tf.where((marker == 0xFFE1) & (head == b"Exif\0\0"), place + 10, exif)
+        adobe |= (marker == 0xFFEE) & (tf.strings.substr(head, 0, 5) == b"Adobe")
+        size = tf.maximum(_number(encoded, place + 2, 16, True), 2)
+        empty = (marker < 0xFF02) | ((marker >= 0xFFD0) & (marker <= 0xFFD8))
+        following = tf.where(empty, 2, 2 + size)
+        stray = (marker < 0xFF00) | (marker == 0xFFFF)
+        return place + tf.where(stray, 1, following), exif, adobe
 
-    _, exif = tf.while_loop(goes_on, step, (tf.constant(2), tf.constant(-1)))
+    start = (tf.constant(2), tf.constant(-1), tf.constant(False))
+    _, exif, adobe = tf.while_loop(goes_on, step, start)
+    # Only Adobe's is known to be stored inverted; TensorFlow takes the rest literally.
+    message = "JPEG in CMYK must be Adobe's, or be sent as PNG"
+    with tf.control_dependencies([tf.Assert((shape[2] < 4) | adobe, [message])]):
+        exif = tf.identity(exif)
     orientation = tf.cond(
         exif < 0, lambda: tf.constant(1), lambda: _read_orientation(encoded, exif)
     )

@@ -4,6 +4,7 @@ Neither TensorFlow nor Pillow is needed. JPEG and PNG are read as far as to know
 TensorFlow's decoder gets them right; of all others the kind alone.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import error as StructError  # noqa: N812
 from struct import unpack_from
@@ -46,7 +47,7 @@ class Header:
         kind: one of `KINDS`.
         width, height: as stored, before the orientation; 0 if not read.
         orientation: by EXIF, 1 to 8.
-        special: of a PNG that pixels may be transparent, of a JPEG that it is CMYK.
+        special: whether pixels of a PNG may be transparent.
         plain: whether TensorFlow decodes it to what is stored.
         progressive: whether decoding holds all of a JPEG's coefficients.
     """
@@ -119,29 +120,39 @@ def _refuse_claim(width: int, height: int, size: int) -> None:
 
 def _read_jpeg(encoded: bytes) -> Header:
     """Segments from the first to the frame's: EXIF, then size and coding."""
-    place, orientation = 2, 1
-    while True:
-        while encoded[place + 1] == 0xFF:  # fill bytes
-            place += 1
-        start, marker, length = unpack_from(">BBH", encoded, place)
-        if start != 0xFF or marker in (0xD9, 0xDA) or length < 2:
-            raise PictureError("JPEG has no frame before its pixels")
-        if marker == 0xE1 and encoded[place + 4 : place + 10] == b"Exif\0\0":
-            exif = encoded[place + 10 : place + 2 + length]
-            orientation = read_orientation(exif)
+    orientation = 1
+    for marker, place, end in _list_segments(encoded):
+        if marker == 0xE1 and encoded.startswith(b"Exif\0\0", place):
+            orientation = read_orientation(encoded[place + 6 : end])
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             break
-        place += 2 + length
-    bits, height, width, components = unpack_from(">BHHB", encoded, place + 4)
+    else:
+        raise PictureError("JPEG has no frame before its pixels")
+    bits, height, width, components = unpack_from(">BHHB", encoded, place)
     if width * height > PIXELS_PER_BYTE_OF_JPEG * len(encoded):
         _refuse_claim(width, height, len(encoded))
     progressive = marker == 0xC2
     if progressive:
         _check_scans(width * height, encoded.count(b"\xff\xda"))
-    plain = marker in (0xC0, 0xC1, 0xC2) and bits == 8 and components in (1, 3, 4)
-    return Header(
-        "JPEG", width, height, orientation, components == 4, plain, progressive
-    )
+    plain = marker in (0xC0, 0xC1, 0xC2) and bits == 8 and components in (1, 3)
+    return Header("JPEG", width, height, orientation, False, plain, progressive)
+
+
+def _list_segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, beginning, end) of each segment before the first scan."""
+    place = 2
+    while (place := encoded.find(b"\xff", place)) >= 0:  # libjpeg skips the rest too
+        marker = encoded[place + 1]
+        if marker in (0xD9, 0xDA):
+            return
+        if marker == 0xFF:
+            place += 1
+        elif marker < 2 or 0xD0 <= marker <= 0xD8:  # these have no content
+            place += 2
+        else:
+            end = place + 2 + unpack_from(">H", encoded, place + 2)[0]
+            yield marker, place + 4, end
+            place = max(end, place + 4)
 
 
 def _check_scans(pixels: int, scans: int) -> None:
@@ -190,7 +201,9 @@ def _read_png(encoded: bytes) -> Header:
     return Header("PNG", width, height, orientation, transparent, True)
 
 
-def _find_chunks(encoded: bytes, wanted: tuple[bytes, ...]):
+def _find_chunks(
+    encoded: bytes, wanted: tuple[bytes, ...]
+) -> Iterator[tuple[bytes, bytes]]:
     """(name, content) of the wanted chunks; EXIF may stand behind the pixels."""
     place = 8
     while place + 8 <= len(encoded):
