@@ -5,11 +5,12 @@ does not read, or not right. Either way the pixels are Pillow's (of 16 bits to t
 rounding), which is what the tests hold them against.
 """
 
+import ctypes
 import io
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from tf_infomax.data.headers import (
 # Of all pictures that are being decoded at one time; one that needs more goes alone.
 _MEMORY = 1 << 30  # bytes
 _FREE = 4 << 20  # bytes that are not counted
+_LARGE = 128 << 20  # bytes that are given back to the system
 _STRIP = 1 << 20  # pixels converted at a time
 
 
@@ -39,7 +41,7 @@ def make_reader(
     Args:
         image_shape: (H, W, C).
         rule: of `decoding.RESIZE_RULES`.
-        largest: most pixels.
+        largest: most pixels; half as many where Pillow has to decode.
 
     The function raises PictureError, with a few words, for what cannot be used.
     """
@@ -64,22 +66,25 @@ def make_reader(
         except tf.errors.OpError as error:
             raise PictureError(explain(error)) from error
 
+    def read_opened(image, size: int) -> np.ndarray:
+        # Pillow and its decoders hold up to eight copies of 4 bytes a pixel.
+        with gate.hold(size + 32 * image.width * image.height):
+            pixels = to_pixels(image, image_shape[2])
+            return resize(tf.constant(pixels)).numpy()
+
     def read(encoded: bytes) -> np.ndarray:
         header = read_header(encoded, largest)
         if header.plain:
             return read_plain(encoded, header)
-        with open_by_pillow(encoded, header.kind, largest) as image:
-            pixels = image.width * image.height
-            # Pillow's own copy has 4 bytes a pixel, and its decoders up to two more.
-            with gate.hold(len(encoded) + 16 * pixels):
-                return resize(tf.constant(to_pixels(image, image_shape[2]))).numpy()
+        with open_by_pillow(encoded, header.kind, largest // 2) as image:
+            return read_opened(image, len(encoded))
 
     return read
 
 
 def _need_of(header: Header, size: int) -> int:
     """Bytes to decode, turn, crop and resize a JPEG or PNG, about."""
-    each = 9 + 7 * header.progressive + 9 * (header.kind == "PNG" and header.special)
+    each = 12 + 6 * header.progressive + 6 * header.special
     return 2 * size + each * header.width * header.height
 
 
@@ -103,9 +108,17 @@ class _Gate:
         try:
             yield
         finally:
+            if need > _LARGE:
+                _return_memory()
             with self._changed:
                 self._held -= need
                 self._changed.notify_all()
+
+
+def _return_memory() -> None:
+    """Gives freed memory back, of which the C library keeps what it may need again."""
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _load_pillow() -> None:
