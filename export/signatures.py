@@ -115,7 +115,7 @@ def make_embed(parts: Parts) -> Signature:
 
 
 def make_encoded(parts: Parts) -> Signature:
-    """`image_bytes` (JPEG, PNG, GIF, BMP of any size) -> `embedding`."""
+    """`image_bytes` (JPEG, PNG, GIF, BMP; see `decoding.decode`) -> `embedding`."""
     return Signature(
         lambda image_bytes: {
             "embedding": parts.encode(parts.decode(image_bytes))["code"]

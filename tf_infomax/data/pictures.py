@@ -26,6 +26,7 @@ from tf_infomax.data.headers import (
 _MEMORY = 1 << 30  # bytes
 _FREE = 4 << 20  # bytes that are not counted
 _LARGE = 128 << 20  # bytes that are given back to the system
+_BLENDED = 16_000_000  # pixels over white at once: TensorFlow takes 16 bytes for each
 _STRIP = 1 << 20  # pixels converted at a time
 
 
@@ -74,9 +75,11 @@ def make_reader(
 
     def read(encoded: bytes) -> np.ndarray:
         header = read_header(encoded, largest)
-        if header.plain:
+        blended = header.special and header.width * header.height > _BLENDED
+        if header.plain and not blended:
             return read_plain(encoded, header)
-        with open_by_pillow(encoded, header.kind, largest // 2) as image:
+        most = largest if blended else largest // 2
+        with open_by_pillow(encoded, header.kind, most) as image:
             return read_opened(image, len(encoded))
 
     return read
@@ -181,6 +184,8 @@ def _convert(image, channels: int) -> np.ndarray:
 
     if image.mode.startswith("I;16"):
         values = (np.asarray(image).astype(np.uint32) + 128) // 257
+        if image.has_transparency_data:
+            values[np.asarray(image) == image.info["transparency"]] = 255
         return np.repeat(values.astype(np.uint8)[..., None], channels, axis=-1)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
