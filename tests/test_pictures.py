@@ -224,7 +224,7 @@ class TestClaims:
 
     @pytest.mark.parametrize("name", ["rgb.jpg", "rgb.png", "palette.gif"])
     def test_more_pixels_than_are_borne(self, name, readers):
-        with pytest.raises(PictureError, match="more than 64000000|more than 32000000"):
+        with pytest.raises(PictureError, match=r"more than (64|32)000000"):
             readers(16, 16, 3)(claim(name, 60_000, 60_000) + bytes(8 << 20))
 
     def test_scans_without_end(self, readers):
@@ -365,9 +365,13 @@ class TestFolders:
                 os.chdir("a")
             with open("x.png", "wb") as file:
                 file.write(ALL["rgb.png"])
+            (name,) = ImageFolder(deep)
+            os.unlink("x.png")
         finally:
+            while os.getcwd() != str(deep):  # not even rmtree goes down so far
+                os.chdir("..")
+                os.rmdir("a")
             os.chdir(here)
-        (name,) = ImageFolder(deep)
         assert name.endswith("/a/x.png")
 
     def test_a_folder_that_cannot_be_listed_is_named(self, folder, monkeypatch):
