@@ -23,7 +23,7 @@ from serving_stub import ServingStub
 
 from export import conversion, replay
 from export.building import save
-from export.client import EmbeddingClient, ServingError
+from export.client import EmbeddingClient, ServingError, convert
 from export.conversion import RUNTIMES, convert
 from export.inspection import find_faults
 from export.publishing import choose_version, publishing
@@ -523,12 +523,14 @@ class TestHostileInput:
             encode(deep, "PNG"),
             encode(image.convert("RGBA"), "PNG"),
             encode(image.convert("L"), "JPEG"),
-            encode(image.convert("P"), "BMP"),
+            convert(encode(image.convert("P"), "BMP")),
             make_gif([pixels, 255 - pixels, pixels]),
         ]
         embeddings = client.embed_bytes(contents)  # of mixed sizes, in one batch
         assert embeddings.shape == (6, 64)
         assert np.isfinite(embeddings).all()
+        with pytest.raises(ServingError, match="BMP must have 24 or 32 bits"):
+            client.embed_bytes([encode(image.convert("P"), "BMP")])
         still = client.embed_bytes([make_gif([pixels])])
         np.testing.assert_allclose(embeddings[5], still[0], atol=1e-5)
 
