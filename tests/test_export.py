@@ -23,7 +23,8 @@ from serving_stub import ServingStub
 
 from export import conversion, replay
 from export.building import save
-from export.client import EmbeddingClient, ServingError, convert
+from export.client import EmbeddingClient, ServingError
+from export.client import convert as convert_picture
 from export.conversion import RUNTIMES, convert
 from export.inspection import find_faults
 from export.publishing import choose_version, publishing
@@ -523,7 +524,7 @@ class TestHostileInput:
             encode(deep, "PNG"),
             encode(image.convert("RGBA"), "PNG"),
             encode(image.convert("L"), "JPEG"),
-            convert(encode(image.convert("P"), "BMP")),
+            convert_picture(encode(image.convert("P"), "BMP")),
             make_gif([pixels, 255 - pixels, pixels]),
         ]
         embeddings = client.embed_bytes(contents)  # of mixed sizes, in one batch
