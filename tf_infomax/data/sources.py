@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.data.cache import read_or_make
 from tf_infomax.data.arrays import load_arrays
+from tf_infomax.data.cache import read_or_make
 from tf_infomax.data.fashion import load_fashion, make_fashion_m
 from tf_infomax.data.files import DECODING, ImageFolder, make_decoder, map_batches
 from tf_infomax.data.images import (
