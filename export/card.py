@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from export.signatures import Parts, Signature
+from tf_infomax.config import Config
 from tf_infomax.evaluation.features import hash_weights
 from tf_infomax.trained import Trained
 
@@ -26,8 +27,9 @@ def describe(trained: Trained, which: str, parts: Parts, results: dict) -> dict:
         "dataset": config.dataset,
         "objective": config.objective,
         "bound": config.bound,
-        "critics": {"local": config.local_critic, "global": config.global_critic},
-        "prior": config.prior,
+        "views": config.views,
+        "critics": _name_critics(config),
+        "prior": config.prior if config.weights.gamma > 0 else None,
         "checkpoint": which,
         "steps": trained.step,
         "seed": config.seed,
@@ -43,6 +45,18 @@ def describe(trained: Trained, which: str, parts: Parts, results: dict) -> dict:
         "weights_sha256": hash_weights(parts.encoder.get_weights()),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
+
+
+def _name_critics(config: Config) -> dict[str, str]:
+    """Those that the objective has, by its terms."""
+    weights = config.weights
+    if weights.terms == "multiview":
+        return {"views": config.view_critic}
+    if weights.terms == "cpc":
+        return {"ahead": "bilinear"}
+    named = {"local": config.local_critic, "global": config.global_critic}
+    there = {"local": weights.beta > 0, "global": weights.alpha > 0}
+    return {name: critic for name, critic in named.items() if there[name]}
 
 
 def describe_signatures(parts: Parts, signatures: dict[str, Signature]) -> dict:

@@ -20,7 +20,8 @@ def choose_version(folder: Path, wanted: int, suffix: str = "") -> int:
         ConfigError: if the version wanted exists.
     """
     entries = folder.iterdir() if folder.is_dir() else ()
-    taken = {int(e.name.split(".")[0]) for e in entries if e.name[:1].isdigit()}
+    names = (entry.name.split(".")[0] for entry in entries)
+    taken = {int(name) for name in names if name.isascii() and name.isdecimal()}
     if wanted and (folder / f"{wanted}{suffix}").exists():
         raise ConfigError(
             f"--version={wanted}: {folder / f'{wanted}{suffix}'} exists and is not "

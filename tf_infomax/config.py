@@ -103,6 +103,8 @@ class Options:
             value = getattr(self, each.name)
             if isinstance(each.default, float) and isinstance(value, int):
                 object.__setattr__(self, each.name, float(value))
+            if type(value) is str and value != each.default and value[:1] == "~":
+                object.__setattr__(self, each.name, str(Path(value).expanduser()))
             _check_value(each, getattr(self, each.name))
 
 
@@ -209,6 +211,18 @@ class Config(Options):
         "Part kept for the test where a dataset has no test images.",
         above=0.0,
         high=0.5,
+    )
+    deduplicate: bool = option(
+        False,
+        _READ,
+        "Of exact copies keep one: a test image rather than a training image, the "
+        "first of several.",
+    )
+    pixel_range: str = option(
+        "auto",
+        _READ,
+        "What black and white are in arrays:FILE; auto: by all their values.",
+        choices=("auto", *table_names("data/scale.py", "PIXEL_RANGES")),
     )
     memory_limit_mb: int = option(
         4096,
@@ -505,6 +519,8 @@ def _check_value(each: dataclasses.Field, value) -> None:
         raise ConfigError(f"{name} must be of type {expected}. Received: {value!r}.")
     items = value if isinstance(value, tuple) else (value,)
     for item in items:
+        if isinstance(item, str):
+            _check_text(name, item)
         if rules["choices"] and item not in rules["choices"] and value != each.default:
             hint = suggest(str(item), rules["choices"])
             accepted = ", ".join(rules["choices"])
@@ -528,6 +544,25 @@ def _check_value(each: dataclasses.Field, value) -> None:
         ]
         accepted = " and ".join(part for part in parts if part)
         raise ConfigError(f"--{name} must be {accepted}. Received: {value}.")
+
+
+def _check_text(name: str, text: str) -> None:
+    """What a line of a flagfile cannot hold, and paths that are none of this machine."""
+    try:
+        text.encode()
+        held = text == text.strip() and len(text.splitlines()) < 2
+    except UnicodeEncodeError:
+        held = False
+    if not held or "\0" in text:
+        raise ConfigError(
+            f"--{name} must be text without line breaks and without spaces at its ends, "
+            f"as a line of a flagfile. Received: {text!r}."
+        )
+    if "://" in text:
+        raise ConfigError(
+            f"--{name} takes files and folders of this machine. Received: {text!r}; "
+            "copy it here, or mount it."
+        )
 
 
 def _check_together(config: Config) -> None:
@@ -568,11 +603,6 @@ def _check_together(config: Config) -> None:
     )
     _check_terms(c)
     refuse_if(
-        weights.alpha > 0 and c.global_critic == "global_dot" and adapted,
-        "--global_critic=global_dot copies layers of a built-in encoder; with "
-        "--encoder=keras:FILE take concat_mlp.",
-    )
-    refuse_if(
         c.views == "augment" and not c.augment,
         "--views=augment needs --augment: without it both views are the same image.",
     )
@@ -592,6 +622,7 @@ def _check_together(config: Config) -> None:
         f"--code_size changes nothing for {' and '.join(same_size)}, whose code is as "
         "large as the image; --code_size=64, the default, takes it back.",
     )
+    _check_void(c, _needs_of_data(c))
     refuse_if(
         kind == "folder" and not c.image_size,
         "--dataset=folder:PATH needs --image_size, the side to resize the images to.",
@@ -617,6 +648,39 @@ def _check_together(config: Config) -> None:
         "--steps_per_execution must be 1 under --strategy=mirrored. Received: "
         f"{c.steps_per_execution}.",
     )
+
+
+def _check_void(c: Config, needs: dict[str, tuple[bool, str]]) -> None:
+    """Refuses an option that the others leave without effect.
+
+    Args:
+        c: the options.
+        needs: name -> whether it has an effect, and what it needs for one.
+    """
+    for name, (effective, needed) in needs.items():
+        given = getattr(c, name)
+        refuse_if(
+            not effective and given != Config.__dataclass_fields__[name].default,
+            f"--{name}={format_value(given)} changes nothing without {needed}.",
+        )
+
+
+def _needs_of_data(c: Config) -> dict[str, tuple[bool, str]]:
+    """Of options of data, the encoder and the online probe: see `_check_void`."""
+    read = " ".join((c.dataset, c.eval_dataset, c.pair_dataset))
+    adapted = c.encoder.startswith("keras:")
+    tfds = ("tfds:" in read, "a dataset tfds:NAME")
+    return {
+        **dict.fromkeys(("train_split", "test_split", "local_files", "download"), tfds),
+        "pixel_range": ("arrays:" in read, "a dataset arrays:FILE"),
+        "resize": (c.image_size > 0, "--image_size"),
+        "encoder_input": (adapted, "--encoder=keras:FILE"),
+        "code_size": (
+            not adapted,
+            "an encoder of this package: that of keras:FILE is as its layer is",
+        ),
+        "probe_every": (c.online_probe != "none", "an --online_probe"),
+    }
 
 
 # Options that only some objectives have: name -> the kinds of terms that do.
@@ -675,14 +739,9 @@ def _check_terms(c: Config) -> None:
         f"--gamma changes nothing for --objective=cpc. Received: {c.gamma:g}.",
     )
 
-    for name in ("prior", "gradient_penalty"):
-        refuse_if(
-            kind != "dim"
-            and weights.gamma == 0.0
-            and getattr(c, name) != fields[name].default,
-            f"--{name} changes nothing where --gamma is 0, as that of "
-            f"--objective={c.objective} is unless given.",
-        )
+    gamma = f"a --gamma above 0 (--objective={c.objective} has {weights.gamma:g})"
+    matched = (weights.gamma > 0, gamma)
+    _check_void(c, dict.fromkeys(("prior", "gradient_penalty"), matched))
 
 
 def _check_dim(c: Config) -> None:
@@ -691,11 +750,29 @@ def _check_dim(c: Config) -> None:
         weights.alpha == weights.beta == 0,
         "--alpha and --beta are both 0: nothing to maximize.",
     )
+    with_global = (weights.alpha > 0, "a global term (--alpha above 0)")
+    with_local = (weights.beta > 0, "a local term (--beta above 0)")
+    _check_void(
+        c,
+        {
+            "global_critic": with_global,
+            "local_critic": with_local,
+            "negatives": with_local,
+        },
+    )
     maps = ("basic28x28", "basic32x32", "basic64x64", "half_convnet")
     refuse_if(
         c.encoder not in maps and not c.encoder.startswith("keras:"),
         f"--encoder={c.encoder} has no feature map for the terms of Deep InfoMax; take "
         f"{', '.join(maps)} or keras:FILE.",
+    )
+    convnets = table_names("encoders/convnet.py", "CONVNETS")
+    refuse_if(
+        weights.alpha > 0
+        and c.global_critic == "global_dot"
+        and c.encoder not in convnets,
+        "--global_critic=global_dot copies layers of a built-in encoder: "
+        f"{', '.join(convnets)}. Received: --encoder={c.encoder}; take concat_mlp.",
     )
     refuse_if(
         c.negatives != "all" and c.bound not in ("info_nce", "dv"),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -13,12 +14,11 @@ from tf_infomax.data import sources
 from tf_infomax.data.batches import count_batches
 from tf_infomax.data.division import Data, divide, require_test
 from tf_infomax.data.images import DataError, pair
+from tf_infomax.data.scale import PIXEL_RANGES
 from tf_infomax.data.views import PARTS, build_front, view_shapes
 from tf_infomax.objectives import InfoMax, MemoryBank, PriorMatching, Term
 from tf_infomax.objectives.infomax import put_front
 from tf_infomax.optimizers import FusedAdam
-
-_INPUT_RANGES = {"0_255": (0.0, 255.0), "0_1": (0.0, 1.0), "-1_1": (-1.0, 1.0)}
 
 
 def read_options(config: Config) -> sources.ReadOptions:
@@ -32,6 +32,7 @@ def read_options(config: Config) -> sources.ReadOptions:
         local_files=config.local_files or None,
         download=config.download,
         labels=config.labels or None,
+        pixel_range=config.pixel_range,
         memory_limit=config.memory_limit_mb << 20,
         cache_dir=config.cache_dir,
     )
@@ -51,12 +52,18 @@ def load_data(config: Config) -> Data:
     splits = sources.read(config.dataset, options)
     if config.pair_dataset:
         splits = _read_pairs(splits, config, options)
+    splits = splits.deduplicate() if config.deduplicate else splits
+    _check_test_fraction(config, splits)
     splits = require_test(splits, config.test_fraction, f"--dataset={config.dataset}")
     if not config.eval_dataset:
         return divide(splits, splits, config.validation_fraction)
     flag = f"--eval_dataset={config.eval_dataset}"
     labelled = sources.read(config.eval_dataset, replace(options, labels=None))
+    if config.deduplicate:
+        labelled = labelled.deduplicate()
     labelled = require_test(labelled, config.test_fraction, flag)
+    if config.deduplicate:
+        splits = splits.without(labelled.test)
     shapes = [each.train.single.image_shape for each in (labelled, splits)]
     if shapes[0] != shapes[1]:
         raise DataError(
@@ -70,6 +77,16 @@ def load_data(config: Config) -> Data:
             "subfolder, which names its class)."
         )
     return data
+
+
+def _check_test_fraction(config: Config, splits: sources.Splits) -> None:
+    """Refuses a fraction that nothing is held out by."""
+    default = Config.__dataclass_fields__["test_fraction"].default
+    if config.test_fraction != default and splits.test and not config.eval_dataset:
+        raise ConfigError(
+            f"--test_fraction={config.test_fraction:g} changes nothing: "
+            f"--dataset={config.dataset} has test images of its own."
+        )
 
 
 def _read_pairs(
@@ -115,15 +132,22 @@ def _build_encoder_of(config: Config, flag: str, shape) -> keras.Model:
 
 
 def _adapt_encoder(config: Config, image_shape) -> keras.Model:
-    path = config.encoder.partition(":")[2]
+    path = str(Path(config.encoder.partition(":")[2]).expanduser())
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"cannot be loaded as a Keras model: {reason}") from error
+        raise ValueError(
+            f"cannot be loaded as a Keras model: {_explain_loading(error)}"
+        ) from error
     layers = dict(pair.split("=") for pair in config.encoder_layers)
-    input_range = _INPUT_RANGES[config.encoder_input]
+    input_range = PIXEL_RANGES[config.encoder_input]
     return encoders.adapt_keras_model(model, layers, image_shape, input_range)
+
+
+def _explain_loading(error: Exception) -> str:
+    """The cause: of an error in a layer Keras tells the model first, the layer last."""
+    cause = str(error).rpartition("Exception encountered: ")[2].strip()
+    return cause.splitlines()[0].partition(" Full object config")[0]
 
 
 def _bound_options(config: Config) -> tuple[tuple[str, object], ...]:

@@ -100,7 +100,7 @@ def parse_flagfile(text: str, path: Path, options: type[Options] = Config) -> Op
     """The same of what the file at `path` holds."""
     values = {}
     fields = {each.name: each for each in dataclasses.fields(options)}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         name, _, text = line.strip().removeprefix("--").partition("=")
         if not line.strip() or line.startswith("#"):
             continue
@@ -214,8 +214,8 @@ def run(
             rest = FLAGS(argv)
         except flags.Error as error:
             fail(_explain(error, options))
-        except OSError as error:
-            fail(f"flagfile: {error}")
+        except (OSError, UnicodeDecodeError) as error:
+            fail(f"--flagfile: no file of flags, one to a line: {error}")
         if len(rest) > 1:
             fail(f"only flags are taken (--name=value). Received: {rest[1]!r}.")
         return rest

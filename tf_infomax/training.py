@@ -63,8 +63,8 @@ def _explain_no_best(config: Config, data: experiment.Data) -> str:
 
 
 def describe_limits(config: Config, data: experiment.Data) -> list[str]:
-    """What the data do not allow, a line each."""
-    lines = []
+    """What the data do not allow, and what is to be known of them, a line each."""
+    lines = list(data.notes)
     if data.left_out:
         lines.append(f"too rare for the probes, left out: {name_some(data.left_out)}")
     if data.unchosen and config.online_probe != "none":
@@ -193,23 +193,34 @@ class Run:
             "steps": self.steps,
             "image_shape": self.data.train.image_shape,
             "images": len(self.data.train),
-            "data": self.data.train.fingerprint(),
+            "data": self.data.fingerprints(),
         }
         save_checkpoint(self.workdir.checkpoint(which), self.variables, state)
 
     def restore(self, which: str) -> None:
         """Back to the moment of a checkpoint."""
         state = self.workdir.load(which, self.variables)
-        found = self.data.train.fingerprint()
-        if state.pop("data") != found:
-            raise ConfigError(
-                f"the images of --dataset={self.config.dataset} have changed since "
-                f"the run in {self.workdir.path} began. Choose another --workdir."
-            )
+        self._compare_data(state.pop("data"))
         self.step = state.pop("step")
         self.state = {name: state[name] for name in self.state}
         rows = state["rows"] if "rows" in state else self.workdir.read_metrics()
         self.rows = [row for row in rows if row["step"] <= self.step]
+
+    def _compare_data(self, then: dict[str, str] | str) -> None:
+        """Refuses other images than the run has been trained and chosen on."""
+        if isinstance(then, str):
+            tell("the run is of an earlier version: its images cannot be compared")
+            return
+        now = self.data.fingerprints()
+        changed = [name for name in now if then.get(name) != now[name]]
+        if set(changed) & {"training images", "validation images"}:
+            raise ConfigError(
+                f"the {' and '.join(changed)} of --dataset={self.config.dataset} have "
+                f"changed since the run in {self.workdir.path} began. Choose another "
+                "--workdir."
+            )
+        if changed:
+            tell(f"the {' and '.join(changed)} have changed since the run began")
 
     def fail_not_finite(self) -> None:
         saved = self.workdir.checkpoint("last")

@@ -6,10 +6,12 @@ What is held out depends on the data and the fractions alone, never on a run's s
 Nothing is chosen on test images: without validation images nothing is chosen.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
+from tf_infomax.data.copies import describe_copies
 from tf_infomax.data.images import DataError, ImageSet, Splits, split_randomly
 
 _SPLIT_SEED = 0  # the same held-out images whatever the seed of the run
@@ -35,6 +37,8 @@ class Data:
         labels: "labelled", or why the probes have nothing to work on.
         left_out: classes too rare for the probes, with their numbers of images.
         unchosen: why there is no online probe to choose by; empty if there is one.
+        notes: what else is to be said: how pixels were understood, exact copies on both
+            sides of a split or among what is trained on.
     """
 
     train: ImageSet
@@ -47,6 +51,7 @@ class Data:
     labels: str = "labelled"
     left_out: tuple[str, ...] = ()
     unchosen: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def watched(self) -> tuple[str, ImageSet]:
@@ -54,6 +59,17 @@ class Data:
         if self.validation is not None and len(self.validation) > 1:
             return "validation", self.validation.single
         return "training", self.train.single
+
+    def fingerprints(self) -> dict[str, str]:
+        """A hash of every byte of each part: is it the data of a run before?"""
+        parts = {"training": self.train, "validation": self.validation}
+        found = {f"{n} images": p.fingerprint() if p else "" for n, p in parts.items()}
+        found["test images"] = self.test.fingerprint()
+        labelled = hashlib.sha256()
+        for part in (self.probe_train, self.probe_test):
+            if part is not None:
+                labelled.update(part.fingerprint().encode() + part.labels.tobytes())
+        return found | {"labelled images": labelled.hexdigest()[:16]}
 
 
 def require_test(splits: Splits, fraction: float, flag: str) -> Splits:
@@ -110,7 +126,23 @@ def divide(splits: Splits, labelled: Splits, fraction: float) -> Data:
         labels=labels or "labelled",
         left_out=left_out if probe else (),
         unchosen=why,
+        notes=tuple(_describe(parts, splits, labelled)),
     )
+
+
+def _describe(parts: Splits, splits: Splits, labelled: Splits) -> list[str]:
+    """Notes of the sources, and exact copies among their images."""
+    held_out = {"validation": parts.test, "test": splits.test}
+    if labelled is not splits:
+        held_out["labelled test"] = labelled.test
+    digests = {name: part.digests for name, part in held_out.items() if part}
+    lines = [*splits.train.notes, *describe_copies(parts.train.digests, digests)]
+    if labelled is not splits:
+        lines += labelled.train.notes
+        lines += describe_copies(
+            labelled.train.digests, {"labelled test": labelled.test.digests}, "labelled"
+        )
+    return lines
 
 
 def _share_classes(

@@ -1,6 +1,7 @@
 """The embedded Fashion-MNIST subset, and `fashion_m`, colour images made from it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -68,7 +69,7 @@ def _blend(data: ImageSet, stream: tuple[int, int], block: int = 1000) -> ImageS
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(fill, range(0, len(data), block)))
-    return ImageSet(blended, data.labels, data.class_names, data.names)
+    return replace(data, images=blended)
 
 
 def _blend_block(items: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,9 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 
 import numpy as np
+
+from tf_infomax.data.copies import digest_images, find_firsts, number_images
 
 SMALLEST_SIDE = 8  # pixels; below, there is nothing left to learn from
 
@@ -79,7 +82,11 @@ def pair(first: "ImageSet", second: "ImageSet") -> "ImageSet":
             "pairs need images of one shape (see image_size). Received: "
             f"{first.image_shape} and {second.image_shape}."
         )
-    return replace(first, images=PairedImages(first.images, second.images))
+    return replace(
+        first,
+        images=PairedImages(first.images, second.images),
+        notes=first.notes + second.notes,
+    )
 
 
 def _match_names(first: "ImageSet", second: "ImageSet"):
@@ -122,6 +129,7 @@ class ImageSet:
         names: file name of each image, or None.
         skipped: (file name, reason) of every file that could not be used.
         others: (suffix, how many) of the files of a folder that are no images by name.
+        notes: how the source was understood, where that is not plain.
     """
 
     images: np.ndarray | MappedImages | PairedImages
@@ -130,6 +138,7 @@ class ImageSet:
     names: tuple[str, ...] | None = None
     skipped: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     others: tuple[tuple[str, int], ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not isinstance(self.images, PairedImages):
@@ -160,12 +169,15 @@ class ImageSet:
 
     def select(self, indices: np.ndarray) -> "ImageSet":
         """The examples at these positions."""
-        return replace(
+        chosen = replace(
             self,
             images=_select(self.images, indices),
             labels=None if self.labels is None else self.labels[indices],
             names=None if self.names is None else tuple(self.names[i] for i in indices),
         )
+        if "digests" in self.__dict__:  # hashed once, whatever is made of the set
+            chosen.__dict__["digests"] = self.digests[indices]
+        return chosen
 
     def labelled_part(self, limit: int = 0, seed: int = 0) -> "ImageSet":
         """The examples that have a label, at most `limit` of them (0: all).
@@ -180,11 +192,15 @@ class ImageSet:
             indices = np.sort(drawn[np.argsort(later, kind="stable")][:limit])
         return self.select(indices)
 
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """Of every image; see `copies.digest_images`."""
+        return digest_images(self.images)
+
     def fingerprint(self) -> str:
-        """A short hash of the shape and of up to 256 images spread over the set."""
-        positions = np.linspace(0, len(self) - 1, min(len(self), 256)).astype(int)
+        """A short hash of the shape and of every byte of the images, in their order."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images[positions]).tobytes())
+        digest.update(np.ascontiguousarray(self.digests))
         return digest.hexdigest()[:16]
 
 
@@ -194,6 +210,32 @@ class Splits:
 
     train: ImageSet
     test: ImageSet | None = None
+
+    def deduplicate(self) -> "Splits":
+        """Of exact copies one: a test image rather than a training image, the first.
+
+        Raises:
+            DataError: if no training image is left.
+        """
+        alone = lambda data: data.select(find_firsts(*number_images(data.digests)))
+        if self.test is None:
+            return Splits(alone(self.train))
+        test = alone(self.test)
+        return Splits(alone(self.train), test).without(test)
+
+    def without(self, others: ImageSet) -> "Splits":
+        """Without the training images that are exact copies of others.
+
+        Raises:
+            DataError: if no training image is left.
+        """
+        own, taken = number_images(self.train.digests, others.digests)
+        kept = np.flatnonzero(~np.isin(own, taken))
+        if not len(kept):
+            raise DataError("every training image is an exact copy of a test image.")
+        if len(kept) == len(own):
+            return self
+        return Splits(self.train.select(kept), self.test)
 
 
 def check_images(images: np.ndarray | MappedImages) -> None:

@@ -21,6 +21,9 @@ from tf_infomax.data.images import (
     MappedImages,
     Splits,
 )
+from tf_infomax.data.scale import convert_to_uint8
+
+_SHAPES = "[n, H, W] or [n, H, W, C]"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class ReadOptions:
         local_files: folder with the official files of a TFDS set.
         download: whether TFDS may use the network.
         labels: `.npy` with the labels of an `arrays:` source of one `.npy`.
+        pixel_range: of arrays, a key of `scale.PIXEL_RANGES` or "auto".
         memory_limit: bytes of decoded images to hold in memory; larger sets are
             decoded once into a file in `cache_dir` and memory-mapped.
         cache_dir: folder of these files.
@@ -48,6 +52,7 @@ class ReadOptions:
     local_files: str | None = None
     download: bool = False
     labels: str | None = None
+    pixel_range: str = "auto"
     memory_limit: int = 4 << 30
     cache_dir: str = "~/.cache/tf_infomax"
 
@@ -120,18 +125,34 @@ def read_arrays(argument: str, options: ReadOptions) -> Splits:
     loaded = load_arrays(path, options.memory_limit, choose, True, advice)
     if isinstance(loaded, np.ndarray):
         labels = _load_labels(options.labels)
-        return Splits(_make_image_set(loaded, labels, path))
+        return _make_splits({"images": loaded, "labels": labels}, path, options)
     arrays = {_KERAS_NAMES.get(name, name): array for name, array in loaded.items()}
     if options.labels:
         raise DataError("labels of an .npz stand in the file itself; drop --labels.")
+    return _make_splits(arrays, path, options)
+
+
+def _make_splits(arrays: dict, path: Path, options: ReadOptions) -> Splits:
+    """Images and labels, by their names in an `.npz`, of one range of pixels."""
     prefix = "train_" if "train_images" in arrays else ""
-    train = _make_image_set(
-        arrays[f"{prefix}images"], arrays.get(f"{prefix}labels"), path
-    )
-    test = None
-    if "test_images" in arrays:
-        test = _make_image_set(arrays["test_images"], arrays.get("test_labels"), path)
-    return Splits(train, test)
+    prefixes = [prefix] + ["test_"] * ("test_images" in arrays)
+    images = [arrays[f"{each}images"] for each in prefixes]
+    try:
+        for each in images:
+            if each.ndim not in (3, 4):
+                raise DataError(
+                    f"images must be {_SHAPES}. Received: {each.dtype} "
+                    f"{list(each.shape)}."
+                )
+        images, note = convert_to_uint8(images, options.pixel_range)
+        note = note and f"{path}: {note}"
+        sets = [
+            _make_image_set(each, arrays.get(f"{prefix}labels"), note)
+            for each, prefix in zip(images, prefixes, strict=True)
+        ]
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return Splits(*sets)
 
 
 _MOST_LABELS = 1 << 30  # bytes
@@ -170,44 +191,14 @@ def _load_labels(file: str | None) -> np.ndarray | None:
     return labels
 
 
-def _make_image_set(images, labels, path: Path) -> ImageSet:
-    try:
-        images = convert_to_uint8(images[..., None] if images.ndim == 3 else images)
-        if labels is not None:
-            labels = (
-                labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-            )
-            labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
-        if isinstance(images, np.memmap):
-            images = MappedImages(images, np.arange(len(images)))
-        return ImageSet(images, labels)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def convert_to_uint8(images: np.ndarray) -> np.ndarray:
-    """uint8 as it is; floats in [0, 1] or [0, 255] scaled and rounded.
-
-    Raises:
-        DataError: for NaN or infinite values, values outside, and other types.
-    """
-    if images.dtype == np.uint8:
-        return images
-    if images.dtype.kind != "f":
-        raise DataError(
-            "images must be uint8, or floats in [0, 1] or [0, 255]. Received: "
-            f"{images.dtype}."
-        )
-    bad = np.count_nonzero(~np.isfinite(images))
-    if bad:
-        raise DataError(f"images have {bad} values that are NaN or infinite.")
-    low, high = (images.min(), images.max()) if images.size else (0.0, 0.0)
-    if low < 0 or high > 255:
-        raise DataError(
-            "float images must lie in [0, 1] or [0, 255]. Received: values from "
-            f"{low:g} to {high:g}."
-        )
-    return np.round(images * 255 if high <= 1 else images).astype(np.uint8)
+def _make_image_set(images, labels, note: str) -> ImageSet:
+    images = images[..., None] if images.ndim == 3 else images
+    if labels is not None:
+        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+        labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
+    if isinstance(images, np.memmap):
+        images = MappedImages(images, np.arange(len(images)))
+    return ImageSet(images, labels, notes=(note,) if note else ())
 
 
 def read_folder(argument: str, options: ReadOptions) -> Splits:

@@ -25,7 +25,8 @@ def adapt_keras_model(
 
     Returns:
         A model from uint8 images to a dict with these features. It shares its weights
-        with `model`.
+        with `model`, whose layers from now on compute in the precision that
+        `keras.config.dtype_policy` says.
 
     Raises:
         ValueError: for unknown features or layers, and outputs of the wrong rank.
@@ -44,11 +45,25 @@ def adapt_keras_model(
                 f"feature {name} must have {rank} axes. Received: layer "
                 f"{layers[name]!r} with output shape {output.shape}."
             )
+    _set_precision(model)
     low, high = input_range
     images = keras.Input(image_shape, dtype="uint8", name="images")
     scale = keras.layers.Rescaling((high - low) / 255.0, offset=low, name="rescale")
     features = keras.Model(model.inputs, tops, name="features")
     return keras.Model(images, features(scale(images)), name=model.name)
+
+
+def _set_precision(model: keras.Model) -> None:
+    """Gives float32 weights the present policy of computing, as new layers have it.
+
+    A layer keeps the policy that it was saved with, so that mixed precision, or its
+    absence, would otherwise end at the file.
+    """
+    policy = keras.config.dtype_policy()
+    for layer in model._flatten_layers():
+        own = layer.dtype_policy
+        if own.variable_dtype == "float32" and own.quantization_mode is None:
+            layer.dtype_policy = policy
 
 
 def strip_scaling(encoder: keras.Model) -> keras.Model:
