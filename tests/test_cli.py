@@ -47,6 +47,18 @@ class TestFlags:
         assert_refused(result, *words)
         assert result.cpu_seconds < 1.5
 
+    def test_a_flagfile_that_is_no_text(self, tmp_path):
+        (tmp_path / "x.flags").write_bytes(bytes(range(256)))
+        result = run("train", f"--flagfile={tmp_path / 'x.flags'}", "--steps=1")
+        assert_refused(result, "--flagfile")
+
+    def test_a_flagfile_may_name_another(self, tmp_path):
+        (tmp_path / "inner.flags").write_text("--batch_size=1\n")
+        outer = tmp_path / "outer.flags"
+        outer.write_text(f"--steps=1\n--flagfile={tmp_path / 'inner.flags'}\n")
+        result = run("train", f"--flagfile={outer}")
+        assert_refused(result, "--batch_size", "at least 2")
+
 
 class TestBadData:
     def start(self, tmp_path, *arguments):
@@ -246,6 +258,18 @@ def test_own_keras_model(tmp_path, data):
         "--probe_seeds=1",
     )  # fmt: skip
     assert evaluated.returncode == 0, evaluated.stderr[-2000:]
+    half = run(
+        "train", *common, f"--encoder=keras:{tmp_path / 'run' / 'own_model.keras'}",
+        "--encoder_layers=local=map,code=out", f"--workdir={tmp_path / 'half'}",
+        "--mixed_precision=bfloat16", "--noevaluate",
+    )  # fmt: skip
+    assert half.returncode == 0, half.stderr[-2000:]
+    losses = [
+        json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
+        for name in ("run", "half")
+    ]
+    assert losses[0]["loss"] != losses[1]["loss"]  # it has an effect, and a small one
+    assert losses[0]["loss"] == pytest.approx(losses[1]["loss"], rel=0.05)
     result = run(
         "train", *common, f"--encoder=keras:{data}", "--encoder_layers=code=out",
         f"--workdir={tmp_path / 'other'}",

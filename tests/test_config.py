@@ -107,6 +107,76 @@ def test_options_that_do_not_go_together(options, message):
         Config(**options)
 
 
+OWN_MODEL = dict(encoder="keras:a.keras", encoder_layers=("code=c",))
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        (dict(code_size=128, **OWN_MODEL), "as its layer is"),
+        (dict(encoder_input="0_1"), "--encoder=keras:FILE"),
+        (dict(resize="stretch"), "--image_size"),
+        (dict(train_split="all"), "tfds:NAME"),
+        (dict(download=True, dataset="arrays:x.npz"), "tfds:NAME"),
+        (dict(pixel_range="0_1"), "arrays:FILE"),
+        (dict(probe_every=2, online_probe="none"), "--online_probe"),
+        (dict(local_critic="concat_and_convolve", beta=0.0, alpha=1.0), "--beta above 0"),
+        (dict(objective="dim_global", negatives="same_location"), "--beta above 0"),
+        (dict(global_critic="global_dot"), "--alpha above 0"),
+        (dict(gamma=0.0, prior="normal"), "a --gamma above 0"),
+        (dict(gamma=0.0, gradient_penalty=3.0), "a --gamma above 0"),
+    ],
+)  # fmt: skip
+def test_an_option_that_the_others_leave_without_effect_is_refused(options, needed):
+    with pytest.raises(ConfigError, match="changes nothing without") as error:
+        Config(**options)
+    assert needed in str(error.value)
+
+
+def test_an_option_has_its_effect_through_any_of_the_datasets():
+    Config(pixel_range="0_1", dataset="fashion_m:arrays:x.npz")
+    Config(pixel_range="0_1", eval_dataset="arrays:x.npz")
+    Config(local_files="there", eval_dataset="tfds:cifar10")
+
+
+def test_global_dot_needs_a_built_in_network():
+    options = dict(objective="dim_global", global_critic="global_dot")
+    Config(**options)
+    with pytest.raises(ConfigError, match=r"basic32x32.*--encoder=half_convnet"):
+        Config(**options, encoder="half_convnet")
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a ", " a", "a\u2028b", "a\r", "\udcff", "a\0"]
+)
+def test_text_that_a_flagfile_cannot_hold_is_refused(text):
+    with pytest.raises(ConfigError, match="--workdir must be text"):
+        Config(workdir=text)
+    if text != " a":
+        with pytest.raises(ConfigError, match="--dataset must be text"):
+            Config(dataset=f"arrays:{text}")
+
+
+def test_every_other_text_comes_back_from_a_flagfile(tmp_path):
+    path = tmp_path / "odd.flags"
+    for text in ("a b", "#a", "--a=b", "\N{SNOWMAN}", "a,b", "'\"\\"):
+        config = Config(workdir=text, dataset=f"arrays:{text}")
+        path.write_text(flags.format_flags(config), "utf-8")
+        assert flags.read_flagfile(path) == config
+
+
+def test_the_home_folder_is_found_and_other_machines_are_refused(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert Config(workdir="~/run").workdir == "/home/someone/run"
+    for options in (
+        dict(workdir="gs://bucket/run"),
+        dict(dataset="folder:s3://photos", image_size=32),
+        dict(dataset="arrays:http://x/y.npz"),
+    ):
+        with pytest.raises(ConfigError, match=r"this machine.*://"):
+            Config(**options)
+
+
 def test_a_flagfile_says_everything(tmp_path):
     config = Config(
         workdir="runs/a b", augment=("crop", "flip"), views="augment", steps=7,

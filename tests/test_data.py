@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from tf_infomax.data import (
     batches,
     decoding,
+    division,
     fashion,
     graph_headers,
     images,
@@ -21,6 +23,7 @@ from tf_infomax.data import (
 from tf_infomax.data.embedded import make_fashion, restore_fashion
 from tf_infomax.data.files import ImageFolder
 from tf_infomax.data.images import DataError, ImageSet, MappedImages, Splits
+from tf_infomax.data.scale import PIXEL_RANGES
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +296,66 @@ class TestArrays:
         np.save(tmp_path / "x.npy", (array / 255 * scale).astype(np.float32))
         np.testing.assert_array_equal(self.read(tmp_path / "x.npy").train.images, array)
 
+    @pytest.mark.parametrize(
+        ("low", "high", "dtype", "pixel_range"),
+        [
+            (0.0, 1.0000002, np.float32, "0_1"),
+            (-1e-5, 1.0, np.float64, "0_1"),
+            (-1.0, 1.0, np.float32, "-1_1"),
+            (0.0, 255.00002, np.float32, "0_255"),
+            (0, 1, np.uint8, "0_1"),
+            (0, 1, bool, "0_1"),
+            (0, 255, np.int64, "0_255"),
+            (0, 65535, np.uint16, "0_65535"),
+        ],
+    )
+    def test_the_range_is_that_which_the_values_fill(
+        self, tmp_path, rng, low, high, dtype, pixel_range
+    ):
+        values = rng.uniform(low, high, (4, 9, 9, 1))
+        values = (values if np.dtype(dtype).kind == "f" else values.round()).astype(
+            dtype
+        )
+        values[0, 0, 0], values[0, 0, 1] = low, high
+        np.save(tmp_path / "x.npy", values)
+        data = self.read(tmp_path / "x.npy").train
+        black, white = PIXEL_RANGES[pixel_range]
+        expected = 255 * (values.astype(np.float64) - black) / (white - black)
+        assert np.abs(data.images - expected).max() <= 0.5 + 1e-3
+        assert f"--pixel_range={pixel_range}" in data.notes[0]
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            np.linspace(0, 16, 81),  # digits of scikit-learn
+            np.append(np.linspace(0, 1, 80), 200.0),  # one hot pixel
+            np.linspace(0, 4095, 81),  # 12 bits
+            np.linspace(-2.1, 2.6, 81),  # standardized
+            np.linspace(-0.2, 0.4, 81),
+        ],
+    )
+    def test_a_doubtful_range_is_refused_until_it_is_said(self, tmp_path, values):
+        np.save(tmp_path / "x.npy", values.reshape(1, 9, 9, 1))
+        with pytest.raises(DataError, match=r"x\.npy.*not clear.*--pixel_range"):
+            self.read(tmp_path / "x.npy")
+
+    def test_the_range_may_be_said(self, tmp_path):
+        values = np.append(np.linspace(0, 1, 809), 1.3).reshape(10, 9, 9, 1)
+        np.save(tmp_path / "x.npy", values)
+        data = self.read(tmp_path / "x.npy", pixel_range="0_1").train
+        assert data.images.max() == 255
+        assert data.images[5, 0, 0, 0] == round(255 * 405 / 808)
+        assert "1 of 810 clipped" in data.notes[0]
+        np.save(tmp_path / "x.npy", values * 100)
+        with pytest.raises(DataError, match="do not lie in --pixel_range=-1_1"):
+            self.read(tmp_path / "x.npy", pixel_range="-1_1")
+
+    def test_one_range_for_training_and_test_images(self, tmp_path, rng):
+        train = rng.uniform(0, 255, (4, 9, 9)).astype(np.float32)
+        dark = np.full((2, 9, 9), 0.75, np.float32)
+        np.savez(tmp_path / "x.npz", train_images=train, test_images=dark)
+        assert self.read(tmp_path / "x.npz").test.images.max() == 1
+
     def test_npz_by_either_convention(self, tmp_path, rng):
         x, y = rng.integers(0, 256, (6, 9, 9, 1), np.uint8), np.arange(6) % 2
         np.savez(tmp_path / "a.npz", x_train=x, y_train=y[:, None], x_test=x[:2])
@@ -313,7 +376,7 @@ class TestArrays:
             (np.full((3, 9, 9, 1), np.nan), "3 values|243 values that are NaN"),
             (np.full((3, 9, 9, 1), 300.0), "from 300 to 300"),
             (np.full((3, 9, 9, 1), -1.0), "from -1 to -1"),
-            (np.zeros((3, 9, 9, 1), np.int64), "int64"),
+            (np.zeros((3, 9, 9, 1), np.complex64), "complex64"),
             (np.zeros((3, 9), np.uint8), r"uint8 \[3, 9\]"),
             (np.zeros((3, 1, 1, 3), np.uint8), "1 x 1"),
             (np.zeros((0, 9, 9, 3), np.uint8), "no images"),
@@ -749,10 +812,71 @@ def test_unlabelled_examples_are_left_out_of_probes():
     assert not alone.labelled
 
 
-def test_fingerprint_tells_changed_images(rng):
-    pixels = rng.integers(0, 256, (300, 8, 8, 1), np.uint8)
+def test_fingerprint_tells_one_changed_bit_in_any_image(rng):
+    pixels = rng.integers(0, 256, (1500, 8, 8, 1), np.uint8)
     one = ImageSet(pixels).fingerprint()
     assert one == ImageSet(pixels.copy()).fingerprint()
-    changed = pixels.copy()
-    changed[0] += 1
-    assert ImageSet(changed).fingerprint() != one
+    for place in (0, 1, 1023, 1024, 1499):
+        changed = pixels.copy()
+        changed[place, 3, 3, 0] ^= 1
+        assert ImageSet(changed).fingerprint() != one
+    assert ImageSet(pixels[::-1]).fingerprint() != one
+    tall, wide = (ImageSet(pixels.reshape(375, *s, 1)) for s in ((32, 8), (8, 32)))
+    assert tall.fingerprint() != wide.fingerprint()
+
+
+class TestCopies:
+    """Thirty pictures, five exact copies of each."""
+
+    @pytest.fixture
+    def splits(self, rng):
+        pictures = rng.integers(0, 256, (30, 8, 8, 3), np.uint8)
+        return images.Splits(
+            ImageSet(np.repeat(pictures, 5, axis=0), np.repeat(np.arange(30), 5) % 3)
+        )
+
+    def test_they_are_counted_and_said(self, splits):
+        whole = division.require_test(splits, 0.2, "--dataset=x")
+        notes = division.divide(whole, whole, 0.1).notes
+        assert "30 of 30 test images are exact copies" in notes[0]
+        assert re.match(r"\d+ of 108 training images repeat", notes[1])
+
+    def test_one_of_each_is_kept(self, splits):
+        alone = splits.deduplicate()
+        np.testing.assert_array_equal(alone.train.images, splits.train.images[::5])
+        assert alone.train.labels.tolist() == splits.train.labels[::5].tolist()
+        whole = division.require_test(alone, 0.2, "--dataset=x")
+        assert division.divide(whole, whole, 0.1).notes == ()
+
+    def test_a_test_image_is_kept_rather_than_a_training_image(self, splits):
+        tested = splits.train.select(np.arange(10))
+        alone = images.Splits(splits.train, tested).deduplicate()
+        np.testing.assert_array_equal(alone.test.images, splits.train.images[:10:5])
+        np.testing.assert_array_equal(alone.train.images, splits.train.images[10::5])
+        with pytest.raises(DataError, match="every training image"):
+            images.Splits(tested, tested).deduplicate()
+
+    def test_labelled_images_of_another_set_are_compared_too(self, splits):
+        tested = splits.train.select(np.arange(0, 30))
+        labelled = images.Splits(splits.train.select(np.arange(75, 150, 5)), tested)
+        whole = division.require_test(splits.deduplicate(), 0.2, "--dataset=x")
+        notes = division.divide(whole, labelled, 0.1).notes
+        assert any("30 of 30 labelled test images" in note for note in notes)
+
+    def test_images_that_are_mapped_or_paired(self, splits, tmp_path):
+        np.save(tmp_path / "x.npy", splits.train.images)
+        mapped = images.MappedImages(
+            np.load(tmp_path / "x.npy", mmap_mode="r"), np.arange(150)
+        )
+        assert ImageSet(mapped).fingerprint() == splits.train.fingerprint()
+        pairs = images.pair(splits.train, splits.train.select(np.arange(149, -1, -1)))
+        assert len(images.Splits(pairs).deduplicate().train) == 30
+
+
+def test_digests_are_made_once():
+    data = ImageSet(np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), np.uint8))
+    digests = data.digests
+    part = data.select(np.arange(10, 20))
+    assert "digests" in vars(part)
+    np.testing.assert_array_equal(part.digests, digests[10:20])
+    np.testing.assert_array_equal(ImageSet(data.images[10:20]).digests, digests[10:20])

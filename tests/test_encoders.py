@@ -135,3 +135,32 @@ def test_own_model_by_layer_names(own_model):
 def test_own_model_with_wrong_names(own_model, layers, message):
     with pytest.raises(ValueError, match=message):
         encoders.adapt_keras_model(own_model, layers, (16, 16, 3))
+
+
+def test_a_loaded_model_computes_in_the_present_precision(own_model, tmp_path):
+    own_model.save(tmp_path / "m.keras")
+    image = np.arange(16 * 16 * 3).reshape(1, 16, 16, 3).astype(np.uint8)
+    layers = {"code": own_model.layers[-1].name}
+    codes = {}
+    before = keras.config.dtype_policy()
+    try:
+        for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
+            keras.config.set_dtype_policy(policy)
+            model = keras.models.load_model(tmp_path / "m.keras")
+            encoder = encoders.adapt_keras_model(model, layers, (16, 16, 3))
+            codes[policy] = encoder(image)["code"]
+            assert {w.dtype for w in encoder.weights} == {"float32"}
+        keras.config.set_dtype_policy("float32")
+        model.save(tmp_path / "half.keras")
+        model = keras.models.load_model(tmp_path / "half.keras")
+        encoder = encoders.adapt_keras_model(model, layers, (16, 16, 3))
+        again = encoder(image)["code"]
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert codes["mixed_bfloat16"].dtype == "bfloat16"
+    assert codes["mixed_float16"].dtype == "float16"
+    np.testing.assert_array_equal(again, codes["float32"])
+    for half in ("mixed_bfloat16", "mixed_float16"):
+        np.testing.assert_allclose(
+            np.asarray(codes[half], np.float32), codes["float32"], rtol=0.1, atol=0.1
+        )

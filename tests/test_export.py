@@ -98,6 +98,8 @@ class TestCommand:
         card = json.loads((exported[0] / "assets.extra/model_card.json").read_text())
         assert card["steps"] == 4
         assert card["bound"] == "info_nce"
+        assert card["critics"] == {"local": "encode_and_dot"}
+        assert card["prior"] == "uniform"
         assert card["preprocessing"]["image"] == [32, 32, 3]
         assert card["classifier"]["classes"] == ["0", "1"]
         assert card["classifier"]["test_accuracy"] > 0.9  # brightness tells them apart
@@ -219,6 +221,8 @@ class TestPublishing:
         assert choose_version(tmp_path / "new", 0) == 1
         for name in ("2", "10", "11.onnx", ".12.1.tmp", "models.config"):
             (tmp_path / name).mkdir()
+        for name in ("20-backup", "30a", "\N{SUPERSCRIPT TWO}", "40 copy.onnx"):
+            (tmp_path / name).mkdir()  # none of them is a version to a model server
         assert choose_version(tmp_path, 0) == 12
         assert choose_version(tmp_path, 5) == 5
         assert choose_version(tmp_path, 11) == 11  # only its ONNX form exists

@@ -75,8 +75,8 @@ ALLOWED = {
     },
     "reproduce": {"config", "data", "flags", "output", "progress", "studies"},
     "evaluate": {
-        "assessment", "config", "experiment", "flags", "progress", "report", "training",
-        "workdir",
+        "assessment", "config", "experiment", "flags", "output", "progress", "report",
+        "training", "workdir",
     },
 }  # fmt: skip
 

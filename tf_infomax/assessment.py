@@ -28,7 +28,6 @@ import tensorflow as tf
 from tf_infomax import report
 from tf_infomax.bounds import BOUNDS
 from tf_infomax.data.batches import make_fixed_batches
-from tf_infomax.data.division import name_some
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import (
     count_dimensions,
@@ -176,10 +175,10 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
         The results, flat; `check_complete` tells whether all of them are there.
     """
     data, encoder = run.data, run.objective.encoder
-    if data.left_out:
-        tell(f"too rare for the probes, left out: {name_some(data.left_out)}")
-    if data.probe_train is None:
-        tell(f"the encoder is not probed (see --eval_dataset): {data.labels}")
+    if data.probe_train is None or not run.config.probes:
+        why = data.labels if run.config.probes else "--probes is empty"
+        hint = " (see --eval_dataset)" if run.config.probes else ""
+        tell(f"the encoder is not probed{hint}: {why}")
     extract = FeatureExtractor(encoder, ["code"])
     shown = data.test.single.images[:2000]
     codes = extract(shown)["code"]

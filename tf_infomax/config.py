@@ -547,7 +547,7 @@ def _check_value(each: dataclasses.Field, value) -> None:
 
 
 def _check_text(name: str, text: str) -> None:
-    """What a line of a flagfile cannot hold, and paths that are none of this machine."""
+    """Refuses what a line of a flagfile cannot hold, and paths of other machines."""
     try:
         text.encode()
         held = text == text.strip() and len(text.splitlines()) < 2
@@ -555,8 +555,8 @@ def _check_text(name: str, text: str) -> None:
         held = False
     if not held or "\0" in text:
         raise ConfigError(
-            f"--{name} must be text without line breaks and without spaces at its ends, "
-            f"as a line of a flagfile. Received: {text!r}."
+            f"--{name} must be text without line breaks and spaces at its ends, as a "
+            f"line of a flagfile. Received: {text!r}."
         )
     if "://" in text:
         raise ConfigError(
@@ -568,7 +568,7 @@ def _check_text(name: str, text: str) -> None:
 def _check_together(config: Config) -> None:
     """Options that make sense each by itself, but not together."""
 
-    c, weights = config, config.weights
+    c = config
     kind = c.dataset.partition(":")[0]
     sources = table_names(_DATA, "SOURCES")
     for flag in ("dataset", "eval_dataset"):

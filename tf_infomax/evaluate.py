@@ -10,10 +10,12 @@ from tf_infomax.config import Config
 
 def main(given: Config) -> int:
     """Probes the encoder of the run in `given.workdir` and prints the table."""
+    from tf_infomax.output import check_writable
     from tf_infomax.workdir import WorkDirectory
 
     workdir = WorkDirectory(given.workdir)
     config = flags.override(workdir.read_config(), given)
+    check_writable(workdir.path, f"--workdir={workdir.path}")
     workdir.read_state(config.checkpoint)
     with workdir.held():
         return _evaluate(config, workdir)
@@ -27,9 +29,12 @@ def _evaluate(config: Config, workdir) -> int:
     from tf_infomax.experiment import load_data
     from tf_infomax.progress import tell
     from tf_infomax.report import print_results
-    from tf_infomax.training import Run
+    from tf_infomax.training import Run, describe_limits
 
-    run = Run(config, workdir, load_data(config), checkpoint=which)
+    data = load_data(config)
+    for line in describe_limits(config, data):
+        tell(line)
+    run = Run(config, workdir, data, checkpoint=which)
     tell(f"{workdir.path}: {which} checkpoint, step {run.step} of {run.steps}")
     results = evaluate_run(run, tell)
     print_results(results, str(workdir.path))
