@@ -107,6 +107,7 @@ def test_options_that_do_not_go_together(options, message):
         Config(**options)
 
 
+GLOBAL = dict(objective="dim_global")
 OWN_MODEL = dict(encoder="keras:a.keras", encoder_layers=("code=c",))
 
 
@@ -120,8 +121,8 @@ OWN_MODEL = dict(encoder="keras:a.keras", encoder_layers=("code=c",))
         (dict(download=True, dataset="arrays:x.npz"), "tfds:NAME"),
         (dict(pixel_range="0_1"), "arrays:FILE"),
         (dict(probe_every=2, online_probe="none"), "--online_probe"),
-        (dict(local_critic="concat_and_convolve", beta=0.0, alpha=1.0), "--beta above 0"),
-        (dict(objective="dim_global", negatives="same_location"), "--beta above 0"),
+        (dict(**GLOBAL, local_critic="concat_and_convolve"), "--beta above 0"),
+        (dict(**GLOBAL, negatives="same_location"), "--beta above 0"),
         (dict(global_critic="global_dot"), "--alpha above 0"),
         (dict(gamma=0.0, prior="normal"), "a --gamma above 0"),
         (dict(gamma=0.0, gradient_penalty=3.0), "a --gamma above 0"),
