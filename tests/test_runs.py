@@ -222,7 +222,7 @@ class TestDamage:
     def test_how_an_export_resizes_is_not_guessed(self, tmp_path):
         path = tmp_path / "assets.extra" / "run.flags"
         path.parent.mkdir()
-        text = seals.seal_text(flags.format_flags(Config(resize="stretch")))
+        text = seals.seal_text(flags.format_flags(Config(resize="stretch", image_size=32)))
         path.write_text(text)
         assert embed._read_rule(tmp_path) == "stretch"
         path.write_text(text[: text.index("--resize")])
@@ -380,13 +380,14 @@ for name, lengths in json.loads(sys.argv[2]).items():
 
 class TestLonger:
     def test_more_steps_continue_to_the_same_bits(self, tmp_path):
-        """Also from within an epoch: there are five steps in one."""
+        """Also from within an epoch: there are four steps in one."""
         images = np.random.default_rng(0).integers(0, 256, (100, 12, 12, 3), np.uint8)
         np.savez(tmp_path / "data.npz", images=images, labels=np.arange(100) % 2)
         runs = {
             "whole": [{"steps": 16}],
             "longer": [{"steps": 8}, {"steps": 8}, {"steps": 16}],
             "epochs": [{"epochs": 2}, {"steps": 16}],
+            "within": [{"steps": 6}, {"steps": 16}],
         }
         code, given = LONGER, [str(tmp_path), json.dumps(runs)]
         subprocess.run([sys.executable, "-c", code, *given], cwd=ROOT, check=True)
@@ -396,7 +397,7 @@ class TestLonger:
             with np.load(path) as found:
                 arrays[name] = {k: found[k] for k in found.files}
             states[name] = json.loads(arrays[name].pop("state").tobytes())
-        for name in ("longer", "epochs"):
+        for name in ("longer", "epochs", "within"):
             assert arrays[name].keys() == arrays["whole"].keys()
             for key, value in arrays["whole"].items():
                 np.testing.assert_array_equal(arrays[name][key], value, err_msg=key)
@@ -426,3 +427,33 @@ class TestLonger:
         workdir._check_length(replace(config, schedule="constant", steps=99), config)
         with pytest.raises(ConfigError, match=r"--steps=99.*--schedule=cosine.*Keep"):
             workdir._check_length(replace(config, steps=99), config)
+
+
+class TestSameData:
+    """All bytes of all parts are compared, not a sample of them."""
+
+    def change(self, truth, part: str):
+        """The run's own data with one bit of one part changed."""
+        images = getattr(truth.data, part)
+        pixels = images.images[:].copy()
+        pixels[len(pixels) // 3, 5, 5, 0] ^= 1
+        return replace(truth.data, **{part: replace(images, images=pixels)})
+
+    def restore(self, truth, data):
+        config = replace(truth.config, workdir=str(truth.folder))
+        workdir = WorkDirectory(config.workdir)
+        return damaged_runs.training.Run(config, workdir, data, truth.objective)
+
+    @pytest.mark.parametrize("part", ["train", "validation"])
+    def test_one_bit_of_what_is_trained_or_chosen_on(self, truth, part):
+        with pytest.raises(ConfigError, match=r"images of --dataset=.* have changed"):
+            self.restore(truth, self.change(truth, part))
+
+    def test_other_test_images_are_said(self, truth, capsys):
+        assert self.restore(truth, self.change(truth, "test")).step == 8
+        assert "the test images have changed" in capsys.readouterr().err
+        data = self.change(truth, "probe_test")
+        assert self.restore(truth, data).step == 8
+        assert "the labelled images have changed" in capsys.readouterr().err
+        self.restore(truth, truth.data)
+        assert not capsys.readouterr().err
