@@ -354,10 +354,12 @@ def test_tensors_both_ways(array):
     assert client_module._from_proto(packed).dtype == array.dtype
 
 
-def test_last_value_of_a_tensor_stands_for_the_rest():
+@pytest.mark.parametrize("values", [[], [1], [1, 2], [1, 2, 3, 4, 5]])
+def test_a_tensor_has_a_value_for_each_entry(values):
     kind = client_module._message_classes()["TensorProto"]
-    tensor = kind(dtype=1, float_val=[1, 2], tensor_shape={"dim": [{"size": 4}]})
-    assert client_module._from_proto(tensor).tolist() == [1, 2, 2, 2]
+    tensor = kind(dtype=1, float_val=values, tensor_shape={"dim": [{"size": 4}]})
+    with pytest.raises(client_module._RequestError, match=f"{len(values)} values"):
+        client_module._from_proto(tensor)
 
 
 def test_reasons_are_one_line():
