@@ -21,8 +21,8 @@ import os
 import queue
 import random
 import re
-import stat
 import socket
+import stat
 import sys
 import threading
 import time

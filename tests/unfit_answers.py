@@ -1,3 +1,4 @@
+# ruff: noqa: E501, B023
 """Servers whose answers are unfit, of as many kinds as one thinks of, by a seed.
 
     python tests/unfit_answers.py --seed=0 --rest=1400 --grpc=600
@@ -330,7 +331,9 @@ def good_message(stage: str, model: str) -> bytes:
     if stage != "metadata":
         rows = 1 if stage == "probe" else ROWS
         signature = "serving_default" if stage == "probe" else "encoded"
-        tensor = field(1, 1) + field(2, shape_of(rows, D)) + field(5, floats(TRUTH[:rows]))
+        tensor = (
+            field(1, 1) + field(2, shape_of(rows, D)) + field(5, floats(TRUTH[:rows]))
+        )
         return answer_of(tensor, model=model, signature=signature)
 
     def tensor(dtype, *axes):
@@ -351,7 +354,9 @@ def good_message(stage: str, model: str) -> bytes:
 
 def odd_tensor(rng, model: str) -> bytes:
     """A PredictResponse that is sound but for what it says."""
-    rows, width = pick(rng, [(1, D), (9, D), (0, D), (ROWS, D + 1), (ROWS, 0), (D, ROWS)])
+    rows, width = pick(
+        rng, [(1, D), (9, D), (0, D), (ROWS, D + 1), (ROWS, 0), (D, ROWS)]
+    )
     whole = field(5, floats(TRUTH))
     right = shape_of(ROWS, D)
     bad = pick(rng, [np.nan, np.inf, -np.inf])
@@ -579,7 +584,9 @@ class Server:
         while b"\r\n\r\n" not in request:
             request += receive(connection)
         length = re.search(rb"Content-Length: (\d+)", request)
-        while len(request.partition(b"\r\n\r\n")[2]) < (int(length[1]) if length else 0):
+        while len(request.partition(b"\r\n\r\n")[2]) < (
+            int(length[1]) if length else 0
+        ):
             request += receive(connection)
         number = int(re.search(rb"case(\d+)", request)[1])
         stage = "status"
@@ -604,7 +611,9 @@ class Server:
                 connection.sendall(frame(kind, 1, 0, payload if kind == 6 else b""))
             if kind == 0:
                 bodies[stream] += payload
-                if flags & 1 and not self._answer_call(connection, stream, bodies[stream]):
+                if flags & 1 and not self._answer_call(
+                    connection, stream, bodies[stream]
+                ):
                     return
 
     def _answer_call(self, connection, stream: int, body: bytes) -> bool:
@@ -613,7 +622,9 @@ class Server:
         stage = "status"
         for word in (b"signature_def", b"image_bytes", b"images"):
             if word in body and stage == "status":
-                stage = {b"signature_def": "metadata", b"images": "probe"}.get(word, "predict")
+                stage = {b"signature_def": "metadata", b"images": "probe"}.get(
+                    word, "predict"
+                )
         case = make_case(self._seed, number, "grpc", stream)
         if case.stage == stage:
             send(connection, case.parts)
@@ -678,7 +689,9 @@ def embed(address: str, transport: str, number: int, folder: Path, timeout: floa
     if output.exists():
         with np.load(output) as arrays:
             embeddings = arrays["embeddings"]
-    left = [each.name for each in folder.iterdir() if each.name not in ("images", "out.npz")]
+    left = [
+        each.name for each in folder.iterdir() if each.name not in ("images", "out.npz")
+    ]
     return Outcome(status, shown.getvalue(), embeddings, left, seconds)
 
 
@@ -738,7 +751,12 @@ def main() -> None:
     command = [sys.executable, __file__, "--serve", f"--seed={options.seed}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
-            run(options, dict(zip(("rest", "grpc"), server.stdout.readline().split(), strict=True)))
+            run(
+                options,
+                dict(
+                    zip(("rest", "grpc"), server.stdout.readline().split(), strict=True)
+                ),
+            )
         finally:
             server.kill()
 
@@ -754,11 +772,20 @@ def run(options: argparse.Namespace, addresses: dict[str, str]) -> None:
                 continue
             case = make_case(options.seed, number, transport)
             peak()
-            outcome = embed(addresses[transport], transport, number, folder, options.timeout)
+            outcome = embed(
+                addresses[transport], transport, number, folder, options.timeout
+            )
             memory = peak()
             most, longest = max(most, memory), max(longest, outcome.seconds)
             reads = []
-            faults = judge(case, outcome, options.timeout, read_json if transport == "rest" else lambda m: reads.append(m) or outcome.embeddings)
+            faults = judge(
+                case,
+                outcome,
+                options.timeout,
+                read_json
+                if transport == "rest"
+                else lambda m: reads.append(m) or outcome.embeddings,
+            )
             if reads:
                 late.append((number, case, outcome, reads[0]))
             if memory > 2048:
@@ -766,12 +793,29 @@ def run(options: argparse.Namespace, addresses: dict[str, str]) -> None:
             counts[transport, "embedded" if outcome.status == 0 else "refused"] += 1
             counts.update(faults)
             if faults or options.only is not None:
-                print(transport, number, case.kind, case.stage, faults, repr(outcome.shown[-400:]), flush=True)
+                print(
+                    transport,
+                    number,
+                    case.kind,
+                    case.stage,
+                    faults,
+                    repr(outcome.shown[-400:]),
+                    flush=True,
+                )
     if late:
-        for (number, case, outcome, message), truth in zip(late, read_messages([m for *_, m in late]), strict=True):
+        for (number, case, outcome, message), truth in zip(
+            late, read_messages([m for *_, m in late]), strict=True
+        ):
             if truth is None or not np.array_equal(truth, outcome.embeddings):
                 counts["wrong numbers"] += 1
-                print("grpc", number, case.kind, "wrong numbers", message[:200], flush=True)
+                print(
+                    "grpc",
+                    number,
+                    case.kind,
+                    "wrong numbers",
+                    message[:200],
+                    flush=True,
+                )
     print(f"seed {options.seed}: {dict(counts)}, at most {most} MB, {longest:.1f} s")
 
 
