@@ -437,7 +437,7 @@ class EmbeddingClient:
             if error.code not in ("INVALID_ARGUMENT", _TOO_BIG):
                 raise
             if len(batch) == 1:
-                return [], [(names[0], error.details)]
+                return [], [(names[0], error.details or error.code)]
         middle = len(batch) // 2
         one = self._embed_or_skip(batch[:middle], found)
         other = self._embed_or_skip(batch[middle:], found)
