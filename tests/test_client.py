@@ -10,6 +10,7 @@ import http.server
 import importlib.util
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -792,3 +793,21 @@ def test_another_client(tiny_server, tiny, images, tmp_path):
         for embeddings in (answers["make_grpc_client"], answers["make_http_client"]):
             expected = tiny.embed(images)["embedding"]
             np.testing.assert_allclose(embeddings, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("counts", ["--rest=60 --grpc=0", "--rest=0 --grpc=25"])
+def test_no_malformed_answer_is_believed(counts):
+    """A seeded part of what `unfit_answers` makes; it prints every fault it finds."""
+    result = subprocess.run(
+        [sys.executable, "tests/unfit_answers.py", "--seed=3", *counts.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    (line,) = result.stdout.splitlines()
+    found = dict(re.findall(r"'(embedded|refused)'\): (\d+)", line))
+    assert sum(map(int, found.values())) == sum(map(int, re.findall(r"=(\d+)", counts)))
+    assert re.fullmatch(r"seed 3: \{(\('\w+', '\w+'\): \d+(, )?)+\}, .*", line), line
+    assert int(found["refused"]) > int(found["embedded"])
