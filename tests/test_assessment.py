@@ -159,3 +159,12 @@ def test_balanced_accuracy_and_majority_stand_in_the_table(capsys):
     results["probe/majority"]["unbalanced"] = False
     report.print_results(results, "run")
     assert "52.0" not in capsys.readouterr().out
+
+
+def test_no_probes_are_none_and_that_is_said(run, monkeypatch):
+    monkeypatch.setattr(run, "config", replace(run.config, probes=()))
+    told = []
+    results = assessment.evaluate_run(run, told.append)
+    assert {name for name in results if name.startswith("probe/")} == {"probe/majority"}
+    assert "the encoder is not probed: --probes is empty" in told
+    assert "mi/local" in results

@@ -116,7 +116,6 @@ OWN_MODEL = dict(encoder="keras:a.keras", encoder_layers=("code=c",))
     [
         (dict(code_size=128, **OWN_MODEL), "as its layer is"),
         (dict(encoder_input="0_1"), "--encoder=keras:FILE"),
-        (dict(resize="stretch"), "--image_size"),
         (dict(train_split="all"), "tfds:NAME"),
         (dict(download=True, dataset="arrays:x.npz"), "tfds:NAME"),
         (dict(pixel_range="0_1"), "arrays:FILE"),

@@ -222,9 +222,7 @@ class TestDamage:
     def test_how_an_export_resizes_is_not_guessed(self, tmp_path):
         path = tmp_path / "assets.extra" / "run.flags"
         path.parent.mkdir()
-        text = seals.seal_text(
-            flags.format_flags(Config(resize="stretch", image_size=32))
-        )
+        text = seals.seal_text(flags.format_flags(Config(resize="stretch")))
         path.write_text(text)
         assert embed._read_rule(tmp_path) == "stretch"
         path.write_text(text[: text.index("--resize")])

@@ -673,7 +673,6 @@ def _needs_of_data(c: Config) -> dict[str, tuple[bool, str]]:
     return {
         **dict.fromkeys(("train_split", "test_split", "local_files", "download"), tfds),
         "pixel_range": ("arrays:" in read, "a dataset arrays:FILE"),
-        "resize": (c.image_size > 0, "--image_size"),
         "encoder_input": (adapted, "--encoder=keras:FILE"),
         "code_size": (
             not adapted,
