@@ -193,7 +193,7 @@ class Run:
             "steps": self.steps,
             "image_shape": self.data.train.image_shape,
             "images": len(self.data.train),
-            "data": self.data.fingerprints(),
+            "data": self.data.fingerprints,
         }
         save_checkpoint(self.workdir.checkpoint(which), self.variables, state)
 
@@ -211,7 +211,7 @@ class Run:
         if isinstance(then, str):
             tell("the run is of an earlier version: its images cannot be compared")
             return
-        now = self.data.fingerprints()
+        now = self.data.fingerprints
         changed = [name for name in now if then.get(name) != now[name]]
         if set(changed) & {"training images", "validation images"}:
             raise ConfigError(

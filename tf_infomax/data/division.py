@@ -8,6 +8,7 @@ Nothing is chosen on test images: without validation images nothing is chosen.
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -60,6 +61,7 @@ class Data:
             return "validation", self.validation.single
         return "training", self.train.single
 
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """A hash of every byte of each part: is it the data of a run before?"""
         parts = {"training": self.train, "validation": self.validation}
