@@ -33,7 +33,7 @@ from tf_infomax.experiment import Data, load_data
 from tf_infomax.flags import format_flags
 from tf_infomax.output import replacing
 from tf_infomax.runtime.seals import seal_text
-from tf_infomax.trained import Trained, load_trained
+from tf_infomax.trained import load_trained
 from tf_infomax.workdir import WorkDirectory
 
 _SHOWN = 64  # images for warm-up, verification and calibration
@@ -67,7 +67,7 @@ def export_run(
         trained.image_shape,
         config.resize,
         options.largest_image,
-        critics=list_critics(trained) if options.critics else (),
+        critics=trained.objective.list_critics() if options.critics else (),
         empty_batches=options.format == "saved_model",
     )
     results = workdir.read_results(options.checkpoint)
@@ -148,15 +148,6 @@ def save_for_serving(
     write_requests(
         extra / "tf_serving_warmup_requests", name, signatures, images, WARMUP_SIZES
     )
-
-
-def list_critics(trained: Trained) -> tuple:
-    """(name, feature of x, feature of y, critic), each critic once."""
-    found = {}
-    for term in trained.objective.terms:
-        features = (term.x.split(".")[-1], term.y.split(".")[-1])
-        found.setdefault(id(term.critic), (term.name, *features, term.critic))
-    return tuple(found.values())
 
 
 def _require_serving_api() -> None:

@@ -3,7 +3,6 @@
 from importlib.metadata import version
 
 from export.signatures import Parts, Signature
-from tf_infomax.config import Config
 from tf_infomax.evaluation.features import hash_weights
 from tf_infomax.trained import Trained
 
@@ -26,10 +25,8 @@ def describe(trained: Trained, which: str, parts: Parts, results: dict) -> dict:
         "code_size": parts.encoder.output["code"].shape[-1],
         "dataset": config.dataset,
         "objective": config.objective,
-        "bound": config.bound,
         "views": config.views,
-        "critics": _name_critics(config),
-        "prior": config.prior if config.weights.gamma > 0 else None,
+        **trained.objective.describe(),
         "checkpoint": which,
         "steps": trained.step,
         "seed": config.seed,
@@ -45,18 +42,6 @@ def describe(trained: Trained, which: str, parts: Parts, results: dict) -> dict:
         "weights_sha256": hash_weights(parts.encoder.get_weights()),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
-
-
-def _name_critics(config: Config) -> dict[str, str]:
-    """Those that the objective has, by its terms."""
-    weights = config.weights
-    if weights.terms == "multiview":
-        return {"views": config.view_critic}
-    if weights.terms == "cpc":
-        return {"ahead": "bilinear"}
-    named = {"local": config.local_critic, "global": config.global_critic}
-    there = {"local": weights.beta > 0, "global": weights.alpha > 0}
-    return {name: critic for name, critic in named.items() if there[name]}
 
 
 def describe_signatures(parts: Parts, signatures: dict[str, Signature]) -> dict:

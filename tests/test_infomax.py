@@ -32,10 +32,7 @@ def build_objective(gamma=0.5, optimizer=None, **kwargs):
     terms = [Term("local", "x.local", "x.code", critic, "info_nce", 1.0, POOLED)]
     prior = PriorMatching(widths=(8, 4)) if gamma else None
     objective = InfoMax(build_encoder(), terms, prior, gamma, **kwargs)
-    objective.compile(
-        optimizer or keras.optimizers.Adam(1e-2),
-        keras.optimizers.Adam(1e-2) if gamma else None,
-    )
+    objective.compile(optimizer or keras.optimizers.Adam(1e-2))
     return objective
 
 
@@ -58,10 +55,9 @@ def test_training_raises_the_bound(batch):
 
 def test_loss_is_the_weighted_sum(batch):
     objective = build_objective(gamma=0.3)
-    seed = tf.constant([0, 0], tf.int64)
-    loss, _, values = objective.losses_and_values(batch, seed, training=False)
+    values = objective.measure(batch)
     expected = -values["local"] + 0.3 * values["prior/encoder"]
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(values["loss"], expected, rtol=1e-6)
 
 
 def test_local_term_is_the_formula(batch):
@@ -70,7 +66,7 @@ def test_local_term_is_the_formula(batch):
     critic = objective.terms[0].critic
     scores = critic((features["local"], features["code"]))
     expected = np.mean(bounds.info_nce(scores, "x", pooled=True))
-    values = objective.losses_and_values(batch, tf.constant([0, 0], tf.int64), False)[2]
+    values = objective.measure(batch)
     np.testing.assert_allclose(values["local"], expected, rtol=1e-5)
     assert objective.terms[0].ceiling(8, 16) == pytest.approx(np.log(1 + 7 * 16))
 
@@ -83,9 +79,7 @@ def test_every_weight_is_trained_by_its_optimizer(batch):
         assert not np.array_equal(variable.numpy(), before[variable.path]), (
             variable.path
         )
-    counted = len(objective.encoder_and_critic_variables) + len(
-        objective.prior.trainable_variables
-    )
+    counted = sum(len(objective.variables_of(p)) for p in objective.players)
     assert counted == len(objective.trainable_variables)
 
 
@@ -99,7 +93,7 @@ def test_bug_encoder_helps_the_discriminator(batch):
             loss = objective.prior(code, seed)[1]
         variables = objective.prior.trainable_variables
         gradients = tape.gradient(loss, variables)
-        objective.prior_optimizer.apply(gradients, variables)
+        objective.optimizers["prior"].apply(gradients, variables)
     with tf.GradientTape() as tape:
         tape.watch(code)
         encoder_loss, before = objective.prior(code, seed)
@@ -171,8 +165,8 @@ def test_several_terms_share_one_encoder_and_count_a_shared_critic_once(images):
     ]
     objective = InfoMax(encoder, terms)
     objective.compile(keras.optimizers.SGD(0.01))
-    assert objective.views == ["x", "y"]
-    variables = objective.encoder_and_critic_variables
+    assert list(objective.takes) == ["x", "y"]
+    variables = objective.variables_of("encoder")
     assert len({id(v) for v in variables}) == len(variables)
     both = {"x": tf.constant(images), "y": tf.constant(images[:, ::-1])}
     objective.fit(tf.data.Dataset.from_tensors(both), verbose=0, shuffle=False)
@@ -194,11 +188,15 @@ def test_a_term_accepts_rows_of_its_tables(given, word):
         Term("g", "x.code", "y.code", critics.InnerProduct(), **options)
 
 
-def test_prior_and_its_optimizer_belong_together():
+def test_optimizers_are_those_of_the_players():
     critic = critics.InnerProduct()
     objective = InfoMax(build_encoder(), [Term("g", "x.code", "x.code", critic, "dv")])
-    with pytest.raises(ValueError, match="prior_optimizer"):
-        objective.compile(keras.optimizers.Adam(), keras.optimizers.Adam())
+    with pytest.raises(ValueError, match=r"each of encoder\. Received: encoder, prior"):
+        objective.compile({"encoder": "adam", "prior": "adam"})
+    objective = build_objective(optimizer=keras.optimizers.SGD(0.5))
+    first, second = (objective.optimizers[player] for player in ("encoder", "prior"))
+    assert first is not second
+    assert first.get_config() == second.get_config()
 
 
 def test_averaged_encoder_is_the_mean_of_the_weights_seen(batch):
@@ -207,13 +205,13 @@ def test_averaged_encoder_is_the_mean_of_the_weights_seen(batch):
     steps = []
     for _ in range(4):
         objective.fit(repeat(batch, 1), verbose=0, shuffle=False)
-        steps.append([v.numpy() for v in objective.online_encoder.variables])
+        steps.append([v.numpy() for v in objective.networks["encoder"].variables])
         weights = 0.9 ** np.arange(len(steps))[::-1]
         expected = [np.average(v, 0, weights) for v in zip(*steps, strict=True)]
         found = objective.encoder.variables
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
-    assert objective.encoder is not objective.online_encoder
+    assert objective.encoder is not objective.networks["encoder"]
 
 
 def test_reloaded_whole_with_both_optimizers(batch, tmp_path):
@@ -243,7 +241,6 @@ def test_compiled_ways_agree(batch, jit_compile, steps_per_execution):
     for jit, execution in ((False, 1), (jit_compile, steps_per_execution)):
         objective = build_objective(optimizer=keras.optimizers.SGD(0.01))
         objective.compile(
-            keras.optimizers.SGD(0.01),
             keras.optimizers.SGD(0.01),
             jit_compile=jit,
             steps_per_execution=execution,
@@ -285,7 +282,7 @@ def test_codes_of_zeros_do_not_end_a_run_in_half_precision(batch, negatives):
         memory = MemoryBank(8, 4) if negatives == "memory" else None
         prior = PriorMatching("sphere", widths=(8, 4))
         objective = InfoMax(encoder, [term], prior, 0.1, memory=memory)
-        objective.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
+        objective.compile(keras.optimizers.Adam(1e-3))
         images = batch["x"].numpy()
         images[0] = 0
         views = {"x": images, "y": images, "index": np.arange(8)}
@@ -323,7 +320,7 @@ def test_memory_and_prior_draw_from_streams_of_their_own(monkeypatch):
     )
     images = tf.zeros((4, 8, 8, 3), tf.uint8)
     views = {"x": images, "y": images, "index": tf.range(4)}
-    objective.losses_and_values(views, tf.constant([3, 7], tf.int64), training=True)
+    objective.step_losses(views, tf.constant([3, 7], tf.int64))
     assert len(seeds) == 2
     assert (seeds[0] != seeds[1]).any()
 
@@ -346,7 +343,8 @@ _TWO_DEVICES = """
             terms = [Term("local", "x.local", "x.code", critic, "info_nce", 1.0,
                           (("candidates", "x"), ("pooled", True)))]
             objective = InfoMax(encoder, terms, PriorMatching(widths=(8, 4)), 0.5)
-            objective.compile(keras.optimizers.SGD(1e-3), FusedAdam(1e-4, epsilon=1e-2))
+            objective.compile({"encoder": keras.optimizers.SGD(1e-3),
+                               "prior": FusedAdam(1e-4, epsilon=1e-2)})
         images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)
         data = tf.data.Dataset.from_tensor_slices({"x": images}).batch(8, True)
         history = objective.fit(data, epochs=2, verbose=0, shuffle=False).history

@@ -171,7 +171,7 @@ class TestTwoEncoders:
         objective = self.build(x_encoder, y_encoder)
         before = [e.get_weights() for e in (x_encoder, y_encoder)]
         expected = objective.terms[0].value(
-            objective.critics[0](
+            objective.terms[0].critic(
                 (x_encoder(batch["x"])["code"], y_encoder(batch["y"])["code"])
             )
         )
@@ -196,7 +196,7 @@ class TestTwoEncoders:
         loaded = keras.models.load_model(tmp_path / "o.keras")
         assert loaded.terms[0].target == 0.5
         np.testing.assert_allclose(
-            loaded.view_encoders["y"](batch["y"])["code"],
+            loaded.networks["encoder_y"](batch["y"])["code"],
             y_encoder(batch["y"])["code"],
         )
 

@@ -278,7 +278,8 @@ class TestExperiment:
         code = objective.encoder(images)["code"]
         np.testing.assert_allclose(loaded.encoder(images)["code"], code, atol=1e-6)
         x = views.VIEWS[config.views](tf.constant(images), (), SEED)["x"]
-        inner = objective.averaged_encoder or objective.online_encoder
+        networks = objective.networks
+        inner = networks.get("average", networks["encoder"])
         np.testing.assert_allclose(inner(x)["code"], code, atol=1e-6)
         pairs = {"quadrants": 6}.get(config.views, 1)
         assert len(objective.terms) == pairs
@@ -287,8 +288,8 @@ class TestExperiment:
     def test_shared_encoders_are_one_and_separate_ones_start_apart(self):
         shared = experiment.build_objective(build(view_encoders="shared"), (8, 8, 1), 4)
         separate = experiment.build_objective(build(), (8, 8, 1), 4)
-        assert shared.view_encoders == {}
-        x, y = separate.online_encoder, separate.view_encoders["y"]
+        assert "encoder_y" not in shared.networks
+        x, y = separate.networks["encoder"], separate.networks["encoder_y"]
         assert np.abs(x.get_weights()[0] - y.get_weights()[0]).max() > 0
 
     @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import binom
 
 from tf_infomax import bounds, critics, report
-from tf_infomax.assessment import assess_bounds
+from tf_infomax.assessment import assess_values
 from tf_infomax.objectives import NEGATIVES, InfoMax, Term
 from tf_infomax.objectives.negatives import rank_hardest, rank_weighted
 from tf_infomax.training import Monitor
@@ -48,7 +48,7 @@ class TestCopies:
 
     def test_pooled_info_nce_exceeds_the_information_and_is_no_bound(self, symbols):
         objective = build_copies("info_nce", POOLED)
-        results = dict(assess_bounds(objective, symbols, N))
+        results = dict(assess_values(objective, symbols, N))
         assert results["mi/local"]["mean"] < math.log(N) < self.TRUTH
         assert results["mi/local"]["ceiling"] == pytest.approx(math.log(N))
         score = results["score/local"]
@@ -64,14 +64,14 @@ class TestCopies:
 
     def test_pooled_dv_is_that_of_one_copy(self, symbols):
         values = [
-            dict(assess_bounds(build_copies("dv", options), symbols, N))
+            dict(assess_values(build_copies("dv", options), symbols, N))
             for options in ((), (("pooled", True),))
         ]
         one, pooled = (v["mi/local"]["mean"] for v in values)
         assert pooled == pytest.approx(one, rel=1e-5)
 
     def test_a_jensen_shannon_divergence_is_no_information(self, symbols):
-        results = dict(assess_bounds(build_copies("jsd"), symbols, N))
+        results = dict(assess_values(build_copies("jsd"), symbols, N))
         assert set(results) == {"divergence/local", "mi/local"}
         assert results["divergence/local"]["measures"] == "2 JSD(joint || product)"
         assert results["divergence/local"]["mean"] < 2 * math.log(2.0)
@@ -209,19 +209,21 @@ def test_hard_and_weighted_scores_stay_below_the_information(scale, rng):
 
 
 def test_the_best_checkpoint_is_the_nearest_to_a_target():
+    inputs = keras.Input((2, 2, 1), dtype="uint8")
+    encoder = keras.Model(inputs, {"code": keras.layers.Flatten()(inputs)})
     critic = critics.InnerProduct()
     term = Term("t", "x.code", "y.code", critic, "nwj", target=2.0)
     saved = []
     run = SimpleNamespace(
         config=SimpleNamespace(best="bound"),
-        objective=SimpleNamespace(terms=[term]),
+        objective=InfoMax(encoder, [term]),
         state={"best": None},
         save=lambda which: saved.append(run.state["best"]),
     )
     monitor = Monitor.__new__(Monitor)
     monitor.run, monitor.validation = run, object()
     for value in (0.5, 2.1, 5.0):
-        monitor._save_best({"validation/mi/t": value})
+        monitor._save_best({"validation/mi/t": value, "validation/loss": 7.0})
     assert saved == pytest.approx([-1.5, -0.1])
 
 

@@ -239,7 +239,7 @@ class TestDamage:
         options = flags.format_flags(truth.config)
         (truth.folder / "run.flags").write_text(options)
         numbered = truth.folder / "checkpoints" / "last.npz"
-        variables = damaged_runs.experiment.checkpoint_variables(truth.objective)
+        variables = truth.objective.state()
         with np.load(numbered) as arrays:
             state = json.loads(arrays["state"].tobytes())
             values = {f"v{k:05d}": arrays[name] for k, name in enumerate(variables)}
@@ -262,7 +262,7 @@ class TestDamage:
         assert {*names} <= {*content}
         renamed = dict(zip(names, reversed(names), strict=True))
         np.savez(path, **{renamed.get(name, name): v for name, v in content.items()})
-        variables = damaged_runs.experiment.checkpoint_variables(truth.objective)
+        variables = truth.objective.state()
         with pytest.raises(DamagedCheckpointError, match=r"last\.npz"):
             load_checkpoint(path, variables)
         missing = {f"{name}x": v for name, v in variables.items()}

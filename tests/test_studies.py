@@ -524,7 +524,7 @@ class TestHalves:
         for critic in halves.CRITICS:
             arm = halves.Arm("mlp", critic, "nwj", widths=(300, 300))
             objective = halves.build(arm, size, shape, 0)
-            weights = objective.critics[0].trainable_variables
+            weights = objective.terms[0].critic.trainable_variables
             counts[critic] = sum(int(np.prod(w.shape)) for w in weights)
         assert counts["bilinear"] == 100 * 100  # without a bias
         assert counts["separable"] == 2 * 2 * (100 * 100 + 100)

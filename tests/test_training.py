@@ -133,17 +133,18 @@ def test_every_variable_of_a_step_is_in_the_checkpoint(tmp_path):
     objective = run.objective
     kept = {id(v) for v in run.variables.values()}
     assert {id(v) for v in objective.variables} <= kept
-    assert {id(v) for v in objective.optimizer.variables} <= kept
-    assert {id(v) for v in objective.prior_optimizer.variables} <= kept
-    adam = 2 * len(objective.encoder_and_critic_variables) + 2  # iterations, rate
-    assert len(objective.optimizer.variables) == adam
+    assert objective.players.keys() == {"encoder", "prior"}
+    for player, optimizer in objective.optimizers.items():
+        assert {id(v) for v in optimizer.variables} <= kept
+        adam = 2 * len(objective.variables_of(player)) + 2  # iterations, rate
+        assert len(optimizer.variables) == adam
 
 
 def test_collapse_is_told_while_training(tmp_path, monkeypatch, capsys):
     import tensorflow as tf
 
     run = make_run(tmp_path, steps=4, progress="lines", gamma=0.0)
-    code = run.objective.online_encoder.get_layer("code")
+    code = run.objective.networks["encoder"].get_layer("code")
     for variable in (code.kernel, code.bias):
         variable.assign(tf.zeros_like(variable))
     run.objective.optimizer.learning_rate = 0.0

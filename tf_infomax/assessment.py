@@ -26,7 +26,6 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax import report
-from tf_infomax.bounds import BOUNDS
 from tf_infomax.data.batches import make_fixed_batches
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import (
@@ -36,7 +35,7 @@ from tf_infomax.evaluation.health import (
 )
 from tf_infomax.evaluation.neighbors import find_neighbors
 from tf_infomax.experiment import build_encoder
-from tf_infomax.objectives import InfoMax
+from tf_infomax.objectives import Objective
 from tf_infomax.probing import Settings, assess_probes, summarize
 from tf_infomax.progress import Progress
 from tf_infomax.training import Run
@@ -51,41 +50,21 @@ class AssessmentError(RuntimeError):
     exit_status = 1
 
 
-def assess_bounds(
-    objective: InfoMax, batches, batch_size: int
+def assess_values(
+    objective: Objective, batches, batch_size: int
 ) -> Iterator[tuple[str, dict]]:
-    """Yields what can be read off each term's scores on batches of test images.
+    """Yields all that the objective itself reports of batches of test images.
 
-    A result says beside its value which `bound` it is, what that `measures`, of which
-    `negatives`, its `ceiling` (None if it has none), what the best constant critic has
-    (`chance`), and whether it is the `objective`, the value that was maximized.
+    A result says beside the value what it `measures`, of which `kind` it is, its
+    `ceiling` (None if it has none) and what the best constant has (`chance`); of a term
+    also which `bound` it is, of which `negatives`, and whether it is the `objective`,
+    the value that was maximized.
     """
-
-    @tf.function
-    def evaluate(batch):
-        seed = tf.zeros([2], tf.int64)
-        return objective.losses_and_values(batch, seed, training=False)[2]
-
-    rows = [{k: float(v) for k, v in evaluate(batch).items()} for batch in batches]
-    shapes = {n: o.shape for n, o in objective.online_encoder.output.items()}
-    for term in objective.terms:
-        shape = shapes[term.x.split(".")[-1]]
-        locations = int(np.prod(shape[1:-1]))
-        for reading in term.readings():
-            ceiling = reading.ceiling(batch_size, locations)
-            yield (
-                reading.key,
-                {
-                    **summarize([row[reading.key] for row in rows]),
-                    "bound": reading.bound,
-                    "measures": reading.measures,
-                    "negatives": reading.negatives,
-                    "pooled": reading.pooled,
-                    "ceiling": ceiling if np.isfinite(ceiling) else None,
-                    "chance": BOUNDS[reading.bound].chance,
-                    "objective": reading.key == term.assessed().key,
-                },
-            )
+    measure = tf.function(objective.measure)
+    rows = [{k: float(v) for k, v in measure(batch).items()} for batch in batches]
+    for name, value in objective.values.items():
+        found = summarize([row[name] for row in rows])
+        yield name, {**found, **value.describe(batch_size)}
 
 
 def assess_health(codes: np.ndarray) -> Iterator[tuple[str, dict]]:
@@ -184,7 +163,7 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
     codes = extract(shown)["code"]
     record = Record(run, tell)
     stages = {
-        "mi": _bounds_of(run),
+        "values": _values_of(run),
         "health": assess_health(codes),
     }
     for stage, results in stages.items():
@@ -200,8 +179,8 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
     return record.finish()
 
 
-def _bounds_of(run: Run) -> Iterator[tuple[str, dict]]:
-    """`assess_bounds` of a run."""
+def _values_of(run: Run) -> Iterator[tuple[str, dict]]:
+    """`assess_values` of a run."""
     config, test = run.config, run.data.test
     batch_size = min(config.batch_size, len(test))
     batches = make_fixed_batches(
@@ -215,7 +194,7 @@ def _bounds_of(run: Run) -> Iterator[tuple[str, dict]]:
         len(test) // batch_size, 0, config.progress, "test batches", 10.0, 2.0
     ) as shown:
         batches = _watched(batches, shown)
-        yield from assess_bounds(run.objective, batches, batch_size)
+        yield from assess_values(run.objective, batches, batch_size)
 
 
 def _watched(batches: Iterable, shown: Progress) -> Iterator:

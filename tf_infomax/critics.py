@@ -13,6 +13,7 @@ the embeddings of all replicas, caching one side):
 """
 
 import math
+import re
 
 import keras
 import tensorflow as tf
@@ -82,6 +83,11 @@ class Critic(keras.layers.Layer):
 
     The defaults are the identity for `embed` and the inner product for `score`.
     """
+
+    @property
+    def kind(self) -> str:
+        """What it is called in a model card."""
+        return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
     def embed(self, x, y, training=False):
         """One embedding per example (and location) of either side."""
@@ -368,6 +374,10 @@ class EncodeAndDot(Critic):
         self.units, self.variant = units, variant
         self.x_block = ProjectionBlock(units, variant, variant != "plain", name="x")
         self.y_block = ProjectionBlock(units, variant, variant == "code", name="y")
+
+    @property
+    def kind(self):
+        return super().kind + ("" if self.variant == "code" else f"_{self.variant}")
 
     def build(self, input_shape):
         (*_, dx), (*_, dy) = input_shape

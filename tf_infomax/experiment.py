@@ -8,7 +8,6 @@ import keras
 import tensorflow as tf
 
 from tf_infomax import bounds, critics, encoders
-from tf_infomax.checkpoints import STEP
 from tf_infomax.config import Config, ConfigError
 from tf_infomax.data import sources
 from tf_infomax.data.batches import count_batches
@@ -17,7 +16,7 @@ from tf_infomax.data.images import DataError, pair
 from tf_infomax.data.scale import PIXEL_RANGES
 from tf_infomax.data.views import PARTS, build_front, view_shapes
 from tf_infomax.objectives import InfoMax, MemoryBank, PriorMatching, Term
-from tf_infomax.objectives.infomax import put_front
+from tf_infomax.objectives.base import Objective, put_front
 from tf_infomax.optimizers import FusedAdam
 
 
@@ -318,7 +317,7 @@ def build_optimizer(config: Config, steps: int, clip: bool = True):
 
 def build_objective(
     config: Config, image_shape: tuple[int, int, int], steps: int, images: int = 1
-) -> InfoMax:
+) -> Objective:
     """The compiled objective, with every weight built. Weights follow `seed`.
 
     Args:
@@ -364,9 +363,11 @@ def build_objective(
         ema=config.ema,
     )
     _check_targets(config, objective)
+    optimizers = {"encoder": build_optimizer(config, steps)}
+    if prior is not None:
+        optimizers["prior"] = build_optimizer(config, steps, clip=False)
     objective.compile(
-        build_optimizer(config, steps),
-        prior_optimizer=build_optimizer(config, steps, clip=False) if prior else None,
+        optimizers,
         jit_compile=config.jit_compile,
         steps_per_execution=config.steps_per_execution,
     )
@@ -402,7 +403,7 @@ def _check_widths(config: Config, encoder: keras.Model, others: dict) -> None:
 
 def _check_targets(config: Config, objective: InfoMax) -> None:
     """Refuses a target that no value of a term can reach."""
-    features = objective.online_encoder.output
+    features = objective.networks["encoder"].output
     for term in objective.terms:
         if term.target is None:
             continue
@@ -459,64 +460,3 @@ def prepare_machine(config: Config) -> tf.distribute.Strategy:
             "devices."
         )
     return strategy
-
-
-def checkpoint_variables(objective: InfoMax) -> dict[str, object]:
-    """Everything a step reads or changes, by name, in a fixed order.
-
-    Model (with averages, step and seed states), both optimizers, and the running
-    means of the metrics, so that even the row of a divided epoch comes out the same.
-    A name says the role, the place in it and what it is: `encoder/003/kernel`,
-    `optimizer/encoder/003/kernel/momentum`. Names that Keras makes up are not in it:
-    they count what a process has built before.
-    """
-    names = _name_networks(objective)
-    parts = {"objective": objective.variables}
-    trained = objective.encoder_and_critic_variables
-    optimizers = {"optimizer": (objective.optimizer, trained)}
-    if objective.prior is not None:
-        trained = objective.prior.trainable_variables
-        optimizers["prior_optimizer"] = (objective.prior_optimizer, trained)
-    for role, (optimizer, trained) in optimizers.items():
-        parts[role] = optimizer.variables
-        names |= _name_slots(role, optimizer, trained, names)
-    metrics = objective.training_metrics
-    parts["metrics"] = [v for metric in metrics for v in metric.variables]
-    found = {}
-    for role, variables in parts.items():
-        for place, variable in enumerate(variables):
-            name = names.setdefault(id(variable), f"{role}/{place:03d}/{variable.name}")
-            found[name] = variable
-    return found
-
-
-def _name_networks(objective: InfoMax) -> dict[int, str]:
-    """Names of the variables of the networks by their identities."""
-    networks = {
-        "encoder": objective.online_encoder,
-        **{f"encoder_{view}": e for view, e in objective.view_encoders.items()},
-        **{f"critic_{k}": critic for k, critic in enumerate(objective.critics)},
-        "average": objective.averaged_encoder,
-        "prior": objective.prior,
-        "memory": objective.memory,
-    }
-    names = {id(objective.step): STEP}
-    for role, network in networks.items():
-        for place, variable in enumerate(network.variables if network else ()):
-            names.setdefault(id(variable), f"{role}/{place:03d}/{variable.name}")
-    return names
-
-
-def _name_slots(role: str, optimizer, trained: list, names: dict) -> dict[int, str]:
-    """Names of what an optimizer keeps of each variable, after that variable's."""
-    waiting: dict[str, list[str]] = {}
-    for variable in trained:
-        kept = variable.path.replace("/", "_")
-        for kind in ("momentum", "velocity"):
-            slots = waiting.setdefault(f"{kept}_{kind}", [])
-            slots.append(f"{role}/{names[id(variable)]}/{kind}")
-    return {
-        id(slot): waiting[slot.name].pop(0)
-        for slot in optimizer.variables
-        if waiting.get(slot.name)
-    }

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from tf_infomax import experiment
 from tf_infomax.config import Config
-from tf_infomax.objectives import InfoMax
+from tf_infomax.objectives import Objective
 from tf_infomax.workdir import WorkDirectory
 
 
@@ -20,7 +20,7 @@ class Trained:
     """
 
     config: Config
-    objective: InfoMax
+    objective: Objective
     image_shape: tuple[int, int, int]
     step: int
 
@@ -39,14 +39,14 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
     state = workdir.read_state(which)
     shape = tuple(state["image_shape"])
 
-    def build(config: Config) -> InfoMax:
+    def build(config: Config) -> Objective:
         experiment.set_precision(config.mixed_precision)
         return experiment.build_objective(
             config, shape, state["steps"], state.get("images", 1)
         )
 
     objective = build(config)
-    workdir.load(which, experiment.checkpoint_variables(objective))
+    workdir.load(which, objective.state())
     if config.mixed_precision != "none":
         weights = objective.get_weights()
         objective = build(replace(config, mixed_precision="none"))

@@ -17,7 +17,7 @@ from tf_infomax.data.files import count_others
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.probes import score_online
-from tf_infomax.objectives import InfoMax
+from tf_infomax.objectives import Objective
 from tf_infomax.progress import Progress, format_left, tell
 from tf_infomax.signals import first_signal
 from tf_infomax.workdir import CHECKPOINTS, WorkDirectory
@@ -132,7 +132,7 @@ class Run:
         config: Config,
         workdir: WorkDirectory,
         data: experiment.Data,
-        objective: InfoMax | None = None,
+        objective: Objective | None = None,
         checkpoint: str = "",
     ):
         config = workdir.localize(config)
@@ -145,7 +145,7 @@ class Run:
                 config, data.train.image_shape, self.steps, len(data.train)
             )
         self.until = self.steps
-        self.variables = experiment.checkpoint_variables(self.objective)
+        self.variables = self.objective.state()
         self.state = {"best": None, "seconds": 0.0}
         self.step, self.stopped = 0, ""
         self.rows: list[dict] = []
@@ -241,7 +241,7 @@ class Run:
                 self.config.seed,
                 self.config.views,
                 self.config.augment,
-                with_index=self.objective.memory is not None,
+                with_index="index" in self.objective.asks,
                 consecutive=self.config.negatives == "shared_context",
             )
             epoch = first // self.per_epoch
@@ -297,9 +297,8 @@ class Monitor(keras.callbacks.Callback):
             run.fail_not_finite()
         if self.validation is not None:
             values = self._evaluate()
-            for term in run.objective.terms:  # its readings tell of what kind it is
-                values.pop(term.name, None)
-            row |= {f"validation/{name}": float(v) for name, v in values.items()}
+            named = ("loss", *run.objective.values)
+            row |= {f"validation/{name}": float(values[name]) for name in named}
         row |= self._look_at_codes(epoch)
         row["seconds"] = round(run.state["seconds"], 2)
         run.rows.append(row)
@@ -354,10 +353,8 @@ class Monitor(keras.callbacks.Callback):
         if config.best == "probe":
             value = row.get(f"probe/{config.online_probe}")
         elif self.validation is not None:
-            value = -sum(
-                float(term.loss(row[f"validation/{term.assessed().key}"]))
-                for term in run.objective.terms
-            )
+            named = ("loss", *run.objective.values)
+            value = run.objective.merit({n: row[f"validation/{n}"] for n in named})
         else:
             value = None
         if value is not None and (
@@ -421,9 +418,9 @@ class Reporter(keras.callbacks.Callback):
             speed = done / seconds
             parts.append(f"{speed * run.config.batch_size:.0f} images/s")
             parts.append(format_left(run.until - run.step, speed) or "0:00 left")
-        for term in run.objective.terms:
-            if term.name in logs:
-                parts.append(f"{term.name} {float(logs[term.name]):.3f}")
+        for name in run.objective.shown:
+            if name in logs:
+                parts.append(f"{name} {float(logs[name]):.3f}")
         return "  ".join(parts)
 
     def on_train_batch_end(self, batch, logs=None):

@@ -1,0 +1,539 @@
+"""The base of every objective: a Keras model that trains networks by players.
+
+A concrete objective names its networks by role, says which player trains which of
+them, and writes `step_losses`: a batch in, a loss per player and numbers to report out.
+Everything else is here: gradients, loss scaling, replicas, averages of weights, seeds,
+metrics, checkpoints, saving, and what a batch may be.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tf_infomax.optimizers import share_of_newest
+
+IMAGES = "x"  # the view that a bare tensor of images is
+LABEL, INDEX = "label", "index"  # of a batch, beside its views
+STEP = "step"  # name of the variable that counts steps, in checkpoints
+_SLOTS = ("momentum", "velocity")
+
+
+class Value(NamedTuple):
+    """How a number is to be read that a pass over test images reports.
+
+    Attributes:
+        kind: "mi", "divergence", "score", "loss" or "accuracy": decides table and axis.
+        unit: of the number.
+        measures: what it is, in words.
+        ceiling: batch size -> the largest value possible (infinite: none).
+        chance: what the best constant has, or None.
+        facts: what else stands beside it in the results.
+    """
+
+    kind: str = "loss"
+    unit: str = "nats"
+    measures: str = ""
+    ceiling: Callable[[int], float] | None = None
+    chance: float | None = None
+    facts: Mapping = {}
+
+    def describe(self, batch_size: int) -> dict:
+        """What results say of it, for batches of this size."""
+        ceiling = None if self.ceiling is None else self.ceiling(batch_size)
+        return {
+            "kind": self.kind,
+            "unit": self.unit,
+            "measures": self.measures,
+            "ceiling": None if ceiling in (None, float("inf")) else ceiling,
+            "chance": self.chance,
+            **self.facts,
+        }
+
+
+def put_front(front: keras.Model | None, encoder: keras.Model) -> keras.Model:
+    """The encoder of whole images, given the model that makes its part of one."""
+    if front is None:
+        return encoder
+    return keras.Model(front.input, encoder(front.output), name=encoder.name)
+
+
+def as_batch(data, takes: Mapping, asks: Iterable[str] = ()) -> dict:
+    """A batch by names: views, and `label` and `index` where they are given.
+
+    Args:
+        data: a dict of views ("image" is "x"); a tensor of images; or a pair (images,
+            labels).
+        takes: view -> what its encoder takes: the views that must be there.
+        asks: what else must be there.
+
+    Raises:
+        ValueError: with what was received, if it is none of these.
+    """
+    if isinstance(data, Mapping):
+        batch = {IMAGES if name == "image" else name: v for name, v in data.items()}
+    elif isinstance(data, tuple | list):
+        if not 1 <= len(data) <= 2:
+            raise ValueError(
+                "a batch is a dict of views, images, or a pair (images, labels). "
+                f"Received: {len(data)} tensors."
+            )
+        batch = dict(zip((IMAGES, LABEL), data, strict=False))
+    else:
+        batch = {IMAGES: data}
+    batch = {name: value for name, value in batch.items() if value is not None}
+    missing = [name for name in (*takes, *asks) if name not in batch]
+    if missing:
+        raise ValueError(
+            f"the batch lacks {', '.join(missing)}. Received: "
+            f"{', '.join(batch) or 'nothing'}. Views come as a dict {{name: images}}, "
+            f"labels as (images, labels) or under {LABEL!r}."
+        )
+    for view, wanted in takes.items():
+        batch[view] = _check_images(view, batch[view], wanted)
+    if LABEL in batch and len(batch[LABEL].shape) == 2:
+        batch[LABEL] = tf.squeeze(batch[LABEL], axis=1)
+    return batch
+
+
+def _check_images(view: str, given, wanted) -> tf.Tensor:
+    """Refuses images of another shape, and floats, which would all be black."""
+    bytes_wanted = wanted.dtype == "uint8"
+    if not hasattr(given, "shape"):
+        raise ValueError(f"{view} must be a tensor. Received: a {type(given).__name__}.")
+    dtype, shape = tf.as_dtype(given.dtype).name, tf.TensorShape(given.shape)
+    if shape.is_compatible_with(wanted.shape) and (
+        dtype == "uint8" or not bytes_wanted
+    ):
+        return tf.ensure_shape(given, wanted.shape)
+    kind = "uint8 images, 0 to 255," if bytes_wanted else wanted.dtype
+    raise ValueError(
+        f"{view} must be {kind} {list(wanted.shape)}. Received: {dtype} "
+        f"{shape.as_list() if shape.rank is not None else 'of unknown shape'}."
+    )
+
+
+def count_replicas() -> int:
+    """How many devices share a batch."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def draw(sample: Callable, rows: int, shape: Sequence[int], seed) -> tf.Tensor:
+    """This replica's rows of one draw for the whole batch.
+
+    Args:
+        sample: (shape, seed) -> numbers, as `tf.random.stateless_normal`.
+        rows: of this replica.
+        shape: of a row.
+        seed: two integers, the same on all replicas.
+    """
+    replicas = count_replicas()
+    context = tf.distribute.get_replica_context()
+    drawn = sample([rows * replicas, *shape], seed)
+    if context is None or replicas == 1:
+        return drawn
+    first = tf.cast(context.replica_id_in_sync_group, tf.int32) * rows
+    return drawn[first : first + rows]
+
+
+def mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The mean where the mask is 1, over the batch of all replicas; 0 of none.
+
+    The sum over replicas of what each of them returns, over their number, is the mean
+    over the whole batch, as the gradient of a loss must be.
+    """
+    mask = tf.cast(mask, values.dtype)
+    total, count = tf.reduce_sum(values * mask), tf.reduce_sum(mask)
+    replicas = count_replicas()
+    if replicas > 1:
+        context = tf.distribute.get_replica_context()
+        count = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return replicas * tf.math.divide_no_nan(total, count)
+
+
+class _AsLayer(keras.layers.Layer):
+    """A function called as a layer, which tells all networks in it whether it trains.
+
+    A network called elsewhere without `training`, or anywhere with training=None, runs
+    in inference mode, in silence.
+    """
+
+    def __init__(self, function: Callable):
+        super().__init__(dtype="float32", autocast=False, name="objective_step")
+        self.function = function
+        self.built = True
+
+    def call(self, batch, seed, training=False):
+        return self.function(batch, seed)
+
+
+class Objective(keras.Model):
+    """Networks by role, players that train them, and one method that says how.
+
+    A subclass sets `values` (and `players`, `rounds`, `asks`, `step_values` where the
+    defaults are not its own) and writes `step_losses`.
+
+    Args:
+        networks: role -> built network; "encoder" takes uint8 images and gives a dict
+            of features, of which "code" is one.
+        seed: of all draws.
+        ema: decay of an exponential moving average of the encoder (0: none), of the
+            weights after each step and not of the initial ones, statistics of batch
+            norm included. It has the role "average" and is then the `encoder` that is
+            evaluated.
+        front: a model from a whole image to view "x", where that is a part of it: then
+            `encoder` takes whole images.
+
+    Attributes:
+        players: player -> the roles that its optimizer trains; the first one's loss is
+            reported as `loss`.
+        rounds: players that are updated at the same time, one round after another; each
+            has its own forward pass. () is one round of all.
+        takes: view -> what its encoder takes: the views that a batch must have.
+        asks: what else: "label", "index" (which training images these are).
+        values: what a test reports, and how it is to be read.
+        step_values: names of what a training step reports beside the loss.
+        step: steps done. Of its own, since a loss-scaling optimizer skips counts.
+    """
+
+    players: Mapping[str, tuple[str, ...]] = {"encoder": ("encoder",)}
+    rounds: tuple[tuple[str, ...], ...] = ()
+    asks: frozenset[str] = frozenset()
+    values: Mapping[str, Value] = {}
+
+    def __init__(
+        self,
+        networks: Mapping[str, keras.layers.Layer],
+        seed: int = 0,
+        ema: float = 0.0,
+        front: keras.Model | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        networks = dict(networks)
+        if ema:
+            average = keras.models.clone_model(networks["encoder"])
+            average.set_weights(networks["encoder"].get_weights())
+            average.trainable = False
+            networks["average"] = average
+        self.networks, self.seed, self.ema, self.front = networks, seed, ema, front
+        self.whole_encoder = None
+        if front is not None:
+            self.whole_encoder = put_front(front, self._evaluated)
+        self.step = self.add_weight(
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="step",
+        )
+        self._trackers: dict[str, keras.metrics.Mean] = {}
+        self.built = True
+
+    # What a concrete objective says.
+
+    def step_losses(self, batch: dict, seed: tf.Tensor) -> tuple[dict, dict]:
+        """The mathematics of a step.
+
+        Batch statistics, seeds and memories of the networks may change in it, nothing
+        else. Networks know by themselves whether it is a training step.
+
+        Args:
+            batch: as `as_batch` gives it, of this replica.
+            seed: two integers.
+
+        Returns:
+            `(losses, values)`: a loss for each player, the mean over this replica's
+            part of the batch, and all that `step_values` names.
+        """
+        raise NotImplementedError
+
+    def test_losses(self, batch: dict, seed: tf.Tensor) -> tuple[dict, dict]:
+        """The same for a test, with all that `values` names."""
+        return self.step_losses(batch, seed)
+
+    def merit(self, values: Mapping[str, float]) -> float:
+        """What chooses the best checkpoint, the larger the better.
+
+        Args:
+            values: `loss` and all that `values` names, on validation images.
+        """
+        return -values["loss"]
+
+    def after_updates(self) -> None:
+        """Called when all players of a step are updated."""
+
+    def describe(self) -> dict:
+        """What this very model is, for the model card."""
+        return {"networks": {r: n.count_params() for r, n in self.networks.items()}}
+
+    def list_critics(self) -> tuple:
+        """(name, feature of x, feature of y, critic) of all critics of pairs."""
+        return ()
+
+    @property
+    def step_values(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Those of them that the line of progress shows."""
+        return self.step_values or ("loss",)
+
+    @property
+    def takes(self) -> dict[str, keras.KerasTensor]:
+        return {IMAGES: self.networks["encoder"].input}
+
+    # What is the same for all.
+
+    @property
+    def _evaluated(self) -> keras.Model:
+        return self.networks.get("average", self.networks["encoder"])
+
+    @property
+    def encoder(self) -> keras.Model:
+        """The encoder to evaluate, embed with and export."""
+        return self.whole_encoder or self._evaluated
+
+    @property
+    def metrics(self):
+        return list(self._trackers.values())
+
+    def variables_of(self, player: str) -> list:
+        """What a player's optimizer trains."""
+        return [
+            variable
+            for role in self.players[player]
+            for variable in self.networks[role].trainable_variables
+        ]
+
+    def build(self, input_shape=None):
+        """Everything is built in the constructor."""
+
+    def call(self, images, training=None):
+        """The features of a batch of images, by the encoder to evaluate."""
+        return self.encoder(images, training=training)
+
+    def predict_step(self, data):
+        batch = as_batch(data, {IMAGES: self.encoder.input})
+        return self(batch[IMAGES], training=False)
+
+    def compile(self, optimizer="adam", **kwargs):
+        """Sets the optimizers and creates their variables.
+
+        Args:
+            optimizer: player -> optimizer; or one, of which each player gets a copy.
+            **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly`.
+        """
+        optimizers = self._optimizers_of(optimizer)
+        first = next(iter(self.players))
+        super().compile(optimizer=optimizers[first], auto_scale_loss=False, **kwargs)
+        self.optimizers = optimizers
+        self._trackers = {
+            name: keras.metrics.Mean(name=name, dtype="float32")
+            for name in dict.fromkeys(("loss", *self.step_values, *self.values))
+        }
+        for player, each in optimizers.items():
+            each.build(self.variables_of(player))
+
+    def _optimizers_of(self, given) -> dict[str, keras.optimizers.Optimizer]:
+        if not isinstance(given, Mapping):
+            config = keras.optimizers.serialize(keras.optimizers.get(given))
+            first, *others = self.players
+            given = {first: given} | {p: dict(config) for p in others}
+        if set(given) != set(self.players):
+            raise ValueError(
+                f"optimizer must have one for each of {', '.join(self.players)}. "
+                f"Received: {', '.join(given) or 'none'}."
+            )
+        return {
+            p: self._scaled(p, keras.optimizers.get(given[p])) for p in self.players
+        }
+
+    def _scaled(self, player: str, optimizer):
+        """With its loss scaled where float16 would lose small gradients."""
+        roles = self.players[player]
+        halves = any(_computes_in_half(self.networks[role]) for role in roles)
+        wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if not halves or wrapped:
+            return optimizer
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+
+    def _run(self, function: Callable, batch: dict, seed, training: bool):
+        return _AsLayer(function)(batch, seed=seed, training=training)
+
+    def train_step(self, data):
+        batch = as_batch(data, self.takes, self.asks)
+        self._check_static(batch)
+        values = {}
+        for number, players in enumerate(self.rounds or (tuple(self.players),)):
+            seed = tf.stack([tf.constant(self.seed, tf.int64), self.step.value])
+            if number:
+                seed = tf.random.fold_in(seed, -number, alg="philox")
+            values |= self._update(players, batch, seed)
+        self._update_average()
+        self.after_updates()
+        self.step.assign_add(1)
+        return self._track(values)
+
+    def _update(self, players: Sequence[str], batch: dict, seed) -> dict:
+        """Moves these players' networks; what the step reports."""
+        replicas = count_replicas()
+        with tf.GradientTape(persistent=len(players) > 1) as tape:
+            losses, values = self._run(self.step_losses, batch, seed, training=True)
+            # Gradients are summed over the replicas, each of which counts its part as
+            # the whole batch.
+            scaled = {
+                player: self.optimizers[player].scale_loss(
+                    self._regularized(player, losses[player]) / replicas
+                )
+                for player in players
+            }
+        for player in players:
+            variables = self.variables_of(player)
+            gradients = tape.gradient(scaled[player], variables)
+            self.optimizers[player].apply(gradients, variables)
+        return self._reported(losses, values)
+
+    def _regularized(self, player: str, loss):
+        """The loss with what the player's networks add to it."""
+        added = [
+            each for role in self.players[player] for each in self.networks[role].losses
+        ]
+        return loss + tf.add_n(added) if added else loss
+
+    def _reported(self, losses: dict, values: dict) -> dict:
+        return {**values, "loss": losses[next(iter(self.players))]}
+
+    def measure(self, data) -> dict[str, tf.Tensor]:
+        """`loss` and all that `values` names of a batch, in inference mode."""
+        # Which training images these are is nothing that test images could tell.
+        batch = as_batch(data, self.takes, self.asks - {INDEX})
+        seed = tf.constant([self.seed, -1], tf.int64)
+        outcome = self._run(self.test_losses, batch, seed, training=False)
+        return self._reported(*outcome)
+
+    def test_step(self, data):
+        return self._track(self.measure(data))
+
+    def _track(self, values: dict) -> dict:
+        for name, value in values.items():
+            self._trackers[name].update_state(value)
+        return {name: self._trackers[name].result() for name in values}
+
+    def _check_static(self, batch: dict) -> None:
+        """Under a strategy a last smaller batch would weigh as much as a full one."""
+        for view in self.takes:
+            if count_replicas() > 1 and batch[view].shape[0] is None:
+                raise ValueError(
+                    "under a distribution strategy batches need a static size: "
+                    "batch(..., drop_remainder=True). Received: "
+                    f"{view} {list(batch[view].shape)}."
+                )
+
+    def _update_average(self) -> None:
+        if not self.ema:
+            return
+        share = share_of_newest(self.ema, self.step.value + 1)
+        pairs = zip(
+            self.networks["average"].variables,
+            self.networks["encoder"].variables,
+            strict=True,
+        )
+        for average, variable in pairs:
+            if variable.dtype.startswith(("float", "bfloat")):
+                moved = tf.cast(share, variable.dtype) * (variable - average)
+                average.assign(average + moved)
+
+    def state(self) -> dict[str, keras.Variable]:
+        """Everything a step reads or changes, by name.
+
+        Networks, step and seeds, all optimizers, and the running means of the metrics,
+        so that even the row of a divided epoch comes out the same. A name says the
+        role, the place in it and what it is: `encoder/003/kernel`,
+        `optimizer/encoder/003/kernel/momentum`. Names that Keras makes up are not in
+        it: they count what a process has built before.
+        """
+        names = {id(self.step): STEP}
+        for role, network in self.networks.items():
+            _name_all(names, role, network.variables)
+        _name_all(names, "objective", self.variables)
+        parts = list(self.variables)
+        for player, optimizer in self.optimizers.items():
+            first = player == next(iter(self.players))
+            role = "optimizer" if first else f"{player}_optimizer"
+            names |= _name_slots(role, optimizer, self.variables_of(player), names)
+            _name_all(names, role, optimizer.variables)
+            parts += optimizer.variables
+        means = [self._trackers[name] for name in ("loss", *self.step_values)]
+        means = [variable for metric in means for variable in metric.variables]
+        _name_all(names, "metrics", means)
+        parts += means
+        return {names[id(variable)]: variable for variable in parts}
+
+    def get_config(self):
+        """For objectives whose constructor takes networks and `_own_config`."""
+        serialize = keras.saving.serialize_keras_object
+        networks = {
+            role: serialize(network)
+            for role, network in self.networks.items()
+            if role != "average"
+        }
+        return {
+            "name": self.name,
+            "networks": networks,
+            "front": self.front and serialize(self.front),
+            "seed": self.seed,
+            "ema": self.ema,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        deserialize = keras.saving.deserialize_keras_object
+        networks = {r: deserialize(n) for r, n in config["networks"].items()}
+        front = config["front"] and deserialize(config["front"])
+        return cls(**{**config, "networks": networks, "front": front})
+
+    def get_compile_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "optimizer": {p: serialize(o) for p, o in self.optimizers.items()},
+            "jit_compile": self.jit_compile,
+            "steps_per_execution": self.steps_per_execution,
+        }
+
+    def compile_from_config(self, config):
+        deserialize = keras.saving.deserialize_keras_object
+        optimizers = {p: deserialize(o) for p, o in config["optimizer"].items()}
+        self.compile(**{**config, "optimizer": optimizers})
+
+
+def _computes_in_half(network: keras.layers.Layer) -> bool:
+    """Whether a layer that has weights of its own computes in float16."""
+    return any(
+        layer.compute_dtype == "float16" and layer._trainable_variables
+        for layer in network._flatten_layers()
+    )
+
+
+def _name_all(names: dict, role: str, variables) -> None:
+    """Names those that have no name yet, by their place."""
+    for place, variable in enumerate(variables):
+        names.setdefault(id(variable), f"{role}/{place:03d}/{variable.name}")
+
+
+def _name_slots(role: str, optimizer, trained: list, names: dict) -> dict[int, str]:
+    """Names of what an optimizer keeps of each variable, after that variable's."""
+    waiting: dict[str, list[str]] = {}
+    for variable in trained:
+        kept = variable.path.replace("/", "_")
+        for kind in _SLOTS:
+            slots = waiting.setdefault(f"{kept}_{kind}", [])
+            slots.append(f"{role}/{names[id(variable)]}/{kind}")
+    return {
+        id(slot): waiting[slot.name].pop(0)
+        for slot in optimizer.variables
+        if waiting.get(slot.name)
+    }
