@@ -101,7 +101,8 @@ def _check_images(view: str, given, wanted) -> tf.Tensor:
     """Refuses images of another shape, and floats, which would all be black."""
     bytes_wanted = wanted.dtype == "uint8"
     if not hasattr(given, "shape"):
-        raise ValueError(f"{view} must be a tensor. Received: a {type(given).__name__}.")
+        kind = type(given).__name__
+        raise ValueError(f"{view} must be a tensor of images. Received: a {kind}.")
     dtype, shape = tf.as_dtype(given.dtype).name, tf.TensorShape(given.shape)
     if shape.is_compatible_with(wanted.shape) and (
         dtype == "uint8" or not bytes_wanted
