@@ -12,13 +12,12 @@ training images are used.
 import statistics
 import sys
 import time
-from dataclasses import replace
 
 import absl.flags
 from processor import print_processor
 
 from tf_infomax import flags
-from tf_infomax.config import Config
+from tf_infomax.options import Config
 
 FLAGFILE = "configs/dim.flags"
 
@@ -71,7 +70,7 @@ def main() -> None:
     data = experiment.load_data(config)
     found, started = [], time.monotonic()
     for seed in range(count):
-        found.append(100 * train(replace(config, seed=seed), data))
+        found.append(100 * train(config.replace(seed=seed), data))
         minutes = (time.monotonic() - started) / 60
         print(f"seed {seed}: {found[-1]:.1f} % ({minutes:.1f} minutes)", flush=True)
     spread = f" ± {statistics.stdev(found):.1f}" if count > 1 else ""

@@ -22,7 +22,6 @@ from export.signatures import (
     make_embed,
 )
 from export.verification import ExportError, verify
-from tf_infomax.config import Config
 from tf_infomax.data.decoding import resize_array
 from tf_infomax.data.division import name_some
 from tf_infomax.data.fashion import load_fashion
@@ -31,6 +30,7 @@ from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.probes import fit_linear
 from tf_infomax.experiment import Data, load_data
 from tf_infomax.flags import format_flags
+from tf_infomax.options import Config
 from tf_infomax.output import replacing
 from tf_infomax.runtime.seals import seal_text
 from tf_infomax.trained import load_trained
@@ -96,7 +96,7 @@ def _publish_served(
         card |= describe_signatures(parts, signatures)
         card["verification"] = {"largest_difference": difference}
         _write_json(built / "assets.extra" / "model_card.json", card)
-        flagfile = seal_text(format_flags(replace(config, workdir="")))
+        flagfile = seal_text(format_flags(config.replace(workdir="")))
         (built / "assets.extra" / "run.flags").write_text(flagfile, "utf-8")
         write_deployment(target.parent)
 

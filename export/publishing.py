@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tf_infomax.config import ConfigError
+from tf_infomax.options import ConfigError
 from tf_infomax.runtime import locks
 
 

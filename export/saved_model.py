@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_infomax import flags
-from tf_infomax.config import ConfigError, Options, option, shared_option, table_names
+from tf_infomax.options import ConfigError, Options, option, shared_option, tables
 
 _EXPORT = "Export"
 
@@ -31,7 +31,7 @@ class ExportOptions(Options):
         "saved_model",
         _EXPORT,
         "saved_model: for TensorFlow Serving; tflite: for LiteRT; onnx.",
-        choices=("saved_model", *table_names("../export/conversion.py", "RUNTIMES")),
+        choices=("saved_model", *tables.RUNTIMES),
     )
     quantize: str = option(
         "none",

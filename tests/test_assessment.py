@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tf_infomax import assessment, experiment, probing, report, training
-from tf_infomax.config import Config
+from tf_infomax.options import Config
 from tf_infomax.workdir import WorkDirectory
 
 

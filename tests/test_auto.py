@@ -12,7 +12,6 @@ from scipy import stats
 from scipy.stats import multivariate_normal
 
 from tf_infomax import bounds, critics
-from tf_infomax.config import ConfigError
 from tf_infomax.data import synthetic
 from tf_infomax.data.sources import read
 from tf_infomax.estimation import gaussian, law, neighbors, neural, subsets
@@ -31,6 +30,7 @@ from tf_infomax.estimation.pointwise import apply_marginal
 from tf_infomax.estimation.protocol import estimate_mi
 from tf_infomax.estimation.samples import Samples
 from tf_infomax.estimation.values import Scores
+from tf_infomax.options import ConfigError
 from tf_infomax.studies import known_pairs, staircase
 
 QUICK = {"max_steps": 400, "folds": 2, "widths": (64, 64)}

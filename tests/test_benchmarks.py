@@ -13,7 +13,7 @@ import supervised  # noqa: E402
 from processor import describe_processor  # noqa: E402
 
 from tf_infomax import experiment  # noqa: E402
-from tf_infomax.config import Config  # noqa: E402
+from tf_infomax.options import Config  # noqa: E402
 
 
 @pytest.mark.parametrize(

@@ -1,40 +1,91 @@
 """Options: checked as a whole, written and read back, named when they differ."""
 
 import dataclasses
+from importlib import import_module
 
 import pytest
 
-from tf_infomax import bounds, critics, encoders, flags, priors
-from tf_infomax.config import PRESETS, Config, ConfigError, table_names
-from tf_infomax.data import sources, views
-from tf_infomax.evaluation import probes
+from tf_infomax import flags
+from tf_infomax.options import Config, ConfigError, tables
+from tf_infomax.options.datasets import DATASETS
+from tf_infomax.options.encoders import ENCODERS
+from tf_infomax.options.experiment import Core
+from tf_infomax.options.objectives import OBJECTIVES
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "table"),
+    ("name", "module", "table"),
     [
-        ("bounds.py", "BOUNDS", bounds.BOUNDS),
-        ("priors.py", "PRIORS", priors.PRIORS),
-        ("critics.py", "LOCAL_CRITICS", critics.LOCAL_CRITICS),
-        ("critics.py", "GLOBAL_CRITICS", critics.GLOBAL_CRITICS),
-        ("encoders/__init__.py", "ENCODERS", encoders.ENCODERS),
-        ("data/sources.py", "SOURCES", sources.SOURCES),
-        ("data/views.py", "AUGMENTATIONS", views.AUGMENTATIONS),
-        ("evaluation/probes.py", "PROBES", probes.PROBES),
+        ("BOUNDS", "tf_infomax.bounds", "BOUNDS"),
+        ("PRIORS", "tf_infomax.priors", "PRIORS"),
+        ("LOCAL_CRITICS", "tf_infomax.critics", "LOCAL_CRITICS"),
+        ("GLOBAL_CRITICS", "tf_infomax.critics", "GLOBAL_CRITICS"),
+        ("VECTOR_CRITICS", "tf_infomax.critics", "VECTOR_CRITICS"),
+        ("VIEWS", "tf_infomax.data.views", "VIEWS"),
+        ("AUGMENTATIONS", "tf_infomax.data.views", "AUGMENTATIONS"),
+        ("PIXEL_RANGES", "tf_infomax.data.scale", "PIXEL_RANGES"),
+        ("PROBES", "tf_infomax.evaluation.probes", "PROBES"),
+        ("ESTIMATORS", "tf_infomax.estimation.estimators", "ESTIMATORS"),
+        ("RELATED", "tf_infomax.estimation.related", "RELATED"),
+        ("FAMILIES", "tf_infomax.estimation.v_information", "FAMILIES"),
+        ("LIPSCHITZ", "tf_infomax.estimation.wasserstein", "LIPSCHITZ"),
+        ("TASKS", "tf_infomax.data.synthetic", "TASKS"),
+        ("STAIRS", "tf_infomax.studies.staircase", "READINGS"),
+        ("STUDIES", "tf_infomax.studies.protocol", "STUDIES"),
+        ("FORMATS", "tf_infomax.embedding.formats", "FORMATS"),
+        ("RUNTIMES", "export.conversion", "RUNTIMES"),
+        ("TUNERS", "tf_infomax.tuning.search", "TUNERS"),
+        ("SCORES", "tf_infomax.tuning.hypermodel", "SCORES"),
     ],
 )
-def test_choices_are_the_rows_of_the_tables(module, name, table):
-    assert table_names(module, name) == tuple(table)
+def test_choices_are_the_rows_of_the_tables(name, module, table):
+    assert getattr(tables, name) == tuple(getattr(import_module(module), table))
+
+
+def test_every_table_of_names_is_compared():
+    compared = test_choices_are_the_rows_of_the_tables.pytestmark[0].args[1]
+    names = {name for name in vars(tables) if name.isupper()}
+    assert names == {name for name, *_ in compared}
+
+
+@pytest.mark.parametrize("rows", [OBJECTIVES, ENCODERS, DATASETS])
+def test_what_a_row_names_is_there(rows):
+    for row in rows.values():
+        assert callable(row.load())
+
+
+def test_one_name_is_one_option():
+    """Rows may share an option; two of one name that differ would hide one another."""
+    specifications = {}
+    for rows in (OBJECTIVES, ENCODERS, DATASETS):
+        for row in rows.values():
+            for name, each in getattr(row.options, "__dataclass_fields__", {}).items():
+                given = (each.default, dict(each.metadata))
+                assert specifications.setdefault(name, given) == given
+    assert not specifications.keys() & Core.__dataclass_fields__.keys()
 
 
 def test_presets_are_the_papers():
-    assert Config(objective="dim_global").weights == PRESETS["dim_global"]
-    local = Config(objective="dim_local").weights
-    assert (local.alpha, local.beta, local.gamma) == (0.0, 1.0, 0.1)
-    both = Config(objective="dim_local_global").weights
-    assert (both.alpha, both.beta) == (0.5, 0.1)
-    changed = Config(objective="dim_local", gamma=0.0, alpha=2).weights
-    assert (changed.alpha, changed.beta, changed.gamma) == (2.0, 1.0, 0.0)
+    weights = lambda c: (c.alpha, c.beta, c.gamma)
+    assert weights(Config(objective="dim_global")) == (1.0, 0.0, 1.0)
+    assert weights(Config(objective="dim_local")) == (0.0, 1.0, 0.1)
+    assert weights(Config(objective="dim_local_global")) == (0.5, 0.1, 0.1)
+    changed = Config(objective="dim_local", gamma=0.0, alpha=2, beta=-1.0)
+    assert weights(changed) == (2.0, 1.0, 0.0)
+
+
+def test_a_preset_goes_with_its_row():
+    config = Config(alpha=2.0, steps=5)
+    other = config.replace(objective="dim_global")
+    assert (other.alpha, other.beta, other.gamma) == (2.0, 0.0, 1.0)
+    assert config.replace(objective="cpc", alpha=-1.0).encoder == "cpc"
+    assert Config(objective="cpc", encoder="cpc").replace(seed=3).seed == 3
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_goes_by_its_name_alone(objective):
+    config = Config(objective=objective, steps=3)
+    assert config.replace(seed=1) == Config(objective=objective, steps=3, seed=1)
 
 
 BAD = {
@@ -76,15 +127,15 @@ def test_bad_values_say_what_is_accepted(name):
 BAD_TOGETHER = [
     (dict(steps=1, epochs=1), "--steps or --epochs"),
     (dict(alpha=0.0, beta=0.0), "nothing to maximize"),
-    (dict(encoder="mlp"), "no feature map"),
-    (dict(encoder="mlp", objective="dim_global"), "no feature map"),
+    (dict(encoder="mlp"), "the feature 'local'; take basic"),
+    (dict(encoder="mlp", objective="dim_global"), "gives code, fc"),
     (dict(encoder="keras:a.keras"), "--encoder_layers"),
     (dict(encoder_layers=("code=a",)), "--encoder_layers"),
     (dict(encoder="keras:a.keras", encoder_layers=("code",)), "feature=layer"),
     (
         dict(
             encoder="keras:a.keras",
-            encoder_layers=("code=a",),
+            encoder_layers=("code=a", "local=b"),
             objective="dim_global",
             global_critic="global_dot",
         ),
@@ -108,7 +159,7 @@ def test_options_that_do_not_go_together(options, message):
 
 
 GLOBAL = dict(objective="dim_global")
-OWN_MODEL = dict(encoder="keras:a.keras", encoder_layers=("code=c",))
+OWN_MODEL = dict(encoder="keras:a.keras", encoder_layers=("code=c", "local=l"))
 
 
 @pytest.mark.parametrize(

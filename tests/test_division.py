@@ -7,8 +7,8 @@ import pytest
 from commands import TINY, assert_refused, run
 
 from tf_infomax import experiment, training
-from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.images import DataError, ImageSet, split_randomly
+from tf_infomax.options import Config, ConfigError
 from tf_infomax.workdir import WorkDirectory
 
 

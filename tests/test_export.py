@@ -31,8 +31,8 @@ from export.publishing import choose_version, publishing
 from export.signatures import Parts, build_signatures, make_embed, score_pairs
 from export.verification import ExportError, compare
 from tf_infomax import critics
-from tf_infomax.config import ConfigError
 from tf_infomax.encoders import build_trunk
+from tf_infomax.options import ConfigError
 from tf_infomax.trained import load_trained
 from tf_infomax.workdir import WorkDirectory
 

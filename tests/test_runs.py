@@ -17,10 +17,10 @@ from commands import ROOT, assert_refused, run
 
 from tf_infomax import embed, flags
 from tf_infomax.checkpoints import DamagedCheckpointError, load_checkpoint
-from tf_infomax.config import Config, ConfigError
 from tf_infomax.data import cache
 from tf_infomax.data.images import DataError
 from tf_infomax.embedding.parts import Parts
+from tf_infomax.options import Config, ConfigError
 from tf_infomax.output import replacing, replacing_folder
 from tf_infomax.runtime import locks, seals
 from tf_infomax.runtime.seals import DamagedError
@@ -366,8 +366,8 @@ root, data = Path(sys.argv[1]), None
 for name, lengths in json.loads(sys.argv[2]).items():
     for length in lengths:
         config = make_config(root / name, root / "data.npz", 0)
-        config = replace(config, deterministic=True, warmup_steps=2, steps=0)
-        config = replace(config, **length)
+        config = config.replace(deterministic=True, warmup_steps=2, steps=0)
+        config = config.replace(**length)
         data = data or experiment.load_data(config)
         workdir = WorkDirectory(config.workdir)
         with workdir.held():
@@ -421,12 +421,12 @@ class TestLonger:
         assert_refused(result, "--steps=7", "done 8 steps already", str(truth.folder))
         assert result.cpu_seconds < 2
         workdir = WorkDirectory(str(truth.folder))
-        config = replace(truth.config, workdir=str(truth.folder), schedule="cosine")
+        config = truth.config.replace(workdir=str(truth.folder), schedule="cosine")
         with pytest.raises(ConfigError, match="schedule"):
             workdir.check(config)
-        workdir._check_length(replace(config, schedule="constant", steps=99), config)
+        workdir._check_length(config.replace(schedule="constant", steps=99), config)
         with pytest.raises(ConfigError, match=r"--steps=99.*--schedule=cosine.*Keep"):
-            workdir._check_length(replace(config, steps=99), config)
+            workdir._check_length(config.replace(steps=99), config)
 
 
 class TestSameData:
@@ -440,7 +440,7 @@ class TestSameData:
         return replace(truth.data, **{part: replace(images, images=pixels)})
 
     def restore(self, truth, data):
-        config = replace(truth.config, workdir=str(truth.folder))
+        config = truth.config.replace(workdir=str(truth.folder))
         workdir = WorkDirectory(config.workdir)
         return damaged_runs.training.Run(config, workdir, data, truth.objective)
 

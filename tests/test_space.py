@@ -5,7 +5,7 @@ import itertools
 import keras_tuner
 import pytest
 
-from tf_infomax.config import Config, ConfigError
+from tf_infomax.options import Config, ConfigError
 from tf_infomax.tuning.space import Space
 
 BASE = Config(steps=10)

@@ -15,8 +15,8 @@ import tensorflow as tf
 from commands import assert_refused, run
 
 from tf_infomax import encoders, reproduce
-from tf_infomax.config import ConfigError
 from tf_infomax.data.sources import Splits, read
+from tf_infomax.options import ConfigError
 from tf_infomax.studies import (
     adversarial,
     halves,

@@ -6,8 +6,8 @@ import pytest
 
 from tf_infomax import experiment, training
 from tf_infomax.checkpoints import load_checkpoint, save_checkpoint
-from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.images import ImageSet
+from tf_infomax.options import Config, ConfigError
 from tf_infomax.workdir import WorkDirectory
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from commands import ROOT, TINY, assert_refused, run
 
-from tf_infomax.config import Config, ConfigError
+from tf_infomax.options import Config, ConfigError
 from tf_infomax.tuning.folder import SearchFolder
 from tf_infomax.tuning.hypermodel import OBJECTIVE, InfoMaxHyperModel
 from tf_infomax.tuning.search import TUNERS

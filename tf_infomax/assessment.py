@@ -189,6 +189,7 @@ def _values_of(run: Run) -> Iterator[tuple[str, dict]]:
         config.views,
         config.augment,
         consecutive=config.negatives == "shared_context",
+        labels=run.labels_of(test),
     )
     with Progress(
         len(test) // batch_size, 0, config.progress, "test batches", 10.0, 2.0

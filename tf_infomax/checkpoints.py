@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.config import ConfigError
+from tf_infomax.options import ConfigError
 from tf_infomax.output import replacing
 from tf_infomax.progress import tell
 from tf_infomax.runtime.seals import DamagedError, open_archive, seal_archive

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_infomax import flags
-from tf_infomax.config import ConfigError, Options, option, shared_option, table_names
+from tf_infomax.options import ConfigError, Options, option, shared_option, tables
 from tf_infomax.progress import tell
 from tf_infomax.runtime.seals import DamagedError
 
@@ -22,7 +22,7 @@ _SUFFIXES = {
     ".tfrecords": "tfrecord",
     "": "projector",
 }
-_FORMATS = table_names("embedding/formats.py", "FORMATS")
+_FORMATS = tables.FORMATS
 _ENCODER, _EMBEDDINGS, _RUN = "Encoder", "Embeddings", "Run"
 
 

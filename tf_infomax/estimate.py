@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tf_infomax
 from tf_infomax import flags
-from tf_infomax.config import ConfigError, refuse_if
 from tf_infomax.estimate_options import STAIRS, EstimateOptions
+from tf_infomax.options import ConfigError, refuse_if
 from tf_infomax.output import check_writable
 from tf_infomax.progress import tell
 

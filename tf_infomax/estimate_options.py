@@ -2,20 +2,20 @@
 
 from dataclasses import dataclass
 
-from tf_infomax.config import (
+from tf_infomax.options import (
     ConfigError,
     Options,
     option,
     refuse_if,
     shared_option,
-    table_names,
+    tables,
 )
 
-ESTIMATORS = table_names("estimation/estimators.py", "ESTIMATORS")
-RELATED = table_names("estimation/related.py", "RELATED")
-STAIRS = table_names("studies/staircase.py", "READINGS")
+ESTIMATORS = tables.ESTIMATORS
+RELATED = tables.RELATED
+STAIRS = tables.STAIRS
 _METHODS = tuple(dict.fromkeys(ESTIMATORS + RELATED + STAIRS))
-_TASKS = table_names("data/synthetic.py", "TASKS")
+_TASKS = tables.TASKS
 _PAIRS, _HOW, _TRAIN, _OUTPUT = "Pairs", "Estimators", "Training", "Output"
 
 
@@ -73,14 +73,14 @@ class EstimateOptions(Options):
         "linear",
         _HOW,
         "Predictors of v_information.",
-        choices=table_names("estimation/v_information.py", "FAMILIES"),
+        choices=tables.FAMILIES,
     )
     lipschitz: str = option(
         "penalty",
         _HOW,
         "How critics of wasserstein and wpc are: a penalty on gradients, or by the "
         "spectral norm of every layer.",
-        choices=table_names("estimation/wasserstein.py", "LIPSCHITZ"),
+        choices=tables.LIPSCHITZ,
     )
     level: float = option(0.9, _HOW, "Of the intervals.", above=0.0, high=0.999)
     max_reported: int = option(2000, _HOW, "Most pairs to report on.", low=20)
@@ -95,7 +95,7 @@ class EstimateOptions(Options):
         _TRAIN,
         "Critic of the pairs; copula starts at a Gaussian copula's log-ratio. Empty: "
         "the method's own.",
-        choices=(*table_names("critics.py", "VECTOR_CRITICS"), "copula"),
+        choices=(*tables.VECTOR_CRITICS, "copula"),
     )
     negatives: str = option(
         "all",

@@ -5,7 +5,7 @@ The experiment is the one of the work directory; only flags that say how to eval
 """
 
 from tf_infomax import flags
-from tf_infomax.config import Config
+from tf_infomax.options import Config
 
 
 def main(given: Config) -> int:

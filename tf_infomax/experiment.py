@@ -1,23 +1,21 @@
 """From a configuration to an objective and data: the one module that knows them all."""
 
-import math
 from dataclasses import replace
-from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from tf_infomax import bounds, critics, encoders
-from tf_infomax.config import Config, ConfigError
 from tf_infomax.data import sources
 from tf_infomax.data.batches import count_batches
 from tf_infomax.data.division import Data, divide, require_test
 from tf_infomax.data.images import DataError, pair
-from tf_infomax.data.scale import PIXEL_RANGES
 from tf_infomax.data.views import PARTS, build_front, view_shapes
-from tf_infomax.objectives import InfoMax, MemoryBank, PriorMatching, Term
 from tf_infomax.objectives.base import Objective, put_front
+from tf_infomax.objectives.parts import Parts
 from tf_infomax.optimizers import FusedAdam
+from tf_infomax.options import Config, ConfigError
+from tf_infomax.options.encoders import ENCODERS
+from tf_infomax.options.objectives import OBJECTIVES
 
 
 def read_options(config: Config) -> sources.ReadOptions:
@@ -80,8 +78,8 @@ def load_data(config: Config) -> Data:
 
 def _check_test_fraction(config: Config, splits: sources.Splits) -> None:
     """Refuses a fraction that nothing is held out by."""
-    default = Config.__dataclass_fields__["test_fraction"].default
-    if config.test_fraction != default and splits.test and not config.eval_dataset:
+    given = config.is_changed("test_fraction")
+    if given and splits.test and not config.eval_dataset:
         raise ConfigError(
             f"--test_fraction={config.test_fraction:g} changes nothing: "
             f"--dataset={config.dataset} has test images of its own."
@@ -117,9 +115,11 @@ def _build_encoder_of(config: Config, flag: str, shape) -> keras.Model:
     """The encoder that a flag names, of images of this shape."""
     name = getattr(config, flag)
     try:
-        if name.startswith("keras:"):
-            return _adapt_encoder(config, shape)
-        return encoders.ENCODERS[name](shape, config.code_size)
+        name, _, argument = name.partition(":")
+        build = ENCODERS[name].load()
+        if ENCODERS[name].argument:
+            return build(argument, shape, config)
+        return build(shape, config.code_size)
     except ValueError as error:
         hint = ""
         if config.views in PARTS:
@@ -127,166 +127,8 @@ def _build_encoder_of(config: Config, flag: str, shape) -> keras.Model:
                 f" With --views={config.views} it gets a part of each image; "
                 "half_convnet, mlp, skip_mlp and real_nvp take any size."
             )
-        raise ConfigError(f"--{flag}={name}: {error}{hint}") from error
-
-
-def _adapt_encoder(config: Config, image_shape) -> keras.Model:
-    path = str(Path(config.encoder.partition(":")[2]).expanduser())
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, TypeError) as error:
-        raise ValueError(
-            f"cannot be loaded as a Keras model: {_explain_loading(error)}"
-        ) from error
-    layers = dict(pair.split("=") for pair in config.encoder_layers)
-    input_range = PIXEL_RANGES[config.encoder_input]
-    return encoders.adapt_keras_model(model, layers, image_shape, input_range)
-
-
-def _explain_loading(error: Exception) -> str:
-    """The cause: of an error in a layer Keras tells the model first, the layer last."""
-    cause = str(error).rpartition("Exception encountered: ")[2].strip()
-    return cause.splitlines()[0].partition(" Full object config")[0]
-
-
-def _bound_options(config: Config) -> tuple[tuple[str, object], ...]:
-    """Options of the local term's bound: Deep InfoMax ranks x for each code."""
-    options = {
-        "candidates": "x",
-        "pooled": config.negatives == "all",
-    }
-    accepted = bounds.BOUNDS[config.bound].options
-    return tuple((k, v) for k, v in options.items() if k in accepted)
-
-
-def build_terms(
-    config: Config, encoder: keras.Model, views: list[str] = ("x",)
-) -> list[Term]:
-    """The table of terms of the objective, for an encoder of view x and these views."""
-    return _BUILD_TERMS[config.weights.terms](config, encoder, views)
-
-
-def _build_dim_terms(config: Config, encoder: keras.Model, views) -> list[Term]:
-    """The table of terms of global and local Deep InfoMax.
-
-    With two views, the features of one view meet the code of the other, both ways,
-    through the same critic at half the weight.
-    """
-    shapes = {name: output.shape for name, output in encoder.output.items()}
-    if "local" not in shapes:
-        raise ConfigError(
-            f"--encoder={config.encoder} gives no local map. Its features: "
-            f"{', '.join(shapes)}."
-        )
-    pairs = [("x", "x")] if config.views == "one" else [("x", "y"), ("y", "x")]
-    weights, terms = config.weights, []
-    options = _bound_options(config)
-    if weights.alpha > 0:
-        units = config.critic_units or _default_units(config.global_critic)
-        critic = critics.GLOBAL_CRITICS[config.global_critic](
-            units,
-            lambda width: encoders.build_trunk(
-                config.encoder, tuple(shapes["local"][1:]), width
-            ),
-        )
-        unpooled = tuple(each for each in options if each[0] != "pooled")
-        terms += _spread("global", critic, weights.alpha, pairs, config, unpooled)
-    if weights.beta > 0:
-        units = config.critic_units or _default_units(config.local_critic)
-        critic = critics.LOCAL_CRITICS[config.local_critic](units)
-        terms += _spread("local", critic, weights.beta, pairs, config, options)
-    return terms
-
-
-def _default_units(critic: str) -> int:
-    return 512 if critic.startswith("concat") else 2048
-
-
-def _spread(name, critic, weight, pairs, config, options) -> list[Term]:
-    return [
-        Term(
-            name=name if len(pairs) == 1 else f"{name}_{x}{y}",
-            x=f"{x}.local",
-            y=f"{y}.code",
-            critic=critic,
-            bound=config.bound,
-            weight=weight / len(pairs),
-            options=options,
-        )
-        for x, y in pairs
-    ]
-
-
-def _build_multiview_terms(config: Config, encoder: keras.Model, views) -> list[Term]:
-    """Codes of two views each: the first with every other one, or all with all.
-
-    Source: Tschannen et al. 2020, eq. 1; Tian et al. 2019, section 3.4 (more views).
-    """
-    pairs = [(x, y) for k, x in enumerate(views) for y in views[k + 1 :]]
-    if config.view_graph == "core":
-        pairs = [(x, y) for x, y in pairs if x == views[0]]
-    kind = "iid" if config.negatives == "all" else config.negatives
-    of_negatives = {
-        "hard": (("count", config.hard_negatives),),
-        "weighted": (("hardness", config.hardness),),
-    }
-    both = "candidates" in bounds.BOUNDS[config.bound].options
-    return [
-        Term(
-            name="views" if len(pairs) == 1 else f"views_{x}{y}",
-            x=f"{x}.code",
-            y=f"{y}.code",
-            critic=_build_view_critic(config),
-            bound=config.bound,
-            weight=1.0 / len(pairs),
-            options=(("candidates", "both"),) if both else (),
-            target=config.target or None,
-            negatives=kind,
-            negative_options=of_negatives.get(kind, ()),
-        )
-        for x, y in pairs
-    ]
-
-
-def _build_view_critic(config: Config) -> critics.Critic:
-    name, units = config.view_critic, config.critic_units
-    options = {"cosine": {"temperature": config.temperature}}.get(name, {})
-    if units:
-        options["widths"] = (units, units) if name == "separable" else (units,)
-    return critics.VECTOR_CRITICS[name](**options)
-
-
-def _build_cpc_terms(config: Config, encoder: keras.Model, views) -> list[Term]:
-    """One bilinear head for each distance that the encoder predicts."""
-    distances = encoders.predicted_distances(encoder)
-    kind = "iid" if config.negatives == "all" else config.negatives
-    return [
-        Term(
-            name=f"ahead_{k}",
-            x=f"x.future_{k}",
-            y=f"x.past_{k}",
-            critic=critics.Bilinear(),
-            bound=config.bound,
-            weight=1.0 / len(distances),
-            options=_candidates_x(config.bound),
-            target=config.target or None,
-            negatives=kind,
-        )
-        for k in distances
-    ]
-
-
-def _candidates_x(bound: str) -> tuple[tuple[str, object], ...]:
-    """Later codes are ranked for each context."""
-    ranks = "candidates" in bounds.BOUNDS[bound].options
-    return (("candidates", "x"),) if ranks else ()
-
-
-_BUILD_TERMS = {
-    "dim": _build_dim_terms,
-    "multiview": _build_multiview_terms,
-    "cpc": _build_cpc_terms,
-}
+        given = getattr(config, flag)
+        raise ConfigError(f"--{flag}={given}: {error}{hint}") from error
 
 
 def build_learning_rate(config: Config, steps: int):
@@ -316,7 +158,11 @@ def build_optimizer(config: Config, steps: int, clip: bool = True):
 
 
 def build_objective(
-    config: Config, image_shape: tuple[int, int, int], steps: int, images: int = 1
+    config: Config,
+    image_shape: tuple[int, int, int],
+    steps: int,
+    images: int = 1,
+    classes: int = 0,
 ) -> Objective:
     """The compiled objective, with every weight built. Weights follow `seed`.
 
@@ -325,96 +171,37 @@ def build_objective(
         image_shape: (H, W, C) of whole images.
         steps: of the run, for the learning rate.
         images: in training, for a memory bank.
+        classes: of their labels; 0 without labels.
     """
     keras.utils.set_random_seed(config.seed)
     try:
         shapes = view_shapes(config.views, image_shape)
     except DataError as error:
         raise ConfigError(f"--views={config.views}: {error}") from error
-    encoder = _build_encoder_of(config, "encoder", shapes["x"])
-    others = {}
-    multiview = config.weights.terms == "multiview"
-    if multiview and config.view_encoders == "separate":
-        flag = "other_encoder" if config.other_encoder else "encoder"
-        others = {
-            view: _build_encoder_of(config, flag, shape)
-            for view, shape in shapes.items()
-            if view != "x"
-        }
-    _check_widths(config, encoder, others)
-    memory = None
-    if config.negatives == "memory":
-        memory = MemoryBank(
-            images, _count_memory(config, images), loss=config.memory_loss
-        )
-    gamma = config.weights.gamma
-    prior = None
-    if gamma > 0:
-        prior = PriorMatching(config.prior, gradient_penalty=config.gradient_penalty)
-    objective = InfoMax(
-        encoder,
-        build_terms(config, encoder, list(shapes)),
-        prior=prior,
-        view_encoders=others,
+    row = OBJECTIVES[config.objective]
+    parts = Parts(
+        encoder=_build_encoder_of(config, "encoder", shapes["x"]),
+        shapes=shapes,
         front=build_front(config.views, image_shape),
-        memory=memory,
-        gamma=gamma,
-        seed=config.seed,
-        ema=config.ema,
+        images=images,
+        classes=classes,
+        build_encoder=lambda flag, shape: _build_encoder_of(config, flag, shape),
     )
-    _check_targets(config, objective)
-    optimizers = {"encoder": build_optimizer(config, steps)}
-    if prior is not None:
-        optimizers["prior"] = build_optimizer(config, steps, clip=False)
+    if "data:label" in row.asks and classes < 2:
+        raise ConfigError(
+            f"--objective={config.objective} needs labels: --dataset={config.dataset} "
+            f"has {'none' if not classes else 'one class'}."
+        )
+    objective = row.load()(config, parts)
+    first, *others = objective.players
+    optimizers = {first: build_optimizer(config, steps)}
+    optimizers |= {p: build_optimizer(config, steps, clip=False) for p in others}
     objective.compile(
         optimizers,
         jit_compile=config.jit_compile,
         steps_per_execution=config.steps_per_execution,
     )
     return objective
-
-
-def _count_memory(config: Config, images: int) -> int:
-    """Negatives from the bank: by default no more than there are images."""
-    count = config.memory_negatives
-    if count <= images:
-        return count
-    if count != Config.__dataclass_fields__["memory_negatives"].default:
-        raise ConfigError(
-            f"--memory_negatives must be at most {images}, the training images. "
-            f"Received: {count}."
-        )
-    return images
-
-
-def _check_widths(config: Config, encoder: keras.Model, others: dict) -> None:
-    """Dot products without weights need codes of one width."""
-    if config.view_critic not in ("inner_product", "cosine"):
-        return
-    widths = {view: e.output["code"].shape[-1] for view, e in others.items()}
-    width = encoder.output["code"].shape[-1]
-    if any(other != width for other in widths.values()):
-        shown = ", ".join(f"{v} {w}" for v, w in {"x": width, **widths}.items())
-        raise ConfigError(
-            f"--view_critic={config.view_critic} needs codes of one width. Received: "
-            f"{shown} (see --encoder, --other_encoder, --code_size)."
-        )
-
-
-def _check_targets(config: Config, objective: InfoMax) -> None:
-    """Refuses a target that no value of a term can reach."""
-    features = objective.networks["encoder"].output
-    for term in objective.terms:
-        if term.target is None:
-            continue
-        shape = features[term.x.split(".")[-1]].shape
-        ceiling = term.ceiling(config.batch_size, math.prod(shape[1:-1]))
-        if term.target >= ceiling:
-            raise ConfigError(
-                f"--target={config.target:g} cannot be reached: --bound={config.bound} "
-                f"with --negatives={config.negatives} and --batch_size="
-                f"{config.batch_size} is at most {ceiling:.2f} nats."
-            )
 
 
 def count_steps(config: Config, images: int) -> tuple[int, int]:

@@ -15,7 +15,14 @@ from pathlib import Path
 
 from absl import app, flags
 
-from tf_infomax.config import Config, ConfigError, Options, format_value
+from tf_infomax.options import (
+    GROUPS,
+    Config,
+    ConfigError,
+    Options,
+    fields_of,
+    format_value,
+)
 from tf_infomax.runtime.seals import DamagedError, open_text
 
 FLAGS = flags.FLAGS
@@ -29,7 +36,7 @@ _KINDS = {
 }
 
 
-def define(options: type[Options]) -> None:
+def define(options: type[Options], values: flags.FlagValues = FLAGS) -> None:
     """Defines a flag for each field of a class of options."""
     for each in dataclasses.fields(options):
         default = each.default
@@ -37,20 +44,19 @@ def define(options: type[Options]) -> None:
         if each.metadata["repeated"]:
             define_one = flags.DEFINE_multi_string
         default = list(default) if type(default) is tuple else default
-        define_one(each.name, default, each.metadata["help"])
+        define_one(each.name, default, each.metadata["help"], flag_values=values)
 
 
-def from_flags(options: type[Options]) -> Options:
-    """The parsed flags as checked options."""
-    values = {each.name: FLAGS[each.name].value for each in dataclasses.fields(options)}
-    return options(
-        **{
-            name: tuple(part for part in value if part)
-            if type(value) is list
-            else value
-            for name, value in values.items()
-        }
-    )
+def from_flags(options: type[Options], values: flags.FlagValues = FLAGS) -> Options:
+    """The flags that were given, as checked options."""
+    given = {}
+    for each in dataclasses.fields(options):
+        if values[each.name].present:
+            value = values[each.name].value
+            is_list = type(value) is list
+            value = tuple(part for part in value if part) if is_list else value
+            given[each.name] = value
+    return options(**given)
 
 
 def override(config: Config, given: Options) -> Config:
@@ -72,13 +78,13 @@ def override(config: Config, given: Options) -> Config:
                 "cannot be changed here."
             )
         changes[name] = value
-    return dataclasses.replace(config, **changes)
+    return config.replace(**changes)
 
 
 def format_flags(options: Options) -> str:
     """All options as a flagfile that repeats the experiment."""
     lines = []
-    for each in dataclasses.fields(options):
+    for each in fields_of(type(options), GROUPS):
         value = getattr(options, each.name)
         values = value if each.metadata["repeated"] else [value]
         lines += [f"{_format_flag(each.name, value)}\n" for value in values]
@@ -98,26 +104,18 @@ def read_flagfile(path: Path, options: type[Options] = Config) -> Options:
 
 def parse_flagfile(text: str, path: Path, options: type[Options] = Config) -> Options:
     """The same of what the file at `path` holds."""
-    values = {}
-    fields = {each.name: each for each in dataclasses.fields(options)}
-    for line in text.split("\n"):
-        name, _, text = line.strip().removeprefix("--").partition("=")
-        if not line.strip() or line.startswith("#"):
-            continue
-        if name not in fields and name.removeprefix("no") in fields:
-            name, text = name.removeprefix("no"), "false"
-        if name not in fields:
-            raise ConfigError(f"{path}: unknown option {line.strip()!r}.")
-        kind = type(fields[name].default)
-        if fields[name].metadata["repeated"]:
-            values[name] = (*values.get(name, ()), text)
-        elif kind is bool:
-            values[name] = text != "false"
-        elif kind is tuple:
-            values[name] = tuple(part for part in text.split(",") if part)
-        else:
-            values[name] = kind(text)
-    return options(**values)
+    values = flags.FlagValues()
+    define(options, values)
+    lines = [line for line in text.split("\n") if line.strip() and line[:1] != "#"]
+    try:
+        rest = values(["", *lines])
+    except flags.UnrecognizedFlagError as error:
+        raise ConfigError(f"{path}: unknown option {error.flagname!r}.") from error
+    except flags.Error as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if len(rest) > 1:
+        raise ConfigError(f"{path}: no flag: {rest[1]!r}.")
+    return from_flags(options, values)
 
 
 def open_flagfile(
@@ -145,7 +143,8 @@ def open_flagfile(
 
 def _has_all(text: str, options: type[Options]) -> bool:
     """Whether the last option that is always written stands in a whole line."""
-    last = [e.name for e in dataclasses.fields(options) if not e.metadata["repeated"]]
+    fields = fields_of(options, GROUPS)
+    last = [each.name for each in fields if not each.metadata["repeated"]]
     starts = tuple(f"--{no}{last[-1]}" for no in ("", "no"))
     lines = text.splitlines(keepends=True)
     return any(line.startswith(starts) and line.endswith("\n") for line in lines)
@@ -167,7 +166,7 @@ def format_help(
     ]
     shown = [
         each
-        for each in dataclasses.fields(options)
+        for each in fields_of(options, GROUPS)
         if not drivers_only or each.metadata["driver"] or each.name == "workdir"
     ]
     group = None

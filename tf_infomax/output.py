@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tf_infomax.config import ConfigError
 from tf_infomax.runtime import locks
+from tf_infomax.runtime.errors import ConfigError
 
 
 @contextmanager

@@ -15,18 +15,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tf_infomax import flags
-from tf_infomax.config import (
+from tf_infomax.options import (
     ConfigError,
     Options,
     option,
     refuse_if,
     shared_option,
-    table_names,
+    tables,
 )
 from tf_infomax.output import check_writable, replacing
 from tf_infomax.progress import tell
 
-_STUDIES = table_names("studies/protocol.py", "STUDIES")
+_STUDIES = tables.STUDIES
 _RUN, _DATA = "Run", "Data"
 
 

@@ -8,12 +8,11 @@ checkpoint holds the same, and stands in for a run.flags that is damaged or was 
 import shutil
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tf_infomax.checkpoints import read_state
-from tf_infomax.config import Config, ConfigError
 from tf_infomax.flags import format_flags, open_flagfile, parse_flagfile
+from tf_infomax.options import Config, ConfigError
 from tf_infomax.output import replacing
 from tf_infomax.progress import tell
 from tf_infomax.runtime import seals
@@ -53,7 +52,7 @@ class RunOptions:
         if self.begun:
             there, found = self.read()
             facts |= found
-            config = replace(there, **{n: getattr(config, n) for n in LENGTH})
+            config = there.replace(**{n: getattr(config, n) for n in LENGTH})
         if config.encoder.startswith("keras:"):
             facts["own_model"] = self._copy_model(config, facts)
         text = seals.seal_text(format_flags(config), **facts).encode()
@@ -132,7 +131,7 @@ class RunOptions:
         wanted = self.read()[1].get("own_model") if self.begun else None
         there = self.own_model.exists()
         if there and wanted in (None, seals.hash_file(self.own_model)):
-            return replace(config, encoder=f"keras:{self.own_model}")
+            return config.replace(encoder=f"keras:{self.own_model}")
         if not wanted:
             return config
         original = Path(config.encoder.partition(":")[2])

@@ -3,7 +3,7 @@
 import sys
 
 from tf_infomax import flags
-from tf_infomax.config import Config
+from tf_infomax.options import Config
 
 
 def main(config: Config) -> int:

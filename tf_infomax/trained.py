@@ -1,10 +1,10 @@
 """What a run has learned, read from its work directory without the training data."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tf_infomax import experiment
-from tf_infomax.config import Config
 from tf_infomax.objectives import Objective
+from tf_infomax.options import Config
 from tf_infomax.workdir import WorkDirectory
 
 
@@ -42,14 +42,18 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
     def build(config: Config) -> Objective:
         experiment.set_precision(config.mixed_precision)
         return experiment.build_objective(
-            config, shape, state["steps"], state.get("images", 1)
+            config,
+            shape,
+            state["steps"],
+            state.get("images", 1),
+            state.get("classes", 0),
         )
 
     objective = build(config)
     workdir.load(which, objective.state())
     if config.mixed_precision != "none":
         weights = objective.get_weights()
-        objective = build(replace(config, mixed_precision="none"))
+        objective = build(config.replace(mixed_precision="none"))
         objective.set_weights(weights)
     taken = tuple(objective.encoder.input.shape[1:])
     return Trained(original, objective, taken, state["step"])

@@ -10,14 +10,15 @@ import tensorflow as tf
 
 from tf_infomax import experiment
 from tf_infomax.checkpoints import DamagedCheckpointError, save_checkpoint
-from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.batches import make_batches, make_fixed_batches
 from tf_infomax.data.division import name_some
 from tf_infomax.data.files import count_others
+from tf_infomax.data.images import ImageSet
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.probes import score_online
 from tf_infomax.objectives import Objective
+from tf_infomax.options import Config, ConfigError
 from tf_infomax.progress import Progress, format_left, tell
 from tf_infomax.signals import first_signal
 from tf_infomax.workdir import CHECKPOINTS, WorkDirectory
@@ -142,8 +143,13 @@ class Run:
         self.per_epoch, self.steps = experiment.count_steps(config, len(data.train))
         with self.strategy.scope():
             self.objective = objective or experiment.build_objective(
-                config, data.train.image_shape, self.steps, len(data.train)
+                config,
+                data.train.image_shape,
+                self.steps,
+                len(data.train),
+                data.train.classes,
             )
+        self._require_labels()
         self.until = self.steps
         self.variables = self.objective.state()
         self.state = {"best": None, "seconds": 0.0}
@@ -174,6 +180,21 @@ class Run:
             return True
         return False
 
+    def labels_of(self, part: ImageSet) -> np.ndarray | None:
+        """The labels of a part, if the objective asks for labels."""
+        return part.labels if "label" in self.objective.asks else None
+
+    def _require_labels(self) -> None:
+        """Refuses test or validation images without the labels that are asked for."""
+        if "label" not in self.objective.asks:
+            return
+        for name, part in (("test", self.data.test), ("training", self.data.train)):
+            if part.labels is None:
+                raise ConfigError(
+                    f"--objective={self.config.objective} needs labels, and the {name} "
+                    f"images of --dataset={self.config.dataset} have none."
+                )
+
     @property
     def metric_variables(self) -> list:
         return [v for metric in self.objective.metrics for v in metric.variables]
@@ -193,6 +214,7 @@ class Run:
             "steps": self.steps,
             "image_shape": self.data.train.image_shape,
             "images": len(self.data.train),
+            "classes": self.data.train.classes,
             "data": self.data.fingerprints,
         }
         save_checkpoint(self.workdir.checkpoint(which), self.variables, state)
@@ -242,6 +264,7 @@ class Run:
                 self.config.views,
                 self.config.augment,
                 with_index="index" in self.objective.asks,
+                labels=self.labels_of(self.data.train),
                 consecutive=self.config.negatives == "shared_context",
             )
             epoch = first // self.per_epoch
@@ -285,6 +308,7 @@ class Monitor(keras.callbacks.Callback):
             config.views,
             config.augment,
             consecutive=config.negatives == "shared_context",
+            labels=run.labels_of(held_out),
         )
 
     def on_epoch_end(self, epoch, logs=None):

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tf_infomax import flags
-from tf_infomax.config import ConfigError
+from tf_infomax.options import ConfigError
 from tf_infomax.progress import tell
 from tf_infomax.tuning.folder import SearchFolder
 from tf_infomax.tuning.options import TuneOptions

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tf_infomax.checkpoints import DamagedCheckpointError, load_checkpoint, read_state
-from tf_infomax.config import Config, ConfigError, format_value
+from tf_infomax.options import Config, ConfigError, format_value
 from tf_infomax.output import check_writable, replacing
 from tf_infomax.progress import tell
 from tf_infomax.run_options import LENGTH, RunOptions

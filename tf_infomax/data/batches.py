@@ -85,6 +85,7 @@ def make_batches(
     augmentations: tuple[str, ...] = (),
     with_index: bool = False,
     consecutive: bool = False,
+    labels: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Batches of views for the steps first_step <= k < last_step.
 
@@ -97,6 +98,7 @@ def make_batches(
         augmentations: keys of `views.AUGMENTATIONS`.
         with_index: also `index`, which images these are, int64 `[batch_size]`.
         consecutive: batches of neighbouring images, which may have something in common.
+        labels: also `label`, int64 `[batch_size]`, of these `[n]`.
 
     Returns:
         A dataset of known cardinality of dicts of uint8 `[batch_size, H, W, C]`.
@@ -104,12 +106,13 @@ def make_batches(
     drawn = draw_batches(
         len(images), batch_size, first_step, last_step, seed, consecutive
     )
-    take = _make_reader(images, batch_size)
+    take, label = _make_reader(images, batch_size), _make_labels(labels)
 
     def make_batch(step, indices):
         view_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        views = VIEWS[view](take(indices), augmentations, view_seed)
-        return views | {"index": indices} if with_index else views
+        batch = VIEWS[view](take(indices), augmentations, view_seed)
+        batch |= {"index": indices} if with_index else {}
+        return batch | label(indices)
 
     return _read_ahead(drawn, make_batch)
 
@@ -120,6 +123,7 @@ def make_fixed_batches(
     view: str = "one",
     augmentations: tuple[str, ...] = (),
     consecutive: bool = False,
+    labels: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """All images once, in full batches of views, always the same.
 
@@ -130,7 +134,7 @@ def make_fixed_batches(
     negatives they would be no draws from the product of the marginals. `consecutive`
     keeps the order of the images.
     """
-    take = _make_reader(images, batch_size)
+    take, label = _make_reader(images, batch_size), _make_labels(labels)
     names = augmentations if view in AUGMENTED else ()
     order = np.arange(len(images))
     if not consecutive:
@@ -139,8 +143,9 @@ def make_fixed_batches(
 
     def make_batch(k):
         rows = order[k * batch_size : (k + 1) * batch_size]
-        batch = take(tf.ensure_shape(rows, [batch_size]))
-        return VIEWS[view](batch, names, tf.stack([tf.constant(0, tf.int64), k]))
+        rows = tf.ensure_shape(rows, [batch_size])
+        seed = tf.stack([tf.constant(0, tf.int64), k])
+        return VIEWS[view](take(rows), names, seed) | label(rows)
 
     steps = tf.data.Dataset.range(count_batches(len(images), batch_size))
     return _read_ahead(steps, make_batch)
@@ -149,6 +154,15 @@ def make_fixed_batches(
 def _read_ahead(dataset: tf.data.Dataset, make_batch) -> tf.data.Dataset:
     dataset = dataset.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _make_labels(labels: np.ndarray | None):
+    """indices -> `{"label": ...}`; without labels nothing."""
+    if labels is None:
+        return lambda indices: {}
+    with tf.device("CPU:0"):
+        held = tf.constant(labels, tf.int64)
+    return lambda indices: {"label": tf.gather(held, indices)}
 
 
 def _make_reader(images: np.ndarray | MappedImages, batch_size: int):

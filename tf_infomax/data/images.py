@@ -167,6 +167,13 @@ class ImageSet:
             and len(np.unique(self.labels[self.labels >= 0])) > 1
         )
 
+    @property
+    def classes(self) -> int:
+        """How many classes the labels have; 0 without labels."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        return 0 if self.labels is None else int(self.labels.max(initial=-1)) + 1
+
     def select(self, indices: np.ndarray) -> "ImageSet":
         """The examples at these positions."""
         chosen = replace(

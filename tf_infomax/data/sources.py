@@ -22,6 +22,7 @@ from tf_infomax.data.images import (
     Splits,
 )
 from tf_infomax.data.scale import convert_to_uint8
+from tf_infomax.options.datasets import DATASETS
 
 _SHAPES = "[n, H, W] or [n, H, W, C]"
 
@@ -280,9 +281,5 @@ def read_tfds(argument: str, options: ReadOptions) -> Splits:
 
 
 SOURCES: dict[str, Callable[[str, ReadOptions], Splits]] = {
-    "fashion": read_fashion,
-    "fashion_m": read_fashion_m,
-    "tfds": read_tfds,
-    "folder": read_folder,
-    "arrays": read_arrays,
+    name: row.load() for name, row in DATASETS.items()
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_infomax.config import ConfigError
+from tf_infomax.options import ConfigError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.config import ConfigError
 from tf_infomax.data.files import (
     DECODING,
     ImageFolder,
@@ -20,6 +19,7 @@ from tf_infomax.data.files import (
 from tf_infomax.data.images import DataError
 from tf_infomax.embedding.embedder import Embedder
 from tf_infomax.embedding.parts import Parts, parts_folder
+from tf_infomax.options import ConfigError
 from tf_infomax.output import check_writable, write_skipped
 from tf_infomax.progress import Progress
 

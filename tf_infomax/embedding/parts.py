@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.config import ConfigError
+from tf_infomax.options import ConfigError
 from tf_infomax.runtime import locks
 
 _SHOWN = 3  # skipped files named in a summary

@@ -20,6 +20,8 @@ from tf_infomax.encoders.predictive import (
     predicted_distances,
 )
 from tf_infomax.encoders.real_nvp import RealNVP, build_real_nvp
+from tf_infomax.options import encoders as rows
+from tf_infomax.options.encoders import SAME_SIZE
 
 __all__ = [
     "CONVNETS",
@@ -40,15 +42,4 @@ __all__ = [
     "strip_scaling",
 ]
 
-ENCODERS = {
-    "basic28x28": lambda shape, code: build_convnet("basic28x28", shape, code),
-    "basic32x32": lambda shape, code: build_convnet("basic32x32", shape, code),
-    "basic64x64": lambda shape, code: build_convnet("basic64x64", shape, code),
-    "cpc": build_cpc,
-    "half_convnet": build_half_convnet,
-    "mlp": lambda shape, code: build_mlp((300, 300), shape, code),
-    "real_nvp": lambda shape, code: build_real_nvp(shape),
-    "skip_mlp": lambda shape, code: build_skip_mlp(shape),
-}
-# Their code has as many numbers as the image.
-SAME_SIZE = ("real_nvp", "skip_mlp")
+ENCODERS = {name: row.load() for name, row in rows.ENCODERS.items() if not row.argument}

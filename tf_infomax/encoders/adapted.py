@@ -1,6 +1,7 @@
 """A user's own Keras model as an encoder, its features named by layer."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 
@@ -99,3 +100,27 @@ def _find_output(model: keras.Model, layer: str):
             f"layer {layer!r} of model {model.name!r} has no output that can be used. "
             f"Its layers: {names}."
         ) from error
+
+
+def load_adapted(path: str, image_shape: tuple[int, int, int], config) -> keras.Model:
+    """The model in a `.keras` file as an encoder, as the options say.
+
+    Raises:
+        ValueError: if it is none, or has no such layers.
+    """
+    file = str(Path(path).expanduser())
+    try:
+        model = keras.models.load_model(file, compile=False, safe_mode=True)
+    except (ValueError, OSError, TypeError) as error:
+        raise ValueError(
+            f"cannot be loaded as a Keras model: {_explain_loading(error)}"
+        ) from error
+    layers = dict(pair.split("=") for pair in config.encoder_layers)
+    low, _, high = config.encoder_input.partition("_")
+    return adapt_keras_model(model, layers, image_shape, (float(low), float(high)))
+
+
+def _explain_loading(error: Exception) -> str:
+    """The cause: of an error in a layer Keras tells the model first, the layer last."""
+    cause = str(error).rpartition("Exception encountered: ")[2].strip()
+    return cause.splitlines()[0].partition(" Full object config")[0]

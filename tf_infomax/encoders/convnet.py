@@ -1,5 +1,6 @@
 """The convolutional encoders of Deep InfoMax, from their layer tables."""
 
+from functools import partial
 from typing import NamedTuple
 
 import keras
@@ -78,6 +79,11 @@ def build_convnet(
     code = keras.layers.Dense(code_size, name="code")(fc)
     features = {"local": maps[table.local], "conv": maps[-1], "fc": fc, "code": code}
     return keras.Model(images, features, name=name)
+
+
+build_basic28x28 = partial(build_convnet, "basic28x28")
+build_basic32x32 = partial(build_convnet, "basic32x32")
+build_basic64x64 = partial(build_convnet, "basic64x64")
 
 
 def build_trunk(name: str, local_shape: tuple, units: int) -> keras.Model:

@@ -1,6 +1,7 @@
 """Multi-layer perceptron on flattened images."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import keras
 
@@ -20,3 +21,6 @@ def build_mlp(
         x = keras.layers.Dense(width, "relu", name=f"hidden_{index}")(x)
     code = keras.layers.Dense(code_size, name="code")(x)
     return keras.Model(images, {"fc": x, "code": code}, name="mlp")
+
+
+build_wide_mlp = partial(build_mlp, (300, 300))

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from tf_infomax.checkpoints import load_checkpoint, read_state, save_checkpoint
-from tf_infomax.config import ConfigError
+from tf_infomax.options import ConfigError
 from tf_infomax.output import replacing
 from tf_infomax.progress import tell
 from tf_infomax.runtime import seals

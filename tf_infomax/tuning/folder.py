@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tf_infomax.config import ConfigError, Options, format_value
 from tf_infomax.flags import format_flags, open_flagfile
+from tf_infomax.options import ConfigError, Options, format_value
 from tf_infomax.output import check_writable, replacing
 from tf_infomax.progress import tell
 from tf_infomax.runtime import locks, seals

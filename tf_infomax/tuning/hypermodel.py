@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax import experiment
-from tf_infomax.config import Config, ConfigError
 from tf_infomax.data.images import DataError
 from tf_infomax.evaluation.health import describe_collapse, health_of
+from tf_infomax.options import Config, ConfigError
 from tf_infomax.progress import Progress
 from tf_infomax.training import Run, TrainingError, fit_until_signal
 from tf_infomax.tuning.space import Space

@@ -3,18 +3,17 @@
 Imports the configuration and the space only.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
-from tf_infomax.config import Config, option, refuse_if, table_names
+from tf_infomax.options import Config, option, refuse_if, tables
 from tf_infomax.tuning.space import Space
 
 _SEARCH = "Search"
 _HYPERBAND = ("hyperband_factor", "hyperband_rungs", "hyperband_iterations")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class TuneOptions(Config):
     """A search: the options that all trials share, and how to search the others.
 
@@ -35,7 +34,7 @@ class TuneOptions(Config):
         "random",
         _SEARCH,
         "How values are chosen.",
-        choices=table_names("tuning/search.py", "TUNERS"),
+        choices=tables.TUNERS,
     )
     score: str = option(
         "linear",
@@ -43,7 +42,7 @@ class TuneOptions(Config):
         "What is maximized: accuracy on validation images of a linear probe, or of 20 "
         "nearest neighbours (cheaper); without labels effective_rank (of the codes, by "
         "their size), a proxy that knows of no task (RankMe, Garrido et al. 2023).",
-        choices=table_names("tuning/hypermodel.py", "SCORES"),
+        choices=tables.SCORES,
     )
     executions: int = option(
         1, _SEARCH, "Seeds per trial; its score is their mean.", low=1, high=100
@@ -133,7 +132,7 @@ class TuneOptions(Config):
     @cached_property
     def config(self) -> Config:
         """What all trials share."""
-        names = [each.name for each in dataclasses.fields(Config)]
+        names = self.given & Config.__dataclass_fields__.keys()
         return Config(**{name: getattr(self, name) for name in names})
 
     @cached_property

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.config import Config
 from tf_infomax.flags import format_flags
+from tf_infomax.options import Config
 from tf_infomax.output import replacing
 from tf_infomax.runtime.seals import seal_text
 from tf_infomax.tuning.board import build_table, format_value
@@ -119,8 +119,7 @@ def _print_table(trials: list[Trial], space: Space, title: str) -> None:
 
 
 def _write_best(folder, best: Trial, trials, space: Space, score, full) -> None:
-    config = dataclasses.replace(
-        space.configure(best.values),
+    config = space.configure(best.values).replace(
         workdir=str(folder.path / "best"),
         **(full and {"steps": 0, "epochs": 0} | full),
     )

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from tf_infomax.config import Config, ConfigError, format_value, suggest
+from tf_infomax.options import Config, ConfigError, format_value, suggest
 
 _GROUPS = ("Views", "Encoder", "Objective", "Training")
 _ALSO = ("image_size", "resize", "mixed_precision")
@@ -164,7 +164,7 @@ class Space:
         Raises:
             ConfigError: if they do not go together.
         """
-        return dataclasses.replace(self.base, **self.active(values))
+        return self.base.replace(**self.active(values))
 
     def base_values(self) -> dict | None:
         """The base itself as Keras Tuner would keep it; None if it lies outside."""
@@ -196,7 +196,7 @@ class Space:
     def _check(self) -> None:
         for values in self._combinations():
             try:
-                dataclasses.replace(self.base, **values)
+                self.base.replace(**values)
             except ConfigError as error:
                 shown = " ".join(f"--{n}={format_value(v)}" for n, v in values.items())
                 hint = ""

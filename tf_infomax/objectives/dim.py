@@ -1,0 +1,61 @@
+"""Deep InfoMax from its options: global and local terms (Hjelm et al. 2019, eq. 8)."""
+
+from tf_infomax import critics
+from tf_infomax.encoders import build_trunk
+from tf_infomax.objectives.infomax import InfoMax
+from tf_infomax.objectives.parts import Parts, build_prior, rank_x, shared_options
+from tf_infomax.objectives.terms import Term
+
+
+def build(config, parts: Parts) -> InfoMax:
+    """alpha times the global, beta times the local term, gamma times the prior's."""
+    prior = build_prior(config)
+    return InfoMax(
+        parts.encoder,
+        _build_terms(config, parts),
+        prior=prior,
+        gamma=max(config.gamma, 0.0),
+        **shared_options(config, parts),
+    )
+
+
+def _build_terms(config, parts: Parts) -> list[Term]:
+    """With two views, the features of one view meet the code of the other, both ways,
+    through the same critic at half the weight."""
+    pairs = [("x", "x")] if len(parts.shapes) == 1 else [("x", "y"), ("y", "x")]
+    terms = []
+    if config.alpha > 0:
+        name = config.global_critic
+        local = tuple(parts.encoder.output["local"].shape[1:])
+        critic = critics.GLOBAL_CRITICS[name](
+            config.critic_units or _default_units(name),
+            lambda width: build_trunk(config.encoder, local, width),
+        )
+        options = rank_x(config.bound)
+        terms += _spread("global", critic, config.alpha, pairs, config.bound, options)
+    if config.beta > 0:
+        name = config.local_critic
+        units = config.critic_units or _default_units(name)
+        critic = critics.LOCAL_CRITICS[name](units)
+        options = rank_x(config.bound, pooled=config.negatives == "all")
+        terms += _spread("local", critic, config.beta, pairs, config.bound, options)
+    return terms
+
+
+def _default_units(critic: str) -> int:
+    return 512 if critic.startswith("concat") else 2048
+
+
+def _spread(name, critic, weight, pairs, bound, options) -> list[Term]:
+    return [
+        Term(
+            name=name if len(pairs) == 1 else f"{name}_{x}{y}",
+            x=f"{x}.local",
+            y=f"{y}.code",
+            critic=critic,
+            bound=bound,
+            weight=weight / len(pairs),
+            options=options,
+        )
+        for x, y in pairs
+    ]

@@ -1,0 +1,71 @@
+"""The encoders that can be chosen, and their options."""
+
+from dataclasses import dataclass
+
+from tf_infomax.options.core import Options, Row, option, refuse_if
+
+_GROUP = "Encoder"
+_MAPS = frozenset({"local", "conv", "fc", "code"})
+_VECTORS = frozenset({"fc", "code"})
+_CODE = frozenset({"code"})
+
+
+@dataclass(frozen=True)
+class Adapted(Options):
+    """Of a Keras model of the user's."""
+
+    encoder_layers: tuple[str, ...] = option(
+        (),
+        _GROUP,
+        "Layers of keras:FILE, as local=NAME,code=NAME[,conv=NAME][,fc=NAME].",
+    )
+    encoder_input: str = option(
+        "0_255",
+        _GROUP,
+        "What keras:FILE expects pixels to be.",
+        choices=("0_255", "0_1", "-1_1"),
+    )
+
+    @staticmethod
+    def check(config) -> None:
+        refuse_if(
+            not config.encoder_layers,
+            "--encoder=keras:FILE needs --encoder_layers. Received: "
+            f"--encoder={config.encoder}.",
+        )
+        refuse_if(
+            any(layer.count("=") != 1 for layer in config.encoder_layers),
+            "--encoder_layers takes feature=layer pairs. Received: "
+            f"{','.join(config.encoder_layers)}.",
+        )
+
+
+def _features_of_layers(config) -> frozenset[str]:
+    return frozenset(pair.partition("=")[0] for pair in config.encoder_layers)
+
+
+ENCODERS: dict[str, Row] = {
+    "basic28x28": Row("tf_infomax.encoders.convnet:build_basic28x28", gives=_MAPS),
+    "basic32x32": Row("tf_infomax.encoders.convnet:build_basic32x32", gives=_MAPS),
+    "basic64x64": Row("tf_infomax.encoders.convnet:build_basic64x64", gives=_MAPS),
+    "cpc": Row(
+        "tf_infomax.encoders.predictive:build_cpc",
+        gives=frozenset({"conv", "code", "future", "past"}),
+    ),
+    "half_convnet": Row(
+        "tf_infomax.encoders.half_images:build_half_convnet", gives=_MAPS
+    ),
+    "mlp": Row("tf_infomax.encoders.mlp:build_wide_mlp", gives=_VECTORS),
+    "real_nvp": Row("tf_infomax.encoders.real_nvp:build_of_image_size", gives=_CODE),
+    "skip_mlp": Row("tf_infomax.encoders.half_images:build_of_image_size", gives=_CODE),
+    "keras": Row(
+        "tf_infomax.encoders.adapted:load_adapted",
+        options=Adapted,
+        gives=_features_of_layers,
+        argument="FILE",
+    ),
+}
+# Those whose layers `--global_critic=global_dot` can copy.
+CONVNETS = ("basic28x28", "basic32x32", "basic64x64")
+# Their code has as many numbers as the image.
+SAME_SIZE = ("real_nvp", "skip_mlp")

@@ -1,0 +1,502 @@
+"""The options of an experiment: a core, and those of the rows that are chosen.
+
+One flat class has them all, so that flags and flagfiles stay flat; which of them have
+an effect is decided by the rows: an option of none of the chosen ones is refused.
+Imports the standard library only.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tf_infomax.options import tables
+from tf_infomax.options.core import (
+    Options,
+    Row,
+    format_value,
+    option,
+    refuse_if,
+    suggest,
+)
+from tf_infomax.options.datasets import DATASETS, rows_of
+from tf_infomax.options.encoders import ENCODERS, SAME_SIZE
+from tf_infomax.options.objectives import OBJECTIVES, refuse_void
+from tf_infomax.runtime.errors import ConfigError
+
+
+def list_names(rows: Mapping[str, Row]) -> str:
+    """The names of rows, with what stands behind a colon."""
+    shown = []
+    for name, row in rows.items():
+        optional = row.argument.startswith("[")
+        argument = row.argument.strip("[]")
+        shown += [name] if optional or not argument else []
+        shown += [f"{name}:{argument}"] if argument else []
+    return ", ".join(shown)
+
+
+_RUN, _READ, _VIEW = "Run", "Data", "Views"
+_MODEL, _OBJECTIVE = "Encoder", "Objective"
+_TRAIN, _MACHINE, _PROBE = "Training", "Machine", "Evaluation"
+
+
+@dataclass(frozen=True)
+class Core(Options):
+    """What every experiment has, whatever it trains."""
+
+    workdir: str = option(
+        "", _RUN, "Folder of the run; made if missing. A second start continues."
+    )
+    seed: int = option(
+        0, _RUN, "Seed of weights, data order, views and prior.", low=0, high=2**31 - 1
+    )
+    deterministic: bool = option(
+        False, _RUN, "Only deterministic operations: the same run gives the same bits."
+    )
+    evaluate: bool = option(
+        True, _RUN, "Probe the encoder when training is done.", driver=True
+    )
+    progress: str = option(
+        "auto",
+        _RUN,
+        "Progress as a bar, as lines, or not at all; auto: a bar on a terminal.",
+        choices=("auto", "bar", "lines", "none"),
+        driver=True,
+    )
+    debug: bool = option(False, _RUN, "Show the traceback of an error.", driver=True)
+
+    dataset: str = option(
+        "fashion_m",
+        _READ,
+        f"{list_names(DATASETS)}.",
+    )
+    eval_dataset: str = option(
+        "",
+        _READ,
+        "Labelled images for the probes, if not the dataset's own: a second "
+        "dataset, split into a training and a test part if it has none.",
+    )
+    image_size: int = option(
+        0, _READ, "Side of the images in pixels; 0: as they are.", low=0, high=1024
+    )
+    resize: str = option(
+        "crop",
+        _READ,
+        "crop: cut the central square, then scale; stretch: scale.",
+        choices=("crop", "stretch"),
+    )
+    data_dir: str = option(
+        "", _READ, "Folder of prepared TFDS sets; empty: TFDS' default.", driver=True
+    )
+    validation_fraction: float = option(
+        0.1,
+        _READ,
+        "Part of the training images kept for choosing (online probe, bound); the "
+        "probes of the results may use it, training does not.",
+        low=0.0,
+        high=0.5,
+    )
+    test_fraction: float = option(
+        0.2,
+        _READ,
+        "Part kept for the test where a dataset has no test images.",
+        above=0.0,
+        high=0.5,
+    )
+    deduplicate: bool = option(
+        False,
+        _READ,
+        "Of exact copies keep one: a test image rather than a training image, the "
+        "first of several.",
+    )
+    memory_limit_mb: int = option(
+        4096,
+        _READ,
+        "Decoded images beyond this are memory-mapped from a file.",
+        low=1,
+        driver=True,
+    )
+    cache_dir: str = option(
+        "~/.cache/tf_infomax", _READ, "Folder of these files.", driver=True
+    )
+
+    augment: tuple[str, ...] = option(
+        (),
+        _VIEW,
+        "Augmentations, comma-separated.",
+        choices=tables.AUGMENTATIONS,
+    )
+    views: str = option(
+        "one",
+        _VIEW,
+        "one: the image; augment, crops: twice, each augmented or cropped by itself; "
+        "halves, quadrants, color (lightness and chroma), pairs: parts of it.",
+        choices=tables.VIEWS,
+    )
+    pair_dataset: str = option(
+        "", _VIEW, "For --views=pairs: the other images, aligned with --dataset."
+    )
+
+    encoder: str = option(
+        "basic32x32",
+        _MODEL,
+        f"{list_names(ENCODERS)}.",
+    )
+    code_size: int = option(64, _MODEL, "Numbers in the code Y.", low=1, high=65536)
+
+    objective: str = option(
+        "dim_local",
+        _OBJECTIVE,
+        "What is trained for; each has defaults of its own for what is not given.",
+        choices=tuple(OBJECTIVES),
+    )
+
+    steps: int = option(0, _TRAIN, "Training steps. Give this or epochs.", low=0)
+    epochs: int = option(
+        0, _TRAIN, "Passes over the training images. Give this or steps.", low=0
+    )
+    batch_size: int = option(64, _TRAIN, "Images per step, over all devices.", low=2)
+    learning_rate: float = option(
+        1e-4, _TRAIN, "Adam's step size, at its highest.", above=0.0
+    )
+    beta_1: float = option(
+        0.9,
+        _TRAIN,
+        "Adam's decay of the mean (0.5 in the authors' framework).",
+        low=0.0,
+        high=0.9999,
+    )
+    beta_2: float = option(
+        0.999, _TRAIN, "Adam's decay of the square.", low=0.0, high=0.99999
+    )
+    schedule: str = option(
+        "constant",
+        _TRAIN,
+        "Learning rate over the run; cosine falls to 0.",
+        choices=("constant", "cosine"),
+    )
+    warmup_steps: int = option(0, _TRAIN, "Steps of linear warm-up.", low=0)
+    clip_norm: float = option(
+        0.0, _TRAIN, "Largest norm of the gradient; 0: no limit.", low=0.0
+    )
+    ema: float = option(
+        0.0,
+        _TRAIN,
+        "Decay of an average of the encoder's weights, which is then the one "
+        "evaluated; 0: none.",
+        low=0.0,
+        high=0.999999,
+    )
+    checkpoint_every: int = option(
+        500,
+        _TRAIN,
+        "Steps between checkpoints (besides the end of each epoch).",
+        low=1,
+        driver=True,
+    )
+    online_probe: str = option(
+        "knn",
+        _TRAIN,
+        "Probe on the validation images during training.",
+        choices=("knn", "linear", "none"),
+    )
+    probe_every: int = option(1, _TRAIN, "Epochs between online probes.", low=1)
+    best: str = option(
+        "probe",
+        _TRAIN,
+        "What chooses the best checkpoint: the online probe or the bound on "
+        "validation images.",
+        choices=("probe", "bound"),
+    )
+
+    strategy: str = option(
+        "none",
+        _MACHINE,
+        "mirrored: all GPUs of this machine.",
+        choices=("none", "mirrored"),
+    )
+    mixed_precision: str = option(
+        "none",
+        _MACHINE,
+        "Precision of the layers (scores and losses stay float32).",
+        choices=("none", "float16", "bfloat16"),
+    )
+    jit_compile: bool = option(False, _MACHINE, "Compile the step with XLA.")
+    steps_per_execution: int = option(
+        1, _MACHINE, "Steps per call into the graph.", low=1
+    )
+
+    checkpoint: str = option(
+        "last",
+        _PROBE,
+        "Which checkpoint to evaluate.",
+        choices=("last", "best"),
+        driver=True,
+    )
+    probes: tuple[str, ...] = option(
+        ("linear", "mlp"),
+        _PROBE,
+        "Probes on conv, fc and code.",
+        choices=tables.PROBES,
+        driver=True,
+    )
+    probe_seeds: int = option(
+        3, _PROBE, "Repetitions of each probe.", low=1, driver=True
+    )
+    probe_images: int = option(
+        0,
+        _PROBE,
+        "Most labelled training images for the probes; 0: all.",
+        low=0,
+        driver=True,
+    )
+
+
+GROUPS = (
+    _RUN, _READ, _VIEW, _MODEL, _OBJECTIVE, _TRAIN, _MACHINE, _PROBE,
+)  # fmt: skip
+
+
+def _own_classes() -> tuple[type[Options], ...]:
+    """The classes of options that rows bring, each once."""
+    tables_of_rows = (OBJECTIVES, ENCODERS, DATASETS)
+    found = [row.options for table in tables_of_rows for row in table.values()]
+    return tuple(dict.fromkeys(each for each in found if each is not Options))
+
+
+class _Resolved(Core, *_own_classes()):
+    """All options of core and rows, for `Config`."""
+
+
+@dataclass(frozen=True, init=False)
+class Config(_Resolved):
+    """An experiment. `Config(steps=100)` is as good as a flagfile.
+
+    What is not given has the default of the objective that was chosen, else its own.
+
+    Attributes:
+        given: names of the options that were given.
+    """
+
+    def __init__(self, **given):
+        fields = type(self).__dataclass_fields__
+        for name in given:
+            if name not in fields:
+                raise TypeError(f"{name!r} is no option.{suggest(name, fields)}")
+        given = {
+            name: value
+            for name, value in given.items()
+            if fields[name].metadata["unset"] is None
+            or value != fields[name].metadata["unset"]
+        }
+        objective = given.get("objective", fields["objective"].default)
+        row = OBJECTIVES.get(objective, Row(""))
+        preset = row.preset_of(given)
+        for name, each in fields.items():
+            value = given.get(name, preset.get(name, each.default))
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "given", frozenset(given))
+        self.__post_init__()
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_rows(self)
+        for check in self._checks():
+            check(self)
+        _check_features(self)
+        _check_core(self)
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """The rows that are chosen, by the flag and value that choose them."""
+        encoder = self.encoder.partition(":")[0]
+        found = {
+            f"--objective={self.objective}": OBJECTIVES.get(self.objective),
+            f"--encoder={encoder}": ENCODERS.get(encoder),
+        }
+        for text in (self.dataset, self.eval_dataset, self.pair_dataset):
+            found |= {f"--dataset={name}": row for name, row in rows_of(text)}
+        return {chosen: row for chosen, row in found.items() if row}
+
+    def _checks(self) -> Iterator:
+        """What the chosen rows' classes of options check, each once."""
+        done = set()
+        for row in self.rows.values():
+            for each in reversed(row.options.__mro__):
+                check = vars(each).get("check")
+                if check and each not in done:
+                    done.add(each)
+                    yield check.__func__
+
+    def is_changed(self, name: str) -> bool:
+        """Whether an option was given a value that is not its default."""
+        default = type(self).__dataclass_fields__[name].default
+        return name in self.given and getattr(self, name) != default
+
+    def replace(self, **changes) -> "Config":
+        """Another experiment: what was given of this one, and the changes."""
+        given = {name: getattr(self, name) for name in self.given}
+        return type(self)(**{**given, **changes})
+
+    def require_length(self) -> None:
+        """Raises ConfigError unless the options say how long to train."""
+        if not self.steps and not self.epochs:
+            raise ConfigError(
+                "give the length of the run: --steps or --epochs, above 0."
+            )
+
+    def difference(self, other: "Config") -> dict[str, tuple]:
+        """The options, but for drivers and the workdir, that differ: name -> both."""
+        names = [
+            each.name
+            for each in dataclasses.fields(self)
+            if not each.metadata["driver"] and each.name != "workdir"
+        ]
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _owners(name: str) -> dict[str, list[str]]:
+    """Flag -> values whose rows have an option; empty for options of the core."""
+    found: dict[str, list[str]] = {}
+    for flag, rows in (
+        ("objective", OBJECTIVES),
+        ("encoder", ENCODERS),
+        ("dataset", DATASETS),
+    ):
+        for value, row in rows.items():
+            if row.has(name):
+                argument = row.argument and f":{row.argument}"
+                found.setdefault(flag, []).append(value + argument)
+    return found
+
+
+def _check_rows(c: Config) -> None:
+    """Refuses what the chosen rows leave without effect or cannot do without."""
+    _check_names(c)
+    rows = c.rows.values()
+    for each in dataclasses.fields(c):
+        name, value = each.name, getattr(c, each.name)
+        if not c.is_changed(name):
+            continue
+        owners, condition = _owners(name), each.metadata["of"]
+        needed = " or ".join(f"--{f}={', '.join(v)}" for f, v in owners.items())
+        if owners and any(row.has(name) for row in rows):
+            needed = ""
+        if not needed and condition and getattr(c, condition[0]) != condition[1]:
+            needed = "--{}={}".format(*condition)
+        refuse_if(
+            bool(needed),
+            f"--{name}={format_value(value)} changes nothing without {needed}.",
+        )
+    row = OBJECTIVES[c.objective]
+    for name, choices in row.choices.items():
+        refuse_if(
+            getattr(c, name) not in choices,
+            f"--objective={c.objective} takes --{name}={','.join(choices)}. "
+            f"Received: {getattr(c, name)}.",
+        )
+
+
+def _check_features(c: Config) -> None:
+    """Refuses an encoder that does not give what the objective asks for."""
+    asks = sorted(OBJECTIVES[c.objective].asks)
+    asked = [each[len("encoder:") :] for each in asks if each.startswith("encoder:")]
+    row = ENCODERS[c.encoder.partition(":")[0]]
+    gives = row.gives(c) if callable(row.gives) else row.gives
+    missing = [feature for feature in asked if feature not in gives]
+    if not missing:
+        return
+    able = {
+        name: row
+        for name, row in ENCODERS.items()
+        if callable(row.gives) or {*asked} <= row.gives
+    }
+    raise ConfigError(
+        f"--objective={c.objective} needs an encoder with the feature {missing[0]!r}; "
+        f"take {list_names(able)}. Received: --encoder={c.encoder}, which gives "
+        f"{', '.join(sorted(gives))}."
+    )
+
+
+def _check_names(c: Config) -> None:
+    """Refuses names of no row, and arguments where there are none, or missing."""
+    for flag, rows in (
+        ("dataset", DATASETS),
+        ("eval_dataset", DATASETS),
+        ("pair_dataset", DATASETS),
+        ("encoder", ENCODERS),
+    ):
+        text = getattr(c, flag)
+        if not text and flag in ("eval_dataset", "pair_dataset"):
+            continue
+        name, _, argument = text.partition(":")
+        row = rows.get(name)
+        hint = "" if row else suggest(name, rows)
+        wanted = row.argument if row else ""
+        refuse_if(
+            row is None
+            or (bool(argument) and not wanted)
+            or (not argument and bool(wanted) and not wanted.startswith("[")),
+            f"--{flag} takes {list_names(rows)}. Received: {text!r}.{hint}",
+        )
+
+
+def _check_core(c: Config) -> None:
+    """Options of the core that make sense each by itself, but not together."""
+    refuse_if(
+        c.steps > 0 and c.epochs > 0,
+        f"give --steps or --epochs, not both. Received: {c.steps} and {c.epochs}.",
+    )
+    refuse_if(
+        c.views == "augment" and not c.augment,
+        "--views=augment needs --augment: without it both views are the same image.",
+    )
+    refuse_if(
+        (c.views == "pairs") != bool(c.pair_dataset),
+        "--views=pairs and --pair_dataset belong together. Received: "
+        f"--views={c.views} --pair_dataset={c.pair_dataset}.",
+    )
+    refuse_if(
+        c.views == "pairs" and bool(set(c.augment) & {"color", "grey"}),
+        "--augment=color,grey do not go with --views=pairs, whose images have other "
+        f"channels. Received: --augment={','.join(c.augment)}.",
+    )
+    refuse_if(
+        c.code_size != 64 and {c.encoder, c.other_encoder or c.encoder} <= {*SAME_SIZE},
+        f"--code_size changes nothing for {' and '.join(SAME_SIZE)}, whose code is as "
+        "large as the image; --code_size=64, the default, takes it back.",
+    )
+    refuse_void(
+        c,
+        "code_size",
+        not c.encoder.startswith("keras:"),
+        "an encoder of this package: that of keras:FILE is as its layer is",
+    )
+    refuse_void(c, "probe_every", c.online_probe != "none", "an --online_probe")
+    kind = c.dataset.partition(":")[0]
+    refuse_if(
+        kind == "folder" and not c.image_size,
+        "--dataset=folder:PATH needs --image_size, the side to resize the images to.",
+    )
+    refuse_if(
+        bool(c.labels) and kind != "arrays",
+        f"--labels belongs to --dataset=arrays:FILE.npy. Received: {c.dataset}.",
+    )
+    refuse_if(
+        c.best == "probe" and c.online_probe == "none" and c.checkpoint == "best",
+        "--best=probe needs an --online_probe.",
+    )
+    refuse_if(
+        c.deterministic and c.jit_compile,
+        "--jit_compile is refused by Keras when --deterministic is on: choose one.",
+    )
+    refuse_if(
+        c.strategy == "mirrored" and c.jit_compile,
+        "--jit_compile does not work under --strategy=mirrored: choose one.",
+    )
+    refuse_if(
+        c.strategy == "mirrored" and c.steps_per_execution > 1,
+        "--steps_per_execution must be 1 under --strategy=mirrored. Received: "
+        f"{c.steps_per_execution}.",
+    )

@@ -1,0 +1,332 @@
+"""The objectives that can be chosen, and their options."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tf_infomax.options import tables
+from tf_infomax.options.core import (
+    Options,
+    Row,
+    format_value,
+    option,
+    refuse_if,
+    suggest,
+)
+from tf_infomax.options.encoders import CONVNETS, ENCODERS
+
+_GROUP, _VIEW = "Objective", "Views"
+
+
+def refuse_void(config, name: str, effective: bool, needed: str) -> None:
+    """Refuses an option that others leave without effect."""
+    given = format_value(getattr(config, name))
+    refuse_if(
+        not effective and config.is_changed(name),
+        f"--{name}={given} changes nothing without {needed}.",
+    )
+
+
+@dataclass(frozen=True)
+class Terms(Options):
+    """Of objectives that are bounds between features."""
+
+    bound: str = option(
+        "info_nce", _GROUP, "What the terms maximize.", choices=tables.BOUNDS
+    )
+    negatives: str = option(
+        "all",
+        _GROUP,
+        "all: every other image of the batch (of a local term at all locations); "
+        "same_location: at the same; derangement: one each; hard, weighted, memory: "
+        "of multiview; same_image: of cpc; shared_context: batches of consecutive "
+        "images, as frames of a film.",
+        choices=(
+            "all", "same_location", "derangement", "hard", "weighted", "memory",
+            "same_image", "shared_context",
+        ),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CriticUnits(Options):
+    """Of objectives with critics of several kinds."""
+
+    critic_units: int = option(
+        0,
+        _GROUP,
+        "Width of the critics; 0: the paper's (2048 for dot products, 512 for the "
+        "others).",
+        low=0,
+        high=16384,
+    )
+
+
+@dataclass(frozen=True)
+class Prior(Options):
+    """Of objectives that match the code to a prior."""
+
+    gamma: float = option(
+        -1.0,
+        _GROUP,
+        "Weight of the prior term; -1: the objective's own.",
+        low=-1.0,
+        unset=-1.0,
+    )
+    prior: str = option(
+        "uniform",
+        _GROUP,
+        "Distribution to match the code to.",
+        choices=tables.PRIORS,
+    )
+    gradient_penalty: float = option(
+        1.0,
+        _GROUP,
+        "Weight of the prior discriminator's gradient penalty.",
+        low=0.0,
+    )
+
+    @staticmethod
+    def check(config) -> None:
+        gamma = f"a --gamma above 0 (--objective={config.objective} has "
+        gamma += f"{config.gamma:g})"
+        for name in ("prior", "gradient_penalty"):
+            refuse_void(config, name, config.gamma > 0, gamma)
+
+
+@dataclass(frozen=True)
+class Dim(Terms, CriticUnits, Prior):
+    """Of Deep InfoMax (Hjelm et al. 2019, eq. 8)."""
+
+    alpha: float = option(
+        -1.0,
+        _GROUP,
+        "Weight of the global term; -1: the objective's own.",
+        low=-1.0,
+        unset=-1.0,
+    )
+    beta: float = option(
+        -1.0,
+        _GROUP,
+        "Weight of the local term; -1: the objective's own.",
+        low=-1.0,
+        unset=-1.0,
+    )
+    local_critic: str = option(
+        "encode_and_dot",
+        _GROUP,
+        "Critic of the local term.",
+        choices=tables.LOCAL_CRITICS,
+    )
+    global_critic: str = option(
+        "concat_mlp",
+        _GROUP,
+        "Critic of the global term.",
+        choices=tables.GLOBAL_CRITICS,
+    )
+
+    @staticmethod
+    def check(config) -> None:
+        c = config
+        refuse_if(
+            c.alpha == c.beta == 0,
+            "--alpha and --beta are both 0: nothing to maximize.",
+        )
+        refuse_void(c, "global_critic", c.alpha > 0, "a global term (--alpha above 0)")
+        for name in ("local_critic", "negatives"):
+            refuse_void(c, name, c.beta > 0, "a local term (--beta above 0)")
+        refuse_if(
+            c.alpha > 0
+            and c.global_critic == "global_dot"
+            and c.encoder not in CONVNETS,
+            "--global_critic=global_dot copies layers of a built-in encoder: "
+            f"{', '.join(CONVNETS)}. Received: --encoder={c.encoder}; take concat_mlp.",
+        )
+        refuse_if(
+            c.negatives != "all" and c.bound not in ("info_nce", "dv"),
+            f"--negatives={c.negatives} changes nothing for --bound={c.bound}.",
+        )
+
+
+@dataclass(frozen=True)
+class Target(Options):
+    """Of objectives that can aim at a value."""
+
+    target: float = option(
+        0.0, _VIEW, "Reach this value, by |value - target|; 0: maximize.", low=0.0
+    )
+
+
+@dataclass(frozen=True)
+class Multiview(Terms, CriticUnits, Prior, Target):
+    """Of objectives between the codes of views (Tschannen et al. 2020, eq. 1)."""
+
+    view_encoders: str = option(
+        "separate",
+        _VIEW,
+        "Whether the views of multiview have encoders of their own.",
+        choices=("separate", "shared"),
+    )
+    other_encoder: str = option(
+        "", _VIEW, "Encoder of the views but the first; empty: as --encoder."
+    )
+    view_graph: str = option(
+        "core",
+        _VIEW,
+        "Of more than two views: core pairs the first with each other one, full all.",
+        choices=("core", "full"),
+        of=("views", "quadrants"),
+    )
+    view_critic: str = option(
+        "bilinear",
+        _VIEW,
+        "Critic between the codes of two views.",
+        choices=tables.VECTOR_CRITICS,
+    )
+    temperature: float = option(
+        0.07,
+        _VIEW,
+        "Of --view_critic=cosine: f = cos / T.",
+        above=0.0,
+        of=("view_critic", "cosine"),
+    )
+    hard_negatives: int = option(
+        16, _VIEW, "How many, for --negatives=hard.", low=1, of=("negatives", "hard")
+    )
+    hardness: float = option(
+        1.0,
+        _VIEW,
+        "Exponent of the weights, for --negatives=weighted.",
+        low=0.0,
+        of=("negatives", "weighted"),
+    )
+    memory_negatives: int = option(
+        4096,
+        _VIEW,
+        "How many of the bank per step, for --negatives=memory.",
+        low=1,
+        of=("negatives", "memory"),
+    )
+    memory_loss: str = option(
+        "info_nce",
+        _VIEW,
+        "Of the bank: InfoNCE, or noise-contrastive estimation.",
+        choices=("info_nce", "nce"),
+        of=("negatives", "memory"),
+    )
+
+    @staticmethod
+    def check(config) -> None:
+        _check_negatives(config)
+        _check_view_encoders(config)
+        refuse_if(
+            config.target > 0 and config.memory_loss == "nce",
+            "--target is of a value in nats, which --memory_loss=nce is not.",
+        )
+        refuse_if(
+            config.critic_units > 0
+            and config.view_critic not in ("separable", "concatenated"),
+            f"--critic_units changes nothing for --view_critic={config.view_critic}.",
+        )
+
+
+def _check_negatives(c) -> None:
+    refuse_if(
+        c.negatives in ("hard", "weighted", "memory") and c.bound != "info_nce",
+        f"--negatives={c.negatives} goes with --bound=info_nce. Received: {c.bound}.",
+    )
+    refuse_if(
+        c.negatives == "derangement" and c.batch_size % 2 == 1,
+        "--negatives=derangement needs an even --batch_size. Received: "
+        f"{c.batch_size}.",
+    )
+    refuse_if(
+        c.negatives == "hard" and c.hard_negatives >= c.batch_size,
+        f"--hard_negatives must be below --batch_size={c.batch_size}. Received: "
+        f"{c.hard_negatives}.",
+    )
+    refuse_if(
+        c.negatives == "memory" and c.view_critic != "cosine",
+        "--negatives=memory keeps unit vectors: it needs --view_critic=cosine. "
+        f"Received: {c.view_critic}.",
+    )
+    refuse_if(
+        c.negatives == "memory" and c.strategy == "mirrored",
+        "--negatives=memory does not work under --strategy=mirrored: choose one.",
+    )
+
+
+def _check_view_encoders(c) -> None:
+    shared = c.view_encoders == "shared"
+    refuse_if(
+        shared and bool(c.other_encoder),
+        f"--other_encoder={c.other_encoder} needs --view_encoders=separate.",
+    )
+    refuse_if(
+        shared and c.views == "color",
+        "--views=color has views of one and of two channels: --view_encoders=separate.",
+    )
+    known = [name for name, row in ENCODERS.items() if not row.argument]
+    refuse_if(
+        bool(c.other_encoder) and c.other_encoder not in known,
+        f"--other_encoder takes {', '.join(known)}. Received: {c.other_encoder!r}."
+        f"{suggest(c.other_encoder, known)}",
+    )
+
+
+@dataclass(frozen=True)
+class Cpc(Terms, Target):
+    """Of contrastive predictive coding (van den Oord et al. 2018)."""
+
+
+def _preset_of_multiview(given: Mapping) -> dict:
+    """Halves, by an MLP, which takes images of any size (Tschannen et al. 2020)."""
+    views = given.get("views", "halves")
+    parts = {"encoder": "mlp"} if views in ("halves", "quadrants") else {}
+    return {"gamma": 0.0, "views": views, **parts}
+
+
+_DIM = dict(
+    options=Dim,
+    asks=frozenset({"encoder:local"}),
+    choices={"negatives": ("all", "same_location"), "views": ("one", "augment")},
+)
+# Weights as in section 4.2 of Hjelm et al. 2019, but gamma of DIM(L+G), which is not
+# stated, is that of DIM(L).
+OBJECTIVES: dict[str, Row] = {
+    "dim_local": Row(
+        "tf_infomax.objectives.dim:build",
+        preset={"alpha": 0.0, "beta": 1.0, "gamma": 0.1},
+        **_DIM,
+    ),
+    "dim_global": Row(
+        "tf_infomax.objectives.dim:build",
+        preset={"alpha": 1.0, "beta": 0.0, "gamma": 1.0},
+        **_DIM,
+    ),
+    "dim_local_global": Row(
+        "tf_infomax.objectives.dim:build",
+        preset={"alpha": 0.5, "beta": 0.1, "gamma": 0.1},
+        **_DIM,
+    ),
+    "multiview": Row(
+        "tf_infomax.objectives.multiview:build",
+        options=Multiview,
+        preset=_preset_of_multiview,
+        choices={
+            "negatives": (
+                "all", "derangement", "hard", "weighted", "memory", "shared_context",
+            ),
+            "views": ("augment", "crops", "halves", "quadrants", "color", "pairs"),
+        },
+    ),
+    "cpc": Row(
+        "tf_infomax.objectives.cpc:build",
+        options=Cpc,
+        preset={"encoder": "cpc"},
+        asks=frozenset({"encoder:future"}),
+        choices={
+            "negatives": ("all", "same_image", "shared_context"),
+            "views": ("one",),
+        },
+    ),
+}  # fmt: skip
