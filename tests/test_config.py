@@ -17,6 +17,7 @@ from tf_infomax.options.objectives import OBJECTIVES
     ("name", "module", "table"),
     [
         ("BOUNDS", "tf_infomax.bounds", "BOUNDS"),
+        ("LIKELIHOODS", "tf_infomax.objectives.autoencoder", "LIKELIHOODS"),
         ("PRIORS", "tf_infomax.priors", "PRIORS"),
         ("LOCAL_CRITICS", "tf_infomax.critics", "LOCAL_CRITICS"),
         ("GLOBAL_CRITICS", "tf_infomax.critics", "GLOBAL_CRITICS"),

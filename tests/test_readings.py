@@ -241,6 +241,7 @@ class TestFigure:
     def reading(measures, objective=True, ceiling=None):
         return {
             "measures": measures, "objective": objective, "ceiling": ceiling,
+            "bound": "info_nce",
             "chance": 0.0,
         }  # fmt: skip
 

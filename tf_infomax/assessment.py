@@ -40,6 +40,7 @@ from tf_infomax.probing import Settings, assess_probes, summarize
 from tf_infomax.progress import Progress
 from tf_infomax.training import Run
 
+_SAMPLES = 40  # drawn for the eye
 _FAILED = "failed/"
 _UNFINISHED = f"{_FAILED}evaluation"
 
@@ -169,12 +170,14 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
     for stage, results in stages.items():
         record.add_all(stage, results)
     with record.surviving("health"):
-        for warning in describe_collapse(measure_health(codes), codes.shape[1]):
+        for warning in _warn(run.objective, record.results, codes):
             tell(f"warning: {warning}")
     with record.surviving("curves.png"):
         _draw_curves(run, record.results)
     with record.surviving("neighbors.png"):
         _draw_neighbors(run, shown, codes)
+    with record.surviving("pictures"):
+        _draw_pictures(run, shown)
     record.add_all("probe", _probes_of(run))  # last: they take the longest
     return record.finish()
 
@@ -237,6 +240,31 @@ def _draw_curves(run: Run, results: dict) -> None:
     path = run.workdir.path / "curves.png"
     watched = run.data.watched[0]
     report.draw_curves(rows, report.readings_of(results), path, watched)
+
+
+def _warn(objective: Objective, results: dict, codes: np.ndarray) -> list[str]:
+    """What is wrong with the codes, or with what was trained, in words."""
+    found = {name: results[name] for name in objective.values if name in results}
+    warnings = describe_collapse(measure_health(codes), codes.shape[1])
+    if len(found) == len(objective.values):
+        means = {name: result["mean"] for name, result in found.items()}
+        warnings += objective.describe_collapse(means)
+    return warnings
+
+
+def _draw_pictures(run: Run, images: np.ndarray) -> None:
+    """What the objective makes of images, and out of nothing, if it can."""
+    objective, which = run.objective, run.config.checkpoint
+    chosen = images[np.linspace(0, len(images) - 1, min(10, len(images))).astype(int)]
+    if hasattr(objective, "reconstruct"):
+        path = run.workdir.of_checkpoint("reconstructions.png", which)
+        pairs = np.stack([chosen, objective.reconstruct(chosen)])
+        report.draw_images(pairs, "image | from its code", path)
+    if hasattr(objective, "sample"):
+        path = run.workdir.of_checkpoint("samples.png", which)
+        samples = objective.sample(_SAMPLES, run.config.seed)
+        rows = samples.reshape(4, -1, *samples.shape[1:])
+        report.draw_images(rows, "from codes drawn from the prior", path)
 
 
 def _draw_neighbors(run: Run, images: np.ndarray, codes: np.ndarray) -> None:

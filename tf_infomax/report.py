@@ -35,12 +35,14 @@ def _describe_health(results: dict) -> str:
 
 
 def readings_of(results: dict) -> dict[str, dict]:
-    """Values of the terms among the results: bounds, divergences, scores."""
-    return {name: each for name, each in results.items() if name.startswith(_KINDS)}
+    """What the objective itself reports among the results."""
+    return {name: each for name, each in results.items() if "measures" in each}
 
 
 def _describe(name: str, result: dict) -> str:
     """One line: value, spread, ceiling, and what it is."""
+    if "bound" not in result:
+        return _describe_value(name, result)
     ceiling, chance = result["ceiling"], result["chance"]
     above = "no ceiling" if ceiling is None else f"ceiling {ceiling:.3f}"
     spread = "" if result["sd"] is None else f" ± {result['sd']:.3f}"
@@ -52,6 +54,16 @@ def _describe(name: str, result: dict) -> str:
     if result["mean"] < chance:
         text += f"; below {chance:.3g}, where no critic at all would be"
     return text
+
+
+def _describe_value(name: str, result: dict) -> str:
+    """The same of what is no bound between features."""
+    spread = "" if result["sd"] is None else f" ± {result['sd']:.4g}"
+    ceiling = "" if result["ceiling"] is None else f" of at most {result['ceiling']:g}"
+    return (
+        f"{name} ({result['n']} test batches): {result['mean']:.4g}{spread}{ceiling} "
+        f"({result['unit']}); {result['measures']}"
+    )
 
 
 def _format_cell(result: dict | None, unbalanced: bool) -> str:
@@ -132,7 +144,6 @@ def draw_curves(
     from matplotlib.ticker import MaxNLocator
 
     panels = {
-        "prior matching (loss)": ["prior/encoder", "prior/discriminator"],
         _title("effective rank of the codes", rows, "health/images", watched): [
             "health/effective_rank"
         ],
@@ -161,7 +172,7 @@ def draw_curves(
     ):
         for label, points in curves.items():
             axes.plot(*zip(*points, strict=True), ".-", label=label)
-        if title in values:
+        if title in values and all("bound" in v for v in values[title][1].values()):
             _show_limits(axes, *values[title])
         for name in curves:
             _draw_errors(axes, rows, name)
@@ -194,9 +205,11 @@ def _points(rows: list[dict], name: str) -> list[tuple[int, float]]:
 def _by_title(readings: dict[str, dict]) -> dict[str, dict[str, dict]]:
     """Readings by the title of the panel that they share."""
     panels: dict[str, dict[str, dict]] = {}
-    for name in sorted(readings, key=lambda n: _KINDS.index(n.partition("/")[0] + "/")):
+    for name in sorted(readings, key=_rank):
         reading = readings[name]
-        if name.startswith("score/"):
+        if "bound" not in reading:
+            title = f"{reading['kind']} ({reading['unit']})"
+        elif name.startswith("score/"):
             title = "score (no bound)"
         elif name.startswith("mi/"):
             title = f"{reading['measures']}, lower bound"
@@ -206,11 +219,19 @@ def _by_title(readings: dict[str, dict]) -> dict[str, dict[str, dict]]:
     return panels
 
 
+def _rank(name: str) -> int:
+    """Bounds first, then all that has another kind."""
+    kind = name.partition("/")[0] + "/"
+    return _KINDS.index(kind) if kind in _KINDS else len(_KINDS)
+
+
 def _curves_of(rows: list[dict], readings: dict[str, dict]) -> dict[str, list]:
     """Label -> points: on training batches what was maximized, on validation all."""
     curves = {}
     for name, reading in readings.items():
-        if reading["objective"]:
+        if "bound" not in reading:
+            curves[f"{name}, training batches"] = _points(rows, name)
+        elif reading["objective"]:
             plain = name.partition("/")[2]
             curves[f"{plain}, training batches"] = _points(rows, plain)
         curves[f"{name}, validation"] = _points(rows, f"validation/{name}")
@@ -235,18 +256,22 @@ def draw_neighbors(images: np.ndarray, neighbors: np.ndarray, path: Path) -> Non
         images: uint8 `[n, H, W, C]`.
         neighbors: positions `[q, 1 + k]`, the query itself first.
     """
+    draw_images(images[neighbors], "query | nearest in Y (L1)", path)
+
+
+def draw_images(images: np.ndarray, title: str, path: Path) -> None:
+    """Rows of images: uint8 `[rows, columns, H, W, C]`."""
     from matplotlib.figure import Figure
 
-    rows, columns = neighbors.shape
+    rows, columns, *_, channels = images.shape
     figure = Figure(figsize=(0.7 * columns, 0.7 * rows + 0.5), layout="constrained")
-    for axes, index in zip(
-        figure.subplots(rows, columns).flat, neighbors.flat, strict=True
+    all_axes = figure.subplots(rows, columns, squeeze=False)
+    for axes, image in zip(
+        all_axes.flat, images.reshape(-1, *images.shape[2:]), strict=True
     ):
-        axes.imshow(
-            images[index].squeeze(), cmap="gray" if images.shape[-1] == 1 else None
-        )
+        axes.imshow(image.squeeze(), cmap="gray" if channels == 1 else None)
         axes.axis("off")
-    figure.suptitle("query | nearest in Y (L1)", fontsize="small")
+    figure.suptitle(title, fontsize="small")
     _save(figure, path)
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -180,6 +181,14 @@ class Run:
             return True
         return False
 
+    @cached_property
+    def training_labels(self) -> np.ndarray | None:
+        """Those of `labels_of` that training may see."""
+        config, train = self.config, self.data.train
+        if self.labels_of(train) is None or config.label_fraction == 1.0:
+            return self.labels_of(train)
+        return train.keep_labels(config.label_fraction, config.seed)
+
     def labels_of(self, part: ImageSet) -> np.ndarray | None:
         """The labels of a part, if the objective asks for labels."""
         return part.labels if "label" in self.objective.asks else None
@@ -264,7 +273,7 @@ class Run:
                 self.config.views,
                 self.config.augment,
                 with_index="index" in self.objective.asks,
-                labels=self.labels_of(self.data.train),
+                labels=self.training_labels,
                 consecutive=self.config.negatives == "shared_context",
             )
             epoch = first // self.per_epoch
@@ -322,7 +331,10 @@ class Monitor(keras.callbacks.Callback):
         if self.validation is not None:
             values = self._evaluate()
             named = ("loss", *run.objective.values)
-            row |= {f"validation/{name}": float(values[name]) for name in named}
+            values = {name: float(values[name]) for name in named}
+            row |= {f"validation/{name}": value for name, value in values.items()}
+            for warning in run.objective.describe_collapse(values):
+                self.tell(f"warning: {warning}")
         row |= self._look_at_codes(epoch)
         row["seconds"] = round(run.state["seconds"], 2)
         run.rows.append(row)

@@ -186,6 +186,18 @@ class ImageSet:
             chosen.__dict__["digests"] = self.digests[indices]
         return chosen
 
+    def keep_labels(self, fraction: float, seed: int = 0) -> np.ndarray:
+        """The labels of a part of each class, drawn at random; elsewhere -1.
+
+        At least one of each class stays, so that every class can be learned.
+        """
+        labels = self.labels.copy()
+        rng = np.random.default_rng(seed)
+        for label in np.unique(labels[labels >= 0]):
+            places = rng.permutation(np.flatnonzero(labels == label))
+            labels[places[max(1, round(fraction * len(places))) :]] = -1
+        return labels
+
     def labelled_part(self, limit: int = 0, seed: int = 0) -> "ImageSet":
         """The examples that have a label, at most `limit` of them (0: all).
 

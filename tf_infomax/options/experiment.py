@@ -258,10 +258,11 @@ GROUPS = (
 
 
 def _own_classes() -> tuple[type[Options], ...]:
-    """The classes of options that rows bring, each once."""
+    """The classes of options that rows bring; a base comes with what is made of it."""
     tables_of_rows = (OBJECTIVES, ENCODERS, DATASETS)
-    found = [row.options for table in tables_of_rows for row in table.values()]
-    return tuple(dict.fromkeys(each for each in found if each is not Options))
+    found = {row.options for table in tables_of_rows for row in table.values()}
+    derived = {base for each in found for base in each.__mro__[1:]}
+    return tuple(sorted(found - derived, key=lambda each: each.__name__))
 
 
 class _Resolved(Core, *_own_classes()):

@@ -62,16 +62,9 @@ class CriticUnits(Options):
 
 
 @dataclass(frozen=True)
-class Prior(Options):
-    """Of objectives that match the code to a prior."""
+class Discriminator(Options):
+    """Of objectives with a discriminator and a distribution of codes."""
 
-    gamma: float = option(
-        -1.0,
-        _GROUP,
-        "Weight of the prior term; -1: the objective's own.",
-        low=-1.0,
-        unset=-1.0,
-    )
     prior: str = option(
         "uniform",
         _GROUP,
@@ -81,8 +74,21 @@ class Prior(Options):
     gradient_penalty: float = option(
         1.0,
         _GROUP,
-        "Weight of the prior discriminator's gradient penalty.",
+        "Weight of the discriminator's gradient penalty.",
         low=0.0,
+    )
+
+
+@dataclass(frozen=True)
+class Prior(Discriminator):
+    """Of objectives that match the code to a prior, with a weight."""
+
+    gamma: float = option(
+        -1.0,
+        _GROUP,
+        "Weight of the prior term; -1: the objective's own.",
+        low=-1.0,
+        unset=-1.0,
     )
 
     @staticmethod
@@ -278,6 +284,53 @@ class Cpc(Terms, Target):
     """Of contrastive predictive coding (van den Oord et al. 2018)."""
 
 
+@dataclass(frozen=True)
+class Supervised(Options):
+    """Of training with labels."""
+
+    label_fraction: float = option(
+        1.0,
+        _GROUP,
+        "Part of the labels of each class to train with, at least one of each; the "
+        "other images count in batch norm alone.",
+        above=0.0,
+        high=1.0,
+    )
+
+
+@dataclass(frozen=True)
+class Reconstruction(Options):
+    """Of objectives that make the image again from its code."""
+
+    likelihood: str = option(
+        "gaussian",
+        _GROUP,
+        "Of the pixels given the code.",
+        choices=tables.LIKELIHOODS,
+    )
+    deviation: float = option(
+        8**-0.5,
+        _GROUP,
+        "Of --likelihood=gaussian, of intensities in [0, 1]; 8^-1/2 is the squared "
+        "error of images in [-1, 1].",
+        above=0.0,
+        of=("likelihood", "gaussian"),
+    )
+
+
+@dataclass(frozen=True)
+class Variational(Reconstruction):
+    """Of autoencoders with a distribution of codes."""
+
+    kl_weight: float = option(
+        -1.0,
+        _GROUP,
+        "Weight of KL(q(z | x) || N(0, I)), beta; -1: the objective's own.",
+        low=-1.0,
+        unset=-1.0,
+    )
+
+
 def _preset_of_multiview(given: Mapping) -> dict:
     """Halves, by an MLP, which takes images of any size (Tschannen et al. 2020)."""
     views = given.get("views", "halves")
@@ -285,6 +338,7 @@ def _preset_of_multiview(given: Mapping) -> dict:
     return {"gamma": 0.0, "views": views, **parts}
 
 
+_ONE_VIEW = {"views": ("one",)}
 _DIM = dict(
     options=Dim,
     asks=frozenset({"encoder:local"}),
@@ -328,5 +382,36 @@ OBJECTIVES: dict[str, Row] = {
             "negatives": ("all", "same_image", "shared_context"),
             "views": ("one",),
         },
+    ),
+    "supervised": Row(
+        "tf_infomax.objectives.supervised:build",
+        options=Supervised,
+        asks=frozenset({"data:label"}),
+        choices=_ONE_VIEW,
+    ),
+    "ae": Row(
+        "tf_infomax.objectives.autoencoder:build",
+        options=Reconstruction,
+        choices=_ONE_VIEW,
+    ),
+    "vae": Row(
+        "tf_infomax.objectives.autoencoder:build_variational",
+        options=Variational,
+        preset={"kl_weight": 1.0},
+        choices=_ONE_VIEW,
+    ),
+    "beta_vae": Row(
+        "tf_infomax.objectives.autoencoder:build_variational",
+        options=Variational,
+        preset={"kl_weight": 4.0},
+        choices=_ONE_VIEW,
+    ),
+    # As in section 4 and appendix A.3 of Donahue et al. 2017, with the penalty of the
+    # baseline of Hjelm et al. 2019.
+    "bigan": Row(
+        "tf_infomax.objectives.bigan:build",
+        options=Discriminator,
+        preset={"prior": "normal", "gradient_penalty": 0.5, "beta_1": 0.5},
+        choices=_ONE_VIEW,
     ),
 }  # fmt: skip

@@ -8,6 +8,7 @@ BOUNDS = (
     "dv", "nwj", "info_nce", "jsd", "gan", "reverse_kl", "squared_hellinger",
     "pearson_chi2",
 )  # fmt: skip
+LIKELIHOODS = ("gaussian", "bernoulli")
 PRIORS = ("uniform", "normal", "ball", "sphere")
 LOCAL_CRITICS = (
     "encode_and_dot", "encode_and_dot_paper", "encode_and_dot_plain",
