@@ -5,6 +5,7 @@ from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES
 from tf_infomax.objectives.prior_matching import PriorMatching
+from tf_infomax.objectives.supervised import Supervised
 from tf_infomax.objectives.terms import Term
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "MemoryBank",
     "Objective",
     "PriorMatching",
+    "Supervised",
     "Term",
     "Value",
 ]
