@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax import critics
+from tf_infomax import critics, encoders
 from tf_infomax.objectives import InfoMax, Objective, PriorMatching, Term
+from tf_infomax.objectives.autoencoder import build_autoencoder, build_vae
 from tf_infomax.objectives.supervised import build_supervised
 
 SHAPE, CODE, N = (8, 8, 3), 6, 8
@@ -76,6 +77,10 @@ def _build_cpc(encoder) -> InfoMax:
     return InfoMax(encoder, [past])
 
 
+def _build_decoder() -> keras.Model:
+    return encoders.build_decoder("mlp", SHAPE, CODE)
+
+
 ROWS = {
     "dim_local": Row(lambda e: InfoMax(e, [_build_local_term()])),
     "dim_local_global": Row(
@@ -83,6 +88,14 @@ ROWS = {
     ),
     "multiview": Row(_build_views),
     "cpc": Row(_build_cpc),
+    "autoencoder": Row(
+        lambda e: build_autoencoder(e, _build_decoder(), deviation=1.0),
+        facts={"likelihood": "gaussian", "deviation": 1.0},
+    ),
+    "vae": Row(
+        lambda e: build_vae(e, _build_decoder(), likelihood="bernoulli", kl_weight=0.5),
+        facts={"likelihood": "bernoulli", "kl_weight": 0.5, "prior": "normal"},
+    ),
     "supervised": Row(lambda e: build_supervised(e, 3), facts={"classes": 3}),
 }
 

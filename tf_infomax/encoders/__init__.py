@@ -12,6 +12,7 @@ Scaling to [-1, 1] happens inside, so that training and serving cannot differ.
 
 from tf_infomax.encoders.adapted import FEATURES, adapt_keras_model, strip_scaling
 from tf_infomax.encoders.convnet import CONVNETS, build_convnet, build_trunk
+from tf_infomax.encoders.decoders import build_decoder
 from tf_infomax.encoders.half_images import build_half_convnet, build_skip_mlp
 from tf_infomax.encoders.mlp import build_mlp
 from tf_infomax.encoders.predictive import (
@@ -33,6 +34,7 @@ __all__ = [
     "build_convnet",
     "build_cpc",
     "build_cpc_sequence",
+    "build_decoder",
     "build_half_convnet",
     "build_mlp",
     "build_real_nvp",

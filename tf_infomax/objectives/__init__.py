@@ -1,5 +1,6 @@
 """Objectives: Keras models with their own `train_step`, each with an `.encoder`."""
 
+from tf_infomax.objectives.autoencoder import VAE, Autoencoder
 from tf_infomax.objectives.base import Objective, Value
 from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.memory import MemoryBank
@@ -10,6 +11,8 @@ from tf_infomax.objectives.terms import Term
 
 __all__ = [
     "NEGATIVES",
+    "VAE",
+    "Autoencoder",
     "InfoMax",
     "MemoryBank",
     "Objective",
