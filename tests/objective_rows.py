@@ -13,6 +13,7 @@ import tensorflow as tf
 from tf_infomax import critics, encoders
 from tf_infomax.objectives import InfoMax, Objective, PriorMatching, Term
 from tf_infomax.objectives.autoencoder import build_autoencoder, build_vae
+from tf_infomax.objectives.bigan import build_bigan
 from tf_infomax.objectives.supervised import build_supervised
 
 SHAPE, CODE, N = (8, 8, 3), 6, 8
@@ -81,6 +82,11 @@ def _build_decoder() -> keras.Model:
     return encoders.build_decoder("mlp", SHAPE, CODE)
 
 
+def _build_bigan(encoder) -> Objective:
+    discriminator = encoders.build_pair_discriminator("mlp", SHAPE, CODE)
+    return build_bigan(encoder, _build_decoder(), discriminator, gradient_penalty=0.5)
+
+
 ROWS = {
     "dim_local": Row(lambda e: InfoMax(e, [_build_local_term()])),
     "dim_local_global": Row(
@@ -95,6 +101,11 @@ ROWS = {
     "vae": Row(
         lambda e: build_vae(e, _build_decoder(), likelihood="bernoulli", kl_weight=0.5),
         facts={"likelihood": "bernoulli", "kl_weight": 0.5, "prior": "normal"},
+    ),
+    "bigan": Row(
+        _build_bigan,
+        {"discriminator": "bigan/discriminator"},
+        {"prior": "normal", "gradient_penalty": 0.5},
     ),
     "supervised": Row(lambda e: build_supervised(e, 3), facts={"classes": 3}),
 }

@@ -2,6 +2,7 @@
 
 from tf_infomax.objectives.autoencoder import VAE, Autoencoder
 from tf_infomax.objectives.base import Objective, Value
+from tf_infomax.objectives.bigan import BiGAN
 from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES
@@ -13,6 +14,7 @@ __all__ = [
     "NEGATIVES",
     "VAE",
     "Autoencoder",
+    "BiGAN",
     "InfoMax",
     "MemoryBank",
     "Objective",
