@@ -8,10 +8,14 @@ Every encoder maps `[N, H, W, C]` uint8 to a dict of float32 features
 * `code` `[N, D]`: the representation Y.
 
 Scaling to [-1, 1] happens inside, so that training and serving cannot differ.
+Beside them stand what some objectives set against an encoder: decoders from a code to
+an image (`decoders`), and discriminators of pairs of both (`discriminators`).
 """
 
 from tf_infomax.encoders.adapted import FEATURES, adapt_keras_model, strip_scaling
 from tf_infomax.encoders.convnet import CONVNETS, build_convnet, build_trunk
+from tf_infomax.encoders.decoders import build_decoder
+from tf_infomax.encoders.discriminators import build_pair_discriminator
 from tf_infomax.encoders.half_images import build_half_convnet, build_skip_mlp
 from tf_infomax.encoders.mlp import build_mlp
 from tf_infomax.encoders.predictive import (
@@ -33,8 +37,10 @@ __all__ = [
     "build_convnet",
     "build_cpc",
     "build_cpc_sequence",
+    "build_decoder",
     "build_half_convnet",
     "build_mlp",
+    "build_pair_discriminator",
     "build_real_nvp",
     "build_skip_mlp",
     "build_trunk",

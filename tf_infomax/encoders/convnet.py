@@ -75,7 +75,7 @@ def build_convnet(
         maps.append(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(table.units, use_bias=False, name="hidden")(x)
-    fc = _apply_norm_relu(x, "hidden")
+    fc = apply_norm_relu(x, "hidden")
     code = keras.layers.Dense(code_size, name="code")(fc)
     features = {"local": maps[table.local], "conv": maps[-1], "fc": fc, "code": code}
     return keras.Model(images, features, name=name)
@@ -99,28 +99,33 @@ def build_trunk(name: str, local_shape: tuple, units: int) -> keras.Model:
         x = _apply_conv(x, conv, f"conv_{index}")
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(table.units, use_bias=False, name="hidden")(x)
-    x = _apply_norm_relu(x, "hidden")
+    x = apply_norm_relu(x, "hidden")
     return keras.Model(local, keras.layers.Dense(units, name="end")(x), name="trunk")
 
 
 def _apply_conv(x, conv: Conv, name: str):
+    return apply_norm_relu(add_conv(x, conv, name), name)
+
+
+def add_conv(x, conv: Conv, name: str, use_bias: bool = False):
+    """The convolution alone, padded as its row says."""
     # "same" pads K - S pixels in all; only where that is the table's padding on both
     # sides does it put them where the table does.
     same = conv.kernel - conv.stride == 2 * conv.padding
     if not same:
         x = keras.layers.ZeroPadding2D(conv.padding, name=f"{name}_pad")(x)
-    x = keras.layers.Conv2D(
+    return keras.layers.Conv2D(
         conv.filters,
         conv.kernel,
         conv.stride,
         padding="same" if same else "valid",
-        use_bias=False,
+        use_bias=use_bias,
         name=name,
     )(x)
-    return _apply_norm_relu(x, name)
 
 
-def _apply_norm_relu(x, name: str):
+def apply_norm_relu(x, name: str):
+    """Batch norm and ReLU."""
     # Momentum 0.9 is the paper's framework's default; Keras' 0.99 would lag behind in
     # runs of a thousand steps.
     norm = keras.layers.BatchNormalization(

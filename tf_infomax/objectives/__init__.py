@@ -1,18 +1,25 @@
 """Objectives: Keras models with their own `train_step`, each with an `.encoder`."""
 
+from tf_infomax.objectives.autoencoder import VAE, Autoencoder
 from tf_infomax.objectives.base import Objective, Value
+from tf_infomax.objectives.bigan import BiGAN
 from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES
 from tf_infomax.objectives.prior_matching import PriorMatching
+from tf_infomax.objectives.supervised import Supervised
 from tf_infomax.objectives.terms import Term
 
 __all__ = [
     "NEGATIVES",
+    "VAE",
+    "Autoencoder",
+    "BiGAN",
     "InfoMax",
     "MemoryBank",
     "Objective",
     "PriorMatching",
+    "Supervised",
     "Term",
     "Value",
 ]

@@ -145,12 +145,23 @@ def mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     over the whole batch, as the gradient of a loss must be.
     """
     mask = tf.cast(mask, values.dtype)
-    total, count = tf.reduce_sum(values * mask), tf.reduce_sum(mask)
-    replicas = count_replicas()
-    if replicas > 1:
-        context = tf.distribute.get_replica_context()
-        count = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
-    return replicas * tf.math.divide_no_nan(total, count)
+    total, count = tf.reduce_sum(values * mask), _sum_up(tf.reduce_sum(mask))
+    return count_replicas() * tf.math.divide_no_nan(total, count)
+
+
+def _sum_up(part: tf.Tensor) -> tf.Tensor:
+    """The sum over replicas, the same on all of them."""
+    if count_replicas() == 1:
+        return part
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, part)
+
+
+def variance(values: tf.Tensor) -> tf.Tensor:
+    """Of each column of `[N, ...]`, over the batch of all replicas (1 / N)."""
+    share = 1.0 / (count_replicas() * tf.cast(tf.shape(values)[0], values.dtype))
+    center = _sum_up(share * tf.reduce_sum(values, axis=0))
+    return _sum_up(share * tf.reduce_sum(tf.square(values - center), axis=0))
 
 
 class _AsLayer(keras.layers.Layer):
@@ -262,6 +273,14 @@ class Objective(keras.Model):
             values: `loss` and all that `values` names, on validation images.
         """
         return -values["loss"]
+
+    def describe_collapse(self, values: Mapping[str, float]) -> list[str]:
+        """Warnings in words of a training that has gone astray, by its values.
+
+        Args:
+            values: all that `values` names, on test or validation images.
+        """
+        return []
 
     def after_updates(self) -> None:
         """Called when all players of a step are updated."""
@@ -475,7 +494,7 @@ class Objective(keras.Model):
         return {names[id(variable)]: variable for variable in parts}
 
     def get_config(self):
-        """For objectives whose constructor takes networks and `_own_config`."""
+        """Networks and the options of the base; others add their own to it."""
         serialize = keras.saving.serialize_keras_object
         networks = {
             role: serialize(network)

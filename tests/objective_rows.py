@@ -1,0 +1,132 @@
+"""A small one of every objective, by name, and images to train it on.
+
+`tests/test_objectives.py` holds each row to what the base promises.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax import critics, encoders
+from tf_infomax.objectives import InfoMax, Objective, PriorMatching, Term
+from tf_infomax.objectives.autoencoder import build_autoencoder, build_vae
+from tf_infomax.objectives.bigan import build_bigan
+from tf_infomax.objectives.supervised import build_supervised
+
+SHAPE, CODE, N = (8, 8, 3), 6, 8
+
+
+class Row(NamedTuple):
+    """An objective to be held to the law of all.
+
+    Attributes:
+        build: encoder -> objective.
+        losses: player -> the value that is its loss, beside the first one's `loss`.
+        facts: what `describe` must say.
+    """
+
+    build: Callable[[keras.Model], Objective]
+    losses: Mapping[str, str] = {}
+    facts: Mapping = {}
+
+
+def build_encoder(dropout: float = 0.0, l2: float = 0.0) -> keras.Model:
+    """A map with batch norm, hidden units and a code."""
+    images = keras.Input(SHAPE, dtype="uint8")
+    x = keras.layers.Rescaling(1 / 127.5, -1.0)(images)
+    conv = {"use_bias": False, "kernel_regularizer": _penalty(l2)}
+    x = keras.layers.Conv2D(5, 4, 2, "same", **conv)(x)
+    norm = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)
+    x = local = keras.layers.Dropout(dropout, seed=1)(keras.layers.ReLU()(norm(x)))
+    fc = keras.layers.Dense(12, "relu")(keras.layers.Flatten()(x))
+    code = keras.layers.Dense(CODE)(fc)
+    features = {"local": local, "fc": fc, "code": code}
+    return keras.Model(images, features, name="encoder")
+
+
+def _penalty(l2: float):
+    return keras.regularizers.L2(l2) if l2 else None
+
+
+def _build_local_term() -> Term:
+    critic = critics.LOCAL_CRITICS["encode_and_dot"](6)
+    pooled = (("candidates", "x"), ("pooled", True))
+    return Term("local", "x.local", "x.code", critic, "info_nce", 1.0, pooled)
+
+
+def _build_both(encoder) -> InfoMax:
+    critic = critics.InnerProduct()
+    terms = [_build_local_term(), Term("global", "x.code", "x.code", critic, "jsd")]
+    return InfoMax(encoder, terms, PriorMatching(widths=(8, 4)), 0.5)
+
+
+def _build_views(encoder) -> InfoMax:
+    critic = critics.VECTOR_CRITICS["bilinear"]()
+    return InfoMax(encoder, [Term("views", "x.code", "y.code", critic, "info_nce")])
+
+
+def _build_cpc(encoder) -> InfoMax:
+    """The rows of the map as what was and what comes, their mean as the code."""
+    z = encoder.output["local"]
+    code = keras.layers.GlobalAveragePooling2D()(z)
+    features = {"past_1": z[:, :-1], "future_1": z[:, 1:], "code": code}
+    encoder = keras.Model(encoder.input, features, name="encoder")
+    past = Term("ahead_1", "x.future_1", "x.past_1", critics.Bilinear(), "info_nce")
+    return InfoMax(encoder, [past])
+
+
+def _build_decoder() -> keras.Model:
+    return encoders.build_decoder("mlp", SHAPE, CODE)
+
+
+def _build_bigan(encoder) -> Objective:
+    discriminator = encoders.build_pair_discriminator("mlp", SHAPE, CODE)
+    return build_bigan(encoder, _build_decoder(), discriminator, gradient_penalty=0.5)
+
+
+ROWS = {
+    "dim_local": Row(lambda e: InfoMax(e, [_build_local_term()])),
+    "dim_local_global": Row(
+        _build_both, {"prior": "prior/discriminator"}, {"prior": "uniform"}
+    ),
+    "multiview": Row(_build_views),
+    "cpc": Row(_build_cpc),
+    "autoencoder": Row(
+        lambda e: build_autoencoder(e, _build_decoder(), deviation=1.0),
+        facts={"likelihood": "gaussian", "deviation": 1.0},
+    ),
+    "vae": Row(
+        lambda e: build_vae(e, _build_decoder(), likelihood="bernoulli", kl_weight=0.5),
+        facts={"likelihood": "bernoulli", "kl_weight": 0.5, "prior": "normal"},
+    ),
+    "bigan": Row(
+        _build_bigan,
+        {"discriminator": "bigan/discriminator"},
+        {"prior": "normal", "gradient_penalty": 0.5},
+    ),
+    "supervised": Row(lambda e: build_supervised(e, 3), facts={"classes": 3}),
+}
+
+
+def build(name: str, optimizer="sgd", rate: float = 0.01, **options) -> Objective:
+    """The same one at every call, with an optimizer for each player."""
+    keras.utils.set_random_seed(0)
+    objective = ROWS[name].build(build_encoder(**options))
+    kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
+    objective.compile({p: kinds[optimizer](rate) for p in objective.players})
+    return objective
+
+
+def make_batch(objective: Objective, n: int = N) -> dict[str, tf.Tensor]:
+    """All that it takes and asks: smooth images, labels of which some are missing."""
+    rng = np.random.default_rng(0)
+    batch = {}
+    for view in objective.takes:
+        coarse = rng.integers(0, 256, (n, 2, 2, 3), np.uint8)
+        batch[view] = tf.constant(coarse.repeat(4, axis=1).repeat(4, axis=2))
+    if "label" in objective.asks:
+        batch["label"] = tf.constant(np.arange(n) % 4 - 1)
+    return batch

@@ -1,0 +1,218 @@
+"""BiGAN: a generator and an encoder, its inverse, against one discriminator."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_infomax.objectives.base import IMAGES, Objective, Value, draw, variance
+from tf_infomax.objectives.pixels import EXPLAINED, explain, to_bytes, to_unit
+from tf_infomax.priors import PRIORS
+
+_SURE = 0.98  # accuracy of a discriminator that has won
+_NARROW = 0.1  # of the images' variance, that of samples which are nearly all the same
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class BiGAN(Objective):
+    """min_E,G max_D  E_x[log D(x, E(x))] + E_z[log(1 - D(G(z), z))].
+
+    Of a pair of image and code the discriminator says whether the image was there first
+    (and has been encoded) or the code (and has been decoded). Encoder and generator
+    have the non-saturating loss, that of the labels exchanged. At the optimum of both
+    E and G are each other's inverse, and D's loss is 2 log 2.
+
+    The penalty of the discriminator is 1/2 mean(|grad D|^2) of either kind of pairs,
+    of logits by image and code together.
+
+    Source: Donahue et al. 2017, eq. 3 and section 3.2 (here with a deterministic
+    encoder, as there); Dumoulin et al. 2017; penalty: Mescheder et al. 2018. The
+    baseline of Hjelm et al. 2019 has a penalty of 0.5 and a normal prior.
+
+    Args:
+        networks: "encoder"; "generator", a decoder of its code to a dict of which
+            `image` is in [0, 1]; "discriminator", from `[image, code]` to a logit,
+            which sees each pair by itself (no batch norm).
+        prior: of z, a key of `PRIORS`; codes are squashed into its support.
+        gradient_penalty: weight of the penalty.
+        **kwargs: `seed`, `ema` and `front` of `Objective`.
+    """
+
+    players: Mapping = {
+        "encoder": ("encoder", "generator"),
+        "discriminator": ("discriminator",),
+    }
+    values: Mapping = {
+        "bigan/encoder": Value(measures="loss of encoder and generator"),
+        "bigan/discriminator": Value(measures="loss of the discriminator"),
+        "accuracy/encoded": Value(
+            kind="accuracy",
+            unit="share",
+            measures="pairs (image, its code) that the discriminator tells",
+            ceiling=lambda batch_size: 1.0,
+        ),
+        "accuracy/generated": Value(
+            kind="accuracy",
+            unit="share",
+            measures="pairs (sample, its z) that the discriminator tells",
+            ceiling=lambda batch_size: 1.0,
+        ),
+        "spread": Value(
+            kind="score",
+            unit="ratio",
+            measures="variance of the pixels of samples, over that of images",
+        ),
+        "explained": EXPLAINED,
+    }
+    step_values = tuple(name for name in values if name != "explained")
+
+    def __init__(
+        self,
+        networks: Mapping,
+        prior: str = "normal",
+        gradient_penalty: float = 0.0,
+        **kwargs,
+    ):
+        if prior not in PRIORS:
+            raise ValueError(
+                f"prior must be one of {', '.join(PRIORS)}. Received: {prior!r}."
+            )
+        if not gradient_penalty >= 0:
+            raise ValueError(
+                f"gradient_penalty must be at least 0. Received: {gradient_penalty}."
+            )
+        super().__init__(networks, **kwargs)
+        self.prior, self.gradient_penalty = prior, gradient_penalty
+
+    def step_losses(self, batch, seed):
+        return self._play(batch, seed)[:2]
+
+    def test_losses(self, batch, seed):
+        """With what the generator makes of the codes."""
+        losses, values, code = self._play(batch, seed)
+        made = self.networks["generator"](code)["image"]
+        return losses, values | {"explained": explain(to_unit(batch[IMAGES]), made)}
+
+    def _play(self, batch: dict, seed) -> tuple[dict, dict, tf.Tensor]:
+        """Losses, values, and the codes as the generator takes them."""
+        images, code = to_unit(batch[IMAGES]), self._encode(batch[IMAGES])
+        rows = code.shape[0] or tf.shape(code)[0]
+        z = draw(PRIORS[self.prior].sample, rows, code.shape[1:], seed)
+        samples = self.networks["generator"](z)["image"]
+        # One call for both kinds of pairs, each of which is judged by itself.
+        pairs = tf.concat([images, samples], axis=0), tf.concat([code, z], axis=0)
+        logits, penalty = self._judge(*pairs)
+        encoded, generated = tf.split(logits, 2)
+        judged = _mean_softplus(-encoded) + _mean_softplus(generated)
+        losses = {
+            "encoder": _mean_softplus(encoded) + _mean_softplus(-generated),
+            "discriminator": judged + self.gradient_penalty * penalty,
+        }
+        values = {
+            "bigan/encoder": losses["encoder"],
+            "bigan/discriminator": losses["discriminator"],
+            "accuracy/encoded": _share(encoded > 0),
+            "accuracy/generated": _share(generated < 0),
+            "spread": tf.math.divide_no_nan(_spread(samples), _spread(images)),
+        }
+        return losses, values, code
+
+    def _encode(self, images, **mode) -> tf.Tensor:
+        code = tf.cast(self.networks["encoder"](images, **mode)["code"], tf.float32)
+        return PRIORS[self.prior].squash(code)
+
+    def _judge(self, images, codes) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits `[2 N]`, and the penalty of the two kinds together."""
+        discriminator = self.networks["discriminator"]
+        if not self.gradient_penalty:
+            return tf.squeeze(discriminator([images, codes]), axis=-1), 0.0
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([images, codes])
+            logits = discriminator([images, codes])
+        squares = sum(
+            tf.reduce_sum(tf.square(tf.reshape(each, [tf.shape(each)[0], -1])), axis=-1)
+            for each in tape.gradient(logits, [images, codes])
+        )
+        # The mean over 2 N pairs is half the sum of the means over N.
+        return tf.squeeze(logits, axis=-1), tf.reduce_mean(squares)
+
+    def merit(self, values):
+        """How well E and G are each other's inverse: a loss tells who is ahead only."""
+        return values["explained"]
+
+    @property
+    def shown(self):
+        return "bigan/encoder", "bigan/discriminator"
+
+    def reconstruct(self, images) -> np.ndarray:
+        """What the generator makes of the codes of uint8 images, as uint8 images."""
+        code = self._encode(images, training=False)
+        return to_bytes(self.networks["generator"](code, training=False)["image"])
+
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """uint8 images of codes drawn from the prior."""
+        size = self.networks["encoder"].output["code"].shape[-1]
+        seeds = tf.constant([self.seed, seed], tf.int64)
+        z = PRIORS[self.prior].sample([count, size], seeds)
+        return to_bytes(self.networks["generator"](z, training=False)["image"])
+
+    def describe_collapse(self, values):
+        found = []
+        told = values["accuracy/encoded"], values["accuracy/generated"]
+        if min(told) > _SURE:
+            found.append(
+                "the discriminator has won: it tells "
+                f"{told[0]:.0%} of the encoded and {told[1]:.0%} of the generated "
+                "pairs, and encoder and generator learn little from it; a gradient "
+                "penalty, or a smaller learning rate of its own, holds it back."
+            )
+        if max(told) < 1 - _SURE:
+            found.append(
+                "encoder and generator have won: the discriminator takes nearly all "
+                "pairs for the other kind and teaches nothing."
+            )
+        if values["spread"] < _NARROW:
+            found.append(
+                "the generator has collapsed: its samples vary "
+                f"{values['spread']:.2g} times as much as images do."
+            )
+        return found
+
+    def describe(self):
+        return {
+            **super().describe(),
+            "prior": self.prior,
+            "gradient_penalty": self.gradient_penalty,
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "prior": self.prior,
+            "gradient_penalty": self.gradient_penalty,
+        }
+
+
+def _mean_softplus(logits: tf.Tensor) -> tf.Tensor:
+    """Mean log(1 + e^u), which is -log(1 - sigmoid(u))."""
+    return tf.reduce_mean(tf.nn.softplus(logits))
+
+
+def _share(told: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.cast(told, tf.float32))
+
+
+def _spread(images: tf.Tensor) -> tf.Tensor:
+    """The variance of a pixel over the batch, the mean of all."""
+    return tf.reduce_mean(variance(images))
+
+
+def build_bigan(encoder, generator, discriminator, **kwargs) -> BiGAN:
+    """The three networks; `kwargs` are those of `BiGAN`."""
+    networks = {
+        "encoder": encoder,
+        "generator": generator,
+        "discriminator": discriminator,
+    }
+    return BiGAN(networks, **kwargs)
