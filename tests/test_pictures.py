@@ -3,7 +3,12 @@
 import io
 import os
 import struct
+import subprocess
+import sys
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +16,12 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from export.client import convert, find_images
-from tf_infomax.data import decoding, headers, pictures
-from tf_infomax.data.files import ImageFolder, make_decoder, read_file
+from tf_infomax.data import decoding, files, gate, headers, pictures
+from tf_infomax.data.files import ImageFolder, make_decoder
 from tf_infomax.data.headers import PictureError
 from tf_infomax.data.images import DataError
 
+ROOT = Path(__file__).parent.parent
 HEIGHT, WIDTH = 41, 53
 
 
@@ -211,6 +217,23 @@ def claim(name: str, width: int, height: int) -> bytes:
     return bytes(encoded)
 
 
+GIANTS = """
+import re, sys
+from pathlib import Path
+from tf_infomax.flags import load_tensorflow
+
+load_tensorflow()
+from tf_infomax.data.files import ImageFolder, make_decoder, map_batches
+
+folder = ImageFolder(sys.argv[1])
+decode = make_decoder(folder.path, (32, 32, 3), "crop")
+for _, images in map_batches(decode, folder, 4):
+    assert all(image.shape == (32, 32, 3) for image in images), images
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())
+print(int(peak[1]) // 1024)
+"""
+
+
 class TestClaims:
     """What a header says is not believed."""
 
@@ -233,21 +256,51 @@ class TestClaims:
             readers(16, 16, 3)(encoded + b"\xff\xda\0\0" * 40_000)
 
     def test_large_pictures_take_turns(self):
-        gate, inside, most = pictures._Gate(pictures._FREE * 10), [], []
+        limit = 10 * gate.FREE
+        turns, inside, most = gate.Gate(limit), [], []
 
         def work(_):
-            with gate.hold(pictures._FREE * 4):
+            with turns.hold(4 * gate.FREE):
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()
 
-        from concurrent.futures import ThreadPoolExecutor
-
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(work, range(200)))
         assert max(most) <= 2
-        with gate.hold(pictures._FREE * 1000):  # alone, not never
-            assert gate._held == pictures._FREE * 10
+        with turns.hold(100 * limit):  # alone, not never
+            assert turns._held == limit
+
+    def test_large_files_are_read_in_turns(self, tmp_path, monkeypatch):
+        """What waits to be decoded takes memory, too, as many threads as there are."""
+        names, inside, most = [f"{k}.png" for k in range(6)], [], []
+        for name in names:
+            with open(tmp_path / name, "wb") as file:
+                file.truncate(100 << 20)
+
+        def read(encoded):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.02)
+            inside.pop()
+
+        monkeypatch.setattr(pictures, "make_reader", lambda *_: read)
+        monkeypatch.setattr(files, "read_file", lambda path: b"")
+        decode = make_decoder(tmp_path, (16, 16, 3), "crop")
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(decode, names))
+        assert max(most) == 2  # of 256 MiB together
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+    def test_giants_together_stay_below_two_gigabytes(self, tmp_path):
+        """Of 64 million pixels and 190 to 240 MiB each, one after another."""
+        for k, channels in enumerate((4, 3, 4, 3)):
+            pixels = np.full((7900, 8000, channels), 200, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{k}.png", compress_level=0)
+        command = [sys.executable, "-c", GIANTS, str(tmp_path)]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert int(result.stdout) < 2048
 
     def test_a_gif_is_cut_after_its_first_frame(self):
         """The decoder would hold all frames: 20 of 47 KB took 1.4 GB."""
@@ -343,8 +396,8 @@ class TestFolders:
     def test_files_too_large_are_not_read(self, folder):
         with open(folder / "sparse.png", "wb") as file:
             file.truncate(headers.LARGEST_FILE + 1)
-        with pytest.raises(PictureError, match="larger than 256 MiB"):
-            read_file(folder / "sparse.png")
+        decode = make_decoder(folder, (16, 16, 3), "crop")
+        assert decode("sparse.png") == "file is larger than 256 MiB"
 
     def test_every_suffix_is_read_and_other_files_are_counted(self, folder):
         for name in ("1.jfif", "2.JPE", "3.WebP", "4.TIF", "5.txt", "6.txt", "7"):

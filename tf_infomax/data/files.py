@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_infomax.data.gate import Gate
 from tf_infomax.data.headers import LARGEST_FILE, PictureError
 from tf_infomax.data.images import DataError
 
@@ -163,18 +164,23 @@ def count_others(others: Sequence[tuple[str, int]]) -> str:
     return f"; {files} by name ({', '.join(shown)}{more})"
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file; nothing else is opened, since it might wait.
+def measure_file(path: Path) -> int:
+    """The bytes of a regular file; nothing else is to be opened, since it might wait.
 
     Raises:
         PictureError: if it is none, or larger than `headers.LARGEST_FILE`.
-        OSError: if it cannot be read.
+        OSError: if it cannot be found.
     """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise PictureError("no regular file")
     if status.st_size > LARGEST_FILE:
         raise PictureError(f"file is larger than {LARGEST_FILE >> 20} MiB")
+    return status.st_size
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file that `measure_file` has found regular."""
     # Should another have taken its place, opening does not wait either.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with io.FileIO(descriptor) as file:
@@ -186,10 +192,13 @@ def make_decoder(folder: Path, image_shape: tuple[int, int, int], rule: str):
     from tf_infomax.data.pictures import make_reader
 
     read = make_reader(image_shape, rule)
+    gate = Gate(LARGEST_FILE)  # of what has been read and not yet decoded
 
     def decode_file(name: str) -> np.ndarray | str:
+        path = folder / name
         try:
-            return read(read_file(folder / name))
+            with gate.hold(measure_file(path)):
+                return read(read_file(path))
         except PictureError as error:
             return str(error)
         except OSError as error:

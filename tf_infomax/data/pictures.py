@@ -5,15 +5,14 @@ does not read, or not right. Either way the pixels are Pillow's (of 16 bits to t
 rounding), which is what the tests hold them against.
 """
 
-import ctypes
 import io
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
+from tf_infomax.data.gate import Gate, return_memory
 from tf_infomax.data.headers import (
     LARGEST_IMAGE,
     Header,
@@ -23,10 +22,10 @@ from tf_infomax.data.headers import (
 )
 
 # Of all pictures that are being decoded at one time; one that needs more goes alone.
-_MEMORY = 1 << 30  # bytes
-_FREE = 4 << 20  # bytes that are not counted
-_LARGE = 128 << 20  # bytes that are given back to the system
+# TensorFlow keeps as much for good, and encoded files come on top (`files`).
+_MEMORY = 512 << 20  # bytes
 _BLENDED = 16_000_000  # pixels over white at once: TensorFlow takes 16 bytes for each
+_PILLOW = 24  # bytes a pixel that Pillow and its decoders hold, and what comes after
 _STRIP = 1 << 20  # pixels converted at a time
 
 
@@ -54,74 +53,49 @@ def make_reader(
     orientations = [tf.constant(k) for k in range(9)]
     flags = [tf.constant(False), tf.constant(True)]
     _load_pillow()
-    gate = _Gate(_MEMORY)
+    gate = Gate(_MEMORY)
+
+    def to_tensor(encoded: bytes) -> tf.Tensor:
+        # Of bytes as they are, `tf.constant` makes four copies.
+        return tf.convert_to_tensor(np.array(encoded, object))
 
     def read_plain(encoded: bytes, header: Header) -> np.ndarray:
         orientation, special = header.orientation, header.special
-        try:
-            with gate.hold(_need_of(header, len(encoded))):
-                if orientation == 1 and not special:
-                    return ordinary[header.kind](tf.constant(encoded)).numpy()
-                hints = orientations[orientation], flags[special]
-                return others[header.kind](tf.constant(encoded), *hints).numpy()
-        except tf.errors.OpError as error:
-            raise PictureError(explain(error)) from error
+        if orientation == 1 and not special:
+            return ordinary[header.kind](to_tensor(encoded)).numpy()
+        hints = orientations[orientation], flags[special]
+        return others[header.kind](to_tensor(encoded), *hints).numpy()
 
-    def read_opened(image, size: int) -> np.ndarray:
-        # Pillow and its decoders hold up to eight copies of 4 bytes a pixel.
-        with gate.hold(size + 32 * image.width * image.height):
-            pixels = to_pixels(image, image_shape[2])
-            return resize(tf.constant(pixels)).numpy()
+    def open_pixels(encoded: bytes, kind: str, most: int, held: ExitStack):
+        with open_by_pillow(encoded, kind, most) as image:
+            held.enter_context(gate.hold(_PILLOW * image.width * image.height))
+            return to_pixels(image, image_shape[2])
+
+    def finish(pixels: np.ndarray) -> np.ndarray:
+        return_memory(_PILLOW * pixels.shape[0] * pixels.shape[1])
+        return resize(tf.constant(pixels)).numpy()
 
     def read(encoded: bytes) -> np.ndarray:
         header = read_header(encoded, largest)
         blended = header.special and header.width * header.height > _BLENDED
         if header.plain and not blended:
-            return read_plain(encoded, header)
+            try:
+                with gate.hold(_need_of(header, len(encoded))):
+                    return read_plain(encoded, header)
+            except tf.errors.OpError as error:
+                raise PictureError(explain(error)) from error
         most = largest if blended else largest // 2
-        with open_by_pillow(encoded, header.kind, most) as image:
-            return read_opened(image, len(encoded))
+        with ExitStack() as held:  # until what Pillow opens is closed and freed
+            return finish(open_pixels(encoded, header.kind, most, held))
 
     return read
 
 
 def _need_of(header: Header, size: int) -> int:
-    """Bytes to decode, turn, crop and resize a JPEG or PNG, about."""
-    each = 12 + 6 * header.progressive + 6 * header.special
-    return 2 * size + each * header.width * header.height
-
-
-class _Gate:
-    """Lets threads in as long as what they need together stays within a limit."""
-
-    def __init__(self, limit: int):
-        self._limit, self._held = limit, 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def hold(self, need: int) -> Iterator[None]:
-        """Waits until there is room; what is larger than the limit goes alone."""
-        if need < _FREE:
-            yield
-            return
-        need = min(need, self._limit)
-        with self._changed:
-            self._changed.wait_for(lambda: self._held + need <= self._limit)
-            self._held += need
-        try:
-            yield
-        finally:
-            if need > _LARGE:
-                _return_memory()
-            with self._changed:
-                self._held -= need
-                self._changed.notify_all()
-
-
-def _return_memory() -> None:
-    """Gives freed memory back, of which the C library keeps what it may need again."""
-    with suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    """Bytes to decode, turn, crop and resize a JPEG or PNG, at most about."""
+    turned = header.orientation > 1
+    each = 6 + turned + 4 * header.progressive + 14 * header.special
+    return size + each * header.width * header.height
 
 
 def _load_pillow() -> None:

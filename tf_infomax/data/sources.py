@@ -257,12 +257,16 @@ def _decode_files(folder: ImageFolder, names: list[str], options: ReadOptions):
     return images, kept, [tuple(each) for each in skipped]
 
 
+_DECODED = 64 << 20  # bytes of images in a batch on their way
+
+
 def _decode_into(images: np.ndarray, folder: ImageFolder, names, options: ReadOptions):
     """Fills the first rows of `images`; returns (indices kept, skipped)."""
     shape = (options.image_size, options.image_size, 3)
     decode = make_decoder(folder.path, shape, options.resize)
     kept, skipped = [], []
-    batches = map_batches(decode, names, batch_size=256)
+    batch_size = min(max(_DECODED // int(np.prod(shape)), 1), 256)
+    batches = map_batches(decode, names, batch_size)
     results = (result for _, batch in batches for result in batch)
     for index, result in enumerate(results):
         if isinstance(result, str):
