@@ -354,8 +354,8 @@ class EmbeddingClient:
         signature = self._signature(name, deadline)
         version = self._served.version
         _check_inputs(name, signature, arrays)
-        outputs = self._transport.predict(name, signature, arrays, version, deadline)
-        return outputs, version
+        call = _Call(name, signature, arrays, version)
+        return self._transport.predict(call, deadline), version
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, C] -> float32 [N, D]."""
@@ -654,16 +654,6 @@ def _check_answered(
     return answered[1]
 
 
-def _rows(signature: Signature, inputs: dict[str, np.ndarray]) -> int | None:
-    """The length of the inputs' free first axis, where they have one."""
-    lengths = {
-        len(inputs[name])
-        for name, spec in signature.inputs.items()
-        if spec.shape and spec.shape[0] == -1 and np.ndim(inputs.get(name)) > 0
-    }
-    return lengths.pop() if len(lengths) == 1 else None
-
-
 def _with_rows(spec: TensorSpec, rows: int | None) -> TensorSpec:
     """The spec of an output of so many rows, where its first axis is free."""
     if rows is None or not spec.shape or spec.shape[0] != -1:
@@ -671,15 +661,34 @@ def _with_rows(spec: TensorSpec, rows: int | None) -> TensorSpec:
     return TensorSpec(spec.dtype, (rows, *spec.shape[1:]))
 
 
+class _Call(NamedTuple):
+    """A prediction: by which function, of what, of which version of the model."""
+
+    name: str
+    signature: Signature
+    inputs: dict[str, np.ndarray]
+    version: int | None
+
+    def expect(self) -> dict[str, TensorSpec]:
+        """The outputs, as long as the inputs where their first axis is free."""
+        rows = self._rows()
+        outputs = self.signature.outputs
+        return {name: _with_rows(spec, rows) for name, spec in outputs.items()}
+
+    def _rows(self) -> int | None:
+        """The length of the inputs' free first axis, where they have one."""
+        lengths = {
+            len(self.inputs[name])
+            for name, spec in self.signature.inputs.items()
+            if spec.shape and spec.shape[0] == -1 and np.ndim(self.inputs.get(name)) > 0
+        }
+        return lengths.pop() if len(lengths) == 1 else None
+
+
 def _check_spec(name: str, spec: TensorSpec, found: TensorSpec) -> None:
     """Raises _RequestError unless an output is what was expected."""
     if not _fits(spec, found):
         raise _malformed(f"{name!r} is {found}, where {spec} was expected")
-
-
-def _expected(signature: Signature, rows: int | None) -> dict[str, TensorSpec]:
-    """The outputs of a request of so many rows."""
-    return {name: _with_rows(spec, rows) for name, spec in signature.outputs.items()}
 
 
 def _most_bytes(specs: dict[str, TensorSpec], per_number: Callable) -> int | None:
@@ -888,21 +897,16 @@ class _Rest:
         found = _check_answered(self._model, version, "", answered)
         return _Served(found, _read_signatures(signatures))
 
-    def predict(
-        self,
-        name: str,
-        signature: Signature,
-        inputs: dict,
-        version: int | None,
-        deadline: float,
-    ) -> dict[str, np.ndarray]:
+    def predict(self, call: _Call, deadline: float) -> dict[str, np.ndarray]:
         """The outputs by name."""
-        columns = {key: self._to_json(array) for key, array in inputs.items()}
-        body = json.dumps({"signature_name": name, "inputs": columns}).encode()
-        specs = _expected(signature, _rows(signature, inputs))
+        columns = {key: self._to_json(array) for key, array in call.inputs.items()}
+        body = json.dumps({"signature_name": call.name, "inputs": columns}).encode()
+        specs = call.expect()
         # A line for each number and bracket, indented by four blanks a level.
         most = _most_bytes(specs, lambda rank: 64 + 8 * rank * (rank + 1))
-        answer = self._ask("POST", version, ":predict", "outputs", deadline, most, body)
+        answer = self._ask(
+            "POST", call.version, ":predict", "outputs", deadline, most, body
+        )
         outputs = answer["outputs"]
         if len(specs) == 1:  # then its name is left out
             outputs = {next(iter(specs)): outputs}
@@ -1247,28 +1251,21 @@ class _Grpc:
             ),
         )
 
-    def predict(
-        self,
-        name: str,
-        signature: Signature,
-        inputs: dict,
-        version: int | None,
-        deadline: float,
-    ) -> dict[str, np.ndarray]:
+    def predict(self, call: _Call, deadline: float) -> dict[str, np.ndarray]:
         """The outputs by name."""
-        tensors = {key: _to_proto(array) for key, array in inputs.items()}
-        specs = _expected(signature, _rows(signature, inputs))
+        tensors = {key: _to_proto(array) for key, array in call.inputs.items()}
+        specs = call.expect()
         most = _most_bytes(specs, lambda rank: 10)  # of a number, as a varint
         answer = self._ask(
             "PredictionService",
             "Predict",
-            version,
+            call.version,
             deadline,
             min(_OPEN, self._limit) if most is None else most,
-            name,
+            call.name,
             inputs=tensors,
         )
-        self._check_model(answer, version, name)
+        self._check_model(answer, call.version, call.name)
         if set(answer.outputs) != set(specs):
             raise _malformed(f"other outputs than {sorted(specs)}")
         for key, tensor in answer.outputs.items():

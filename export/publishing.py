@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tf_infomax.embedding.versions import read_version
 from tf_infomax.options import ConfigError
 from tf_infomax.runtime import locks
 
@@ -20,14 +21,14 @@ def choose_version(folder: Path, wanted: int, suffix: str = "") -> int:
         ConfigError: if the version wanted exists.
     """
     entries = folder.iterdir() if folder.is_dir() else ()
-    names = (entry.name.split(".")[0] for entry in entries)
-    taken = {int(name) for name in names if name.isascii() and name.isdecimal()}
+    found = (read_version(entry.name.split(".")[0]) for entry in entries)
+    highest = max((each for each in found if each is not None), default=0)
     if wanted and (folder / f"{wanted}{suffix}").exists():
         raise ConfigError(
             f"--version={wanted}: {folder / f'{wanted}{suffix}'} exists and is not "
             "overwritten. Leave --version out for the next free one."
         )
-    return wanted or max(taken, default=0) + 1
+    return wanted or highest + 1
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tf_infomax.data import (
 from tf_infomax.data.embedded import make_fashion, restore_fashion
 from tf_infomax.data.files import ImageFolder
 from tf_infomax.data.images import DataError, ImageSet, MappedImages, Splits
-from tf_infomax.data.scale import PIXEL_RANGES
+from tf_infomax.data.scale import PIXEL_RANGES, convert_to_uint8
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +355,23 @@ class TestArrays:
         dark = np.full((2, 9, 9), 0.75, np.float32)
         np.savez(tmp_path / "x.npz", train_images=train, test_images=dark)
         assert self.read(tmp_path / "x.npz").test.images.max() == 1
+
+    def test_of_pixels_no_more_is_read_than_says_that_they_are_such(self, rng):
+        class Mapped:
+            dtype, shape = np.dtype(np.uint8), (10**6, 64, 64, 3)
+            read = 0
+
+            def __len__(self):
+                return self.shape[0]
+
+            def __getitem__(self, rows):
+                Mapped.read += rows.stop - rows.start
+                return np.full((rows.stop - rows.start, 64, 64, 3), 32, np.uint8)
+
+        images = Mapped()
+        assert convert_to_uint8([images]) == ([images], "")
+        assert convert_to_uint8([images], "0_255") == ([images], "")
+        assert Mapped.read < 1000
 
     def test_npz_by_either_convention(self, tmp_path, rng):
         x, y = rng.integers(0, 256, (6, 9, 9, 1), np.uint8), np.arange(6) % 2

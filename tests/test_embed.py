@@ -17,15 +17,17 @@ import pytest
 import tensorflow as tf
 from commands import ROOT, TINY, assert_refused, run
 
+from export.publishing import choose_version
 from tf_infomax import flags
 from tf_infomax.data.decoding import resize
 from tf_infomax.data.files import ImageFolder, map_batches
 from tf_infomax.data.images import DataError
 from tf_infomax.embedding import formats
-from tf_infomax.embedding.embedder import find_version, from_model, from_saved_model
+from tf_infomax.embedding.embedder import from_model, from_saved_model
 from tf_infomax.embedding.formats import FORMATS
 from tf_infomax.embedding.job import embed_folder, parts_folder
 from tf_infomax.embedding.parts import Parts
+from tf_infomax.embedding.versions import find_version
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.runtime.seals import seal_text
 from tf_infomax.trained import load_trained
@@ -469,6 +471,14 @@ class TestLibrary:
             from_saved_model(saved_model / "9")
         with pytest.raises(ConfigError, match=r"'embedding'. It has: .*code"):
             from_saved_model(saved_model / "12", "embedding")
+
+    def test_versions_are_what_the_model_server_takes_for_such(self, tmp_path):
+        names = ("3", "20", "1-backup", "21.tmp", "\u0664\u0662", "9" * 30, "-50", "x")
+        for name in names:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "saved_model.pb").touch()
+        assert find_version(tmp_path).name == "20"
+        assert choose_version(tmp_path, 0) == 22  # next to what "21.tmp" may become
 
     def test_at_most_two_batches_are_in_memory(self):
         started, consumed, most = count(1), 0, 0

@@ -84,8 +84,8 @@ class EmbedOptions(Options):
 def main(options: EmbedOptions) -> int:
     """Embeds the images and prints how many there were."""
     from tf_infomax.data.files import ImageFolder
-    from tf_infomax.embedding.embedder import find_version
     from tf_infomax.embedding.job import check_output
+    from tf_infomax.embedding.versions import find_version
     from tf_infomax.workdir import WorkDirectory
 
     output = Path(options.output)

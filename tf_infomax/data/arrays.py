@@ -16,6 +16,7 @@ from numpy.lib import format as npy
 
 from tf_infomax.data.images import DataError
 
+_LONGEST_HEADER = 10_000  # bytes, NumPy's own limit
 _NO_OBJECTS = "it is no .npy or .npz file of numbers (Python objects are never loaded)"
 
 
@@ -76,6 +77,8 @@ def _load_zip(path: Path, limit: int, choose, advice: str) -> dict[str, np.ndarr
         members = {
             info.filename.removesuffix(".npy"): info for info in archive.infolist()
         }
+        if len(members) < len(archive.infolist()):
+            raise ValueError("it has two arrays of one name")
         wanted = list(choose(list(members)))
         size = sum(members[name].file_size for name in wanted)
         if size > limit:
@@ -112,9 +115,19 @@ def _read_claim(file: BinaryIO) -> int:
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in read:
         raise ValueError(f"its version {version} is not known")
+    _check_header_length(file, 2 * version[0])
     shape, _, dtype = read[version](file)
     if dtype.hasobject:
         raise ValueError(_NO_OBJECTS)
     if any(axis < 0 for axis in shape):
         raise ValueError(f"its shape is {shape}")
     return math.prod(shape) * dtype.itemsize
+
+
+def _check_header_length(file: BinaryIO, bytes_of_length: int) -> None:
+    """Raises ValueError for a header that would take memory only to be refused."""
+    place = file.tell()
+    length = int.from_bytes(file.read(bytes_of_length), "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"its header claims {length} bytes")
+    file.seek(place)

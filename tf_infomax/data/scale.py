@@ -1,5 +1,6 @@
 """What the numbers of an array of images mean: which are black and which are white."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,12 +55,12 @@ def convert_to_uint8(
         DataError: for values that are not finite or no numbers, that no range fits, or
             that would be of another one than they seem to be.
     """
+    if _are_pixels(arrays, pixel_range):
+        return list(arrays), ""
     values = _measure(arrays)
     if pixel_range == "auto":
         pixel_range = _guess(values)
     low, high = PIXEL_RANGES[pixel_range]
-    if pixel_range == "0_255" and values.kind == "uint8":
-        return list(arrays), ""
     slack = _TOLERANCE * (high - low)
     outside = sum(_count_outside(each, low - slack, high + slack) for each in arrays)
     if outside > _CLIPPED * values.count:
@@ -72,10 +73,22 @@ def convert_to_uint8(
     return [_scale(each, low, high) for each in arrays], note
 
 
+def _are_pixels(arrays: Sequence[np.ndarray], pixel_range: str) -> bool:
+    """Whether all are uint8 of 0 to 255; of "auto" the first bright value says it."""
+    other = pixel_range not in ("auto", "0_255")
+    if other or any(each.dtype != np.uint8 for each in arrays):
+        return False
+    bright = 0 if pixel_range == "0_255" else _DARK * 255
+    blocks = (block for each in arrays for _, block in _blocks(each) if block.size)
+    return any(block.max() >= bright for block in blocks)
+
+
 def _blocks(array: np.ndarray):
     """The rows of an array, some at a time."""
-    rows = max(1, _BLOCK // max(1, int(np.prod(array.shape[1:]))))
-    for start in range(0, len(array), rows):
+    size = math.prod(array.shape[1:])
+    rows = max(1, _BLOCK // max(1, size))
+    # Without a value there may be rows without end.
+    for start in range(0, len(array) if size else 0, rows):
         yield start, array[start : start + rows]
 
 

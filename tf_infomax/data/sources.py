@@ -6,7 +6,6 @@ A dataset is named `kind` or `kind:argument`: `fashion_m`, `tfds:cifar10`,
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,15 +121,29 @@ def read_arrays(argument: str, options: ReadOptions) -> Splits:
         " Raise --memory_limit_mb, or give the images as .npy, which is not held in "
         "memory."
     )
-    choose = partial(_choose_names, path)
+    found = []
+
+    def choose(names: list[str]) -> list[str]:
+        found.extend(names)
+        return _choose_names(path, names)
+
     loaded = load_arrays(path, options.memory_limit, choose, True, advice)
     if isinstance(loaded, np.ndarray):
         labels = _load_labels(options.labels)
         return _make_splits({"images": loaded, "labels": labels}, path, options)
-    arrays = {_KERAS_NAMES.get(name, name): array for name, array in loaded.items()}
     if options.labels:
         raise DataError("labels of an .npz stand in the file itself; drop --labels.")
-    return _make_splits(arrays, path, options)
+    arrays = {_KERAS_NAMES.get(name, name): array for name, array in loaded.items()}
+    splits = _make_splits(arrays, path, options)
+    return _tell_unread(splits, path, [name for name in found if name not in loaded])
+
+
+def _tell_unread(splits: Splits, path: Path, names: list[str]) -> Splits:
+    if not names:
+        return splits
+    note = f"{path}: not read: {', '.join(names)} (known: {', '.join(_ARRAY_NAMES)})"
+    train = replace(splits.train, notes=(*splits.train.notes, note))
+    return replace(splits, train=train)
 
 
 def _make_splits(arrays: dict, path: Path, options: ReadOptions) -> Splits:
@@ -157,10 +170,10 @@ def _make_splits(arrays: dict, path: Path, options: ReadOptions) -> Splits:
 
 
 _MOST_LABELS = 1 << 30  # bytes
-_ARRAY_NAMES = {
-    *("images", "labels"),
-    *("train_images", "train_labels", "test_images", "test_labels"),
-}
+_PARTS = ("images", "labels")
+_ARRAY_NAMES = [
+    f"{prefix}{part}" for prefix in ("", "train_", "test_") for part in _PARTS
+]
 _KERAS_NAMES = {
     "x_train": "train_images",
     "y_train": "train_labels",
@@ -172,12 +185,17 @@ _KERAS_NAMES = {
 def _choose_names(path: Path, found: list[str]) -> list[str]:
     """Of the arrays of an `.npz` those that mean something."""
     known = {name: _KERAS_NAMES.get(name, name) for name in found}
-    if not {"images", "train_images"} & set(known.values()):
+    prefix = "train_" if "train_images" in known.values() else ""
+    if f"{prefix}images" not in known.values():
         raise DataError(
             f"{path} has no array 'images' or 'train_images'. It has: "
             f"{', '.join(found) or 'nothing'}."
         )
-    return [name for name in found if known[name] in _ARRAY_NAMES]
+    kinds = {f"{each}{what}" for each in (prefix, "test_") for what in _PARTS}
+    chosen = [name for name in found if known[name] in kinds]
+    if len({known[name] for name in chosen}) < len(chosen):
+        raise DataError(f"{path} has two arrays of one meaning: {', '.join(chosen)}.")
+    return chosen
 
 
 def _load_labels(file: str | None) -> np.ndarray | None:

@@ -81,27 +81,6 @@ def from_saved_model(
     )
 
 
-def find_version(path: Path) -> Path:
-    """The folder itself if it holds a SavedModel, else its highest version.
-
-    Raises:
-        ConfigError: if there is no SavedModel in either.
-    """
-    if (path / "saved_model.pb").is_file():
-        return path
-    versions = [
-        file.parent
-        for file in path.glob("*/saved_model.pb")
-        if file.parent.name.isdecimal()
-    ]
-    if not versions:
-        raise ConfigError(
-            f"--saved_model={path} is no exported model: neither it nor a numbered "
-            "folder in it has a saved_model.pb."
-        )
-    return max(versions, key=lambda version: int(version.name))
-
-
 def _check_feature(feature: str, known: Iterable[str]) -> None:
     if feature not in known:
         raise ConfigError(

@@ -26,20 +26,31 @@ def read_given(x: str, y: str, data: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         PairsError: with one line that names the file or column.
     """
-    if not data:
-        return read_pairs(_read_array(x, "x"), _read_array(y, "y"))
-    path = Path(data)
+    given = f"--data={data}" if data else f"--x={x}, --y={y}"
+    sides = _read_sides(x, y, Path(data)) if data else _read_files(x, y)
+    try:
+        return read_pairs(*sides)
+    except PairsError as error:
+        raise PairsError(f"{given}: {error}") from error
+
+
+def _read_files(x: str, y: str) -> list[np.ndarray]:
+    return [_read_array(x, "x"), _read_array(y, "y")]
+
+
+def _read_sides(x: str, y: str, path: Path) -> list[np.ndarray]:
+    """Both sides out of one file."""
     if path.suffix == ".csv":
         columns = _read_csv(path)
         sides = [
             _pick(columns, names, flag, path) for names, flag in ((x, "x"), (y, "y"))
         ]
-        return read_pairs(*(np.stack(side, axis=1) for side in sides))
+        return [np.stack(side, axis=1) for side in sides]
     names = [x or "x", y or "y"]
     loaded = _load(path, "data", partial(_check_names, path, names))
     if isinstance(loaded, np.ndarray):
         raise PairsError(f"--data={path} is one array; give --x and --y for two.")
-    return read_pairs(*(loaded[name] for name in names))
+    return [loaded[name] for name in names]
 
 
 def _check_names(path: Path, names: list[str], found: list[str]) -> list[str]:
