@@ -1,0 +1,1 @@
+"""Answers of a server that are unfit, and what the client makes of them."""
