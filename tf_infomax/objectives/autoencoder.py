@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.objectives.base import IMAGES, Objective, Value, draw, variance
+from tf_infomax.objectives.parts import Parts, mirror, shared_options
 from tf_infomax.objectives.pixels import EXPLAINED, explain, to_bytes, to_unit
 from tf_infomax.priors import PRIORS
 
@@ -256,3 +257,28 @@ def build_vae(encoder, decoder, **kwargs) -> VAE:
     spread = keras.Model(hidden, layer(hidden), name="log_variance")
     networks = {"encoder": encoder, "log_variance": spread, "decoder": decoder}
     return VAE(networks, **kwargs)
+
+
+def build(config, parts: Parts) -> Autoencoder:
+    """`build_autoencoder` as the options say."""
+    return build_autoencoder(
+        parts.encoder, mirror(config, parts), **_options(config, parts)
+    )
+
+
+def build_variational(config, parts: Parts) -> VAE:
+    """`build_vae` as the options say."""
+    return build_vae(
+        parts.encoder,
+        mirror(config, parts),
+        kl_weight=config.kl_weight,
+        **_options(config, parts),
+    )
+
+
+def _options(config, parts: Parts) -> dict:
+    return {
+        "likelihood": config.likelihood,
+        "deviation": config.deviation,
+        **shared_options(config, parts),
+    }

@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_infomax.encoders import build_pair_discriminator
 from tf_infomax.objectives.base import IMAGES, Objective, Value, draw, variance
+from tf_infomax.objectives.parts import Parts, mirror, shared_options
 from tf_infomax.objectives.pixels import EXPLAINED, explain, to_bytes, to_unit
 from tf_infomax.priors import PRIORS
 
@@ -216,3 +218,15 @@ def build_bigan(encoder, generator, discriminator, **kwargs) -> BiGAN:
         "discriminator": discriminator,
     }
     return BiGAN(networks, **kwargs)
+
+
+def build(config, parts: Parts) -> BiGAN:
+    """`build_bigan` as the options say."""
+    return build_bigan(
+        parts.encoder,
+        mirror(config, parts),
+        mirror(config, parts, build_pair_discriminator),
+        prior=config.prior,
+        gradient_penalty=config.gradient_penalty,
+        **shared_options(config, parts),
+    )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 
 from tf_infomax.bounds import BOUNDS
+from tf_infomax.encoders import build_decoder
 from tf_infomax.objectives.infomax import InfoMax, split_side
 from tf_infomax.objectives.prior_matching import PriorMatching
 from tf_infomax.runtime.errors import ConfigError
@@ -42,6 +43,12 @@ def build_prior(config) -> PriorMatching | None:
 def shared_options(config, parts: Parts) -> dict:
     """What every objective takes."""
     return {"seed": config.seed, "ema": config.ema, "front": parts.front}
+
+
+def mirror(config, parts: Parts, build: Callable = build_decoder) -> keras.Model:
+    """The network that goes with the encoder by its name: by default its decoder."""
+    code_size = parts.encoder.output["code"].shape[-1]
+    return build(config.encoder, parts.shapes["x"], code_size)
 
 
 def rank_x(bound: str, **options) -> tuple[tuple[str, object], ...]:

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_infomax.objectives.base import IMAGES, LABEL, Objective, Value, mean
+from tf_infomax.objectives.parts import Parts, shared_options
 
 
 @keras.saving.register_keras_serializable("tf_infomax")
@@ -70,3 +71,10 @@ def build_supervised(encoder: keras.Model, classes: int, **kwargs) -> Supervised
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")
     head = keras.Model(code, logits(keras.layers.ReLU()(code)), name="head")
     return Supervised({"encoder": encoder, "head": head}, **kwargs)
+
+
+def build(config, parts: Parts) -> Supervised:
+    """`build_supervised` as the options say."""
+    return build_supervised(
+        parts.encoder, parts.classes, **shared_options(config, parts)
+    )
