@@ -8,6 +8,7 @@ import ctypes
 import dataclasses
 import difflib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -22,10 +23,12 @@ from tf_infomax.options import (
     Options,
     fields_of,
     format_value,
+    plugins,
 )
 from tf_infomax.runtime.seals import DamagedError, open_text
 
 FLAGS = flags.FLAGS
+_HELP = {"--help", "-help", "--helpshort", "--helpfull", "-h"}
 
 _KINDS = {
     bool: flags.DEFINE_boolean,
@@ -67,7 +70,7 @@ def override(config: Config, given: Options) -> Config:
     """
     changes = {}
     known = {each.name for each in dataclasses.fields(given)}
-    for each in dataclasses.fields(Config):
+    for each in dataclasses.fields(config):
         name = each.name
         if name not in known or not FLAGS[name].present or name == "workdir":
             continue
@@ -97,20 +100,27 @@ def _format_flag(name: str, value) -> str:
     return f"--{name}={format_value(value)}"
 
 
-def read_flagfile(path: Path, options: type[Options] = Config) -> Options:
+def read_flagfile(path: Path, options: type[Options] | None = None) -> Options:
     """The options that a flagfile of the format of `format_flags` describes."""
     return parse_flagfile(path.read_text(encoding="utf-8"), path, options)
 
 
-def parse_flagfile(text: str, path: Path, options: type[Options] = Config) -> Options:
-    """The same of what the file at `path` holds."""
+def parse_flagfile(
+    text: str, path: Path, options: type[Options] | None = None
+) -> Options:
+    """The same of what the file at `path` holds; by default an experiment's options."""
+    lines = [line for line in text.split("\n") if line.strip() and line[:1] != "#"]
+    if options is None:
+        options = _with_other_packages(plugins.extended(), ["", *lines], False)
     values = flags.FlagValues()
     define(options, values)
-    lines = [line for line in text.split("\n") if line.strip() and line[:1] != "#"]
     try:
         rest = values(["", *lines])
     except flags.UnrecognizedFlagError as error:
-        raise ConfigError(f"{path}: unknown option {error.flagname!r}.") from error
+        raise ConfigError(
+            f"{path}: unknown option {error.flagname!r}, perhaps of a package that is "
+            "not installed here."
+        ) from error
     except flags.Error as error:
         raise ConfigError(f"{path}: {error}") from error
     if len(rest) > 1:
@@ -119,7 +129,7 @@ def parse_flagfile(text: str, path: Path, options: type[Options] = Config) -> Op
 
 
 def open_flagfile(
-    path: Path, options: type[Options] = Config
+    path: Path, options: type[Options] | None = None
 ) -> tuple[Options, dict | None]:
     """The options of a sealed flagfile, and the facts of its seal.
 
@@ -133,7 +143,7 @@ def open_flagfile(
         text, facts = open_text(path.read_bytes())
     except FileNotFoundError:
         raise DamagedError("is missing") from None
-    if facts is None and not _has_all(text, options):
+    if facts is None and not _has_all(text, options or Config):
         raise DamagedError("is cut off: it does not have all options")
     try:
         return parse_flagfile(text, path, options), facts
@@ -202,10 +212,16 @@ def run(
     `--debug` shows the traceback.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors come as exceptions
+    help_wanted = bool(_HELP & set(sys.argv[1:]))
+    if issubclass(options, Config):
+        try:
+            options = _with_other_packages(options, sys.argv, help_wanted)
+        except ConfigError as error:
+            fail(str(error))
     define(options)
 
     def parse(argv):
-        if {"--help", "-help", "--helpshort", "--helpfull", "-h"} & set(argv[1:]):
+        if help_wanted:
             print(format_help(program, purpose, options, drivers_only), end="")
             sys.exit(0)
         _check_flagfiles(argv)
@@ -232,6 +248,30 @@ def run(
         sys.exit(status)
 
     app.run(start, flags_parser=parse)
+
+
+def _with_other_packages(
+    options: type[Config], argv: list[str], help_wanted: bool
+) -> type[Config]:
+    """With the rows of other packages, if the command line may mean one of them."""
+    wanted = [] if help_wanted else _unknown_in(options, argv)
+    if help_wanted or wanted:
+        plugins.add_rows(wanted)
+    return plugins.extended(options)
+
+
+def _unknown_in(options: type[Config], argv: list[str]) -> list[str]:
+    """Names of rows and flags that are unknown so far."""
+    values = flags.FlagValues()
+    define(options, values)
+    try:
+        values(argv)
+    except flags.UnrecognizedFlagError as error:
+        return [error.flagname]
+    except (flags.Error, OSError, UnicodeDecodeError):
+        return []  # what is wrong will be told when the flags are parsed
+    given = {e.name: values[e.name].value for e in dataclasses.fields(options)}
+    return plugins.unknown_names(given)
 
 
 def _check_flagfiles(argv: list[str]) -> None:
@@ -315,6 +355,9 @@ def _describe(error: Exception) -> tuple[str, int]:
     if hasattr(error, "exit_status"):
         return str(error), error.exit_status
     lines = str(error).strip().splitlines() or [""]
+    if lines[0].startswith("Exception encountered when calling"):  # by Keras, in bold
+        told = [line.strip() for line in lines[1:] if line.strip()]
+        lines = [re.sub(r"\x1b\[\d+m", "", told[0])] if told else lines
     # Of what goes wrong in a compiled function, the cause comes last.
     line = lines[-1].strip() if lines[0].startswith("in user code") else lines[0]
     return f"{type(error).__name__}: {line} (--debug shows where.)", 1

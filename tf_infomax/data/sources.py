@@ -1,10 +1,10 @@
-"""Readers: from a dataset's name to arrays. One row in `SOURCES` each.
+"""Readers: from a dataset's name to arrays. One row each in `options.datasets`.
 
 A dataset is named `kind` or `kind:argument`: `fashion_m`, `tfds:cifar10`,
 `folder:photos/`, `arrays:images.npy`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,9 +64,9 @@ def read(name: str, options: ReadOptions = ReadOptions()) -> Splits:
         DataError: with one line that says what is wrong and what to do.
     """
     kind, _, argument = name.partition(":")
-    if kind not in SOURCES:
-        raise DataError(f"unknown dataset {name!r}. Known: {', '.join(SOURCES)}.")
-    splits = SOURCES[kind](argument, options)
+    if kind not in DATASETS:
+        raise DataError(f"unknown dataset {name!r}. Known: {', '.join(DATASETS)}.")
+    splits = DATASETS[kind].load()(argument, options)
     if not options.image_size or kind == "folder":
         return splits
     return Splits(
@@ -97,9 +97,9 @@ def read_fashion_m(argument: str, options: ReadOptions) -> Splits:
     if not argument:
         return make_fashion_m(load_fashion())
     kind = argument.partition(":")[0]
-    if kind not in SOURCES or kind == "fashion_m":
+    if kind not in DATASETS or kind == "fashion_m":
         raise DataError(f"fashion_m cannot be made of {argument!r}.")
-    source = SOURCES[kind](argument.partition(":")[2], options)
+    source = DATASETS[kind].load()(argument.partition(":")[2], options)
     if source.train.image_shape != (28, 28, 1):
         raise DataError(
             "fashion_m is made of 28 x 28 x 1 images. Received: "
@@ -300,8 +300,3 @@ def read_tfds(argument: str, options: ReadOptions) -> Splits:
     from tf_infomax.data.tfds_source import read
 
     return read(argument, options)
-
-
-SOURCES: dict[str, Callable[[str, ReadOptions], Splits]] = {
-    name: row.load() for name, row in DATASETS.items()
-}

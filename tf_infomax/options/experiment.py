@@ -353,7 +353,8 @@ class Config(_Resolved):
             for each in dataclasses.fields(self)
             if not each.metadata["driver"] and each.name != "workdir"
         ]
-        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        # The other one may lack the options of a package that is not installed here.
+        pairs = {n: (getattr(self, n), getattr(other, n, None)) for n in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tf_infomax.options import Config, option, refuse_if, tables
+from tf_infomax.options.plugins import extended
 from tf_infomax.tuning.space import Space
 
 _SEARCH = "Search"
@@ -132,8 +133,9 @@ class TuneOptions(Config):
     @cached_property
     def config(self) -> Config:
         """What all trials share."""
-        names = self.given & Config.__dataclass_fields__.keys()
-        return Config(**{name: getattr(self, name) for name in names})
+        config = extended(Config)
+        names = self.given & config.__dataclass_fields__.keys()
+        return config(**{name: getattr(self, name) for name in names})
 
     @cached_property
     def space(self) -> Space:

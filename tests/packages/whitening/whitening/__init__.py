@@ -1,0 +1,1 @@
+"""A package that offers an objective to tf_infomax."""

@@ -1,0 +1,134 @@
+"""Rows of other packages: objectives, encoders and datasets by entry points.
+
+An installed package offers a row by an entry point of one of `GROUPS`, whose value
+names a `Row` in a module that imports `tf_infomax.options` alone. They are looked for
+when a name or a flag is unknown, and for the help: other runs do not pay for it.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from tf_infomax.options.core import Options, Row
+from tf_infomax.options.datasets import DATASETS
+from tf_infomax.options.encoders import ENCODERS
+from tf_infomax.options.experiment import Config, list_names
+from tf_infomax.options.objectives import OBJECTIVES
+from tf_infomax.runtime.errors import ConfigError
+
+GROUPS: dict[str, dict[str, Row]] = {
+    "tf_infomax.objectives": OBJECTIVES,
+    "tf_infomax.encoders": ENCODERS,
+    "tf_infomax.datasets": DATASETS,
+}
+_CHOOSING = {"objective": OBJECTIVES, "encoder": ENCODERS, "dataset": DATASETS}
+_added: dict[tuple[str, str], str] = {}  # (group, name) -> package
+
+
+def unknown_names(values: Mapping[str, str]) -> list[str]:
+    """Those that flags choose and no row has, of objective, encoder and dataset."""
+    names = [
+        (rows, values[flag].partition(":")[0])
+        for flag, rows in _CHOOSING.items()
+        if flag in values
+    ]
+    return [name for rows, name in names if name not in rows]
+
+
+def add_rows(wanted: Iterable[str] = ()) -> bool:
+    """Adds the rows of all installed packages to their tables; whether there are any.
+
+    Args:
+        wanted: names that a user asked for. A row that cannot be loaded is an error if
+            it is one of these, and else a warning.
+
+    Raises:
+        ConfigError: if a name is taken, or a row that is wanted cannot be loaded.
+    """
+    for group, rows in GROUPS.items():
+        for point in entry_points(group=group):
+            if (group, point.name) not in _added:
+                _add(group, rows, point, wanted)
+    return bool(_added)
+
+
+def _add(group: str, rows: dict[str, Row], point: EntryPoint, wanted) -> None:
+    package = point.dist.name if point.dist else point.value
+    if point.name in rows:
+        other = _added.get((group, point.name), "tf_infomax")
+        raise ConfigError(
+            f"{point.name!r} of {group} is offered by {other} and by {package}: "
+            "uninstall one of them."
+        )
+    try:
+        row = point.load()
+        if not isinstance(row, Row):
+            raise TypeError(f"{point.value} is no tf_infomax.options.Row")
+        _check_options(row)
+    except Exception as error:  # whatever another package's code raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        text = f"{point.name!r} of the package {package} cannot be loaded: {reason}"
+        if point.name in wanted:
+            raise ConfigError(text) from error
+        print(f"tf_infomax: warning: {text}", file=sys.stderr)
+        return
+    rows[point.name] = row
+    _added[group, point.name] = package
+    extended.cache_clear()
+
+
+def _check_options(row: Row) -> None:
+    """Refuses an option that would hide another one of the same name."""
+    known = {
+        each.name: each
+        for options in (Config, *_own_options())
+        for each in dataclasses.fields(options)
+    }
+    for each in _fields(row.options):
+        other = known.get(each.name)
+        if other is not None and (each.default, each.metadata) != (
+            other.default,
+            other.metadata,
+        ):
+            raise TypeError(f"its option {each.name!r} is another one's already")
+
+
+def _fields(options: type[Options]) -> tuple:
+    return dataclasses.fields(options) if options is not Options else ()
+
+
+def _own_options() -> tuple[type[Options], ...]:
+    """The classes that added rows bring; a base comes with what is made of it."""
+    found = {GROUPS[group][name].options for group, name in _added} - {Options}
+    derived = {base for each in found for base in each.__mro__[1:]}
+    return tuple(sorted(found - derived, key=lambda each: each.__qualname__))
+
+
+@cache
+def extended(options: type[Config] = Config) -> type[Config]:
+    """The class with the options of added rows, and their names among the choices."""
+    if not _added:
+        return options
+    own = [each for each in _own_options() if not issubclass(options, each)]
+    return dataclasses.make_dataclass(
+        options.__name__,
+        [_choosing(options, flag) for flag in _CHOOSING],
+        bases=(options, *own),
+        frozen=True,
+        init=False,
+        namespace={"__doc__": options.__doc__, "__module__": options.__module__},
+    )
+
+
+def _choosing(options: type[Config], flag: str) -> tuple:
+    """The field of a flag that chooses a row, with the names of all rows."""
+    there, rows = options.__dataclass_fields__[flag], _CHOOSING[flag]
+    now = (
+        {"choices": tuple(rows)}
+        if there.metadata["choices"]
+        else {"help": f"{list_names(rows)}."}
+    )
+    return flag, str, field(default=there.default, metadata={**there.metadata, **now})
