@@ -1346,17 +1346,28 @@ def _list_images(top: Path) -> list[Path]:
     whose name begins with a dot are left out.
     """
     found, seen, left = [], set(), [top]
-    note = lambda error: found.append(Path(error.filename))
+
+    def is_new(folder: str) -> bool:
+        try:
+            status = os.stat(folder)
+        except OSError:  # it cannot be listed, which is said
+            return True
+        number = len(seen)
+        seen.add((status.st_dev, status.st_ino))
+        return len(seen) > number
+
+    def note(error: OSError) -> None:
+        if is_new(error.filename):
+            found.append(Path(error.filename))
+
     for start in left:
         for here, folders, names in os.walk(start, onerror=note):
-            status = os.stat(here)
-            if (status.st_dev, status.st_ino) in seen:
+            if not is_new(here):
                 folders.clear()
                 continue
-            seen.add((status.st_dev, status.st_ino))
             folders[:] = [each for each in folders if not each.startswith(".")]
-            paths = (Path(here, each) for each in folders)
-            left += [each for each in paths if each.is_symlink()]
+            paths = [os.path.join(here, each) for each in folders]
+            left += filter(os.path.islink, paths)  # never an error, as Path's may be
             suffixes = SUFFIXES + _OTHER_SUFFIXES
             found += [Path(here, n) for n in names if n.lower().endswith(suffixes)]
     return found

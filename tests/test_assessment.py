@@ -157,8 +157,10 @@ def test_balanced_accuracy_and_majority_stand_in_the_table(capsys):
     assert "81.0 (52.0)" in shown
     assert "80.0 %" in shown
     results["probe/majority"]["unbalanced"] = False
-    report.print_results(results, "run")
-    assert "52.0" not in capsys.readouterr().out
+    report.print_results(results, "runs/[bold]/[/x] \x1b[31m")  # no markup, no colour
+    shown = capsys.readouterr().out
+    assert "52.0" not in shown
+    assert "runs/[bold]/[/x] \\x1b[31m: " in shown
 
 
 def test_no_probes_are_none_and_that_is_said(run, monkeypatch):

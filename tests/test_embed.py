@@ -109,7 +109,9 @@ def read_npz(path):
 class TestCommand:
     def test_bad_files_are_skipped_and_named(self, workdir, encoder, tmp_path):
         images = write_images(tmp_path / "images", 6)
+        odd = os.fsdecode(b"!\x1b[31m\xff\n.gif")
         bad = {
+            odd: b"",
             "cut.jpg": tf.io.encode_jpeg(images[0]).numpy()[:400],
             "text.jpg": b"this is no image",
             "0002/y.png": tf.io.encode_png(images[0, :1, :1]).numpy(),
@@ -124,9 +126,10 @@ class TestCommand:
         result = embed(f"--workdir={workdir}", tmp_path / "images", output)
         assert result.returncode == 0, result.stderr[-2000:]
         assert (
-            "6 images embedded, 6 skipped: 0002/y.png (image is smaller than"
-            in result.stdout
+            "6 images embedded, 7 skipped: !\\x1b[31m\\udcff\\n.gif (empty file), "
+            "0002/y.png (image is smaller than" in result.stdout
         )
+        assert result.stdout.rstrip("\n").isprintable()  # nothing for a terminal
         assert "images/s" in result.stderr
         assert "Traceback" not in result.stderr
         names, embeddings = read_npz(output)
@@ -135,7 +138,9 @@ class TestCommand:
         assert embeddings.dtype == np.float32
         expected = encoder(images)["code"].numpy()
         np.testing.assert_allclose(embeddings, expected, atol=1e-5)
-        with open(f"{output}.skipped.csv", newline="") as file:
+        with open(
+            f"{output}.skipped.csv", newline="", errors="surrogateescape"
+        ) as file:
             reasons = {row["name"]: row["reason"] for row in csv.DictReader(file)}
         assert set(reasons) == set(bad)
         assert "pixels" in reasons["0002/y.png"]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -407,6 +408,18 @@ class TestFolders:
         assert images.others == ((".txt", 2), ("", 1))
         read = make_decoder(folder, (16, 16, 3), "crop")
         assert all(isinstance(read(name), np.ndarray) for name in images)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+    def test_no_odd_folder_is_read_wrong(self):
+        """A seeded part of what `odd_folders` makes."""
+        command = [sys.executable, "tests/odd_folders.py", "40", "1"]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr[-2000:]
+        counts, most = result.stdout.split("}")
+        counts = list(map(int, re.findall(r": (\d+)", counts)))
+        assert sum(counts) == 40
+        assert len(counts) == 4  # every outcome there is
+        assert int(re.search(r"(\d+) MB", most)[1]) < 2048
 
     def test_depth_is_no_trouble(self, tmp_path):
         deep, here = tmp_path / "deep", os.getcwd()

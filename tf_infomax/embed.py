@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tf_infomax import flags
 from tf_infomax.options import ConfigError, Options, option, shared_option, tables
-from tf_infomax.progress import tell
+from tf_infomax.progress import printable, tell
 from tf_infomax.runtime.seals import DamagedError
 
 _SUFFIXES = {
@@ -124,7 +124,7 @@ def main(options: EmbedOptions) -> int:
         message = "stopped; what is done is kept beside the output, the same command"
         print(f"tf_infomax: {message} continues.", file=sys.stderr)
         return 1
-    print(f"{output}: {summary}")
+    print(printable(f"{output}: {summary}"))
     if options.chosen_format == "projector":
         every = projected_every(summary.count)
         some = f" (1 of every {every} images)" if every > 1 else ""

@@ -7,6 +7,7 @@ flags come at once.
 import ctypes
 import dataclasses
 import difflib
+import io
 import os
 import re
 import sys
@@ -25,6 +26,7 @@ from tf_infomax.options import (
     format_value,
     plugins,
 )
+from tf_infomax.progress import tell
 from tf_infomax.runtime.seals import DamagedError, open_text
 
 FLAGS = flags.FLAGS
@@ -212,6 +214,8 @@ def run(
     `--debug` shows the traceback.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors come as exceptions
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error is by itself
+        sys.stdout.reconfigure(errors="backslashreplace")
     help_wanted = bool(_HELP & set(sys.argv[1:]))
     if issubclass(options, Config):
         try:
@@ -336,7 +340,7 @@ def load_tensorflow(split_operations: bool = True) -> None:
 
 def fail(message: str, status: int = 2) -> None:
     """One line on standard error; ends the program."""
-    print(f"tf_infomax: error: {' '.join(message.split())}", file=sys.stderr)
+    tell(f"tf_infomax: error: {' '.join(message.split())}")
     sys.exit(status)
 
 

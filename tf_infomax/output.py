@@ -45,7 +45,9 @@ def write_skipped(path: Path, skipped: Iterable[tuple[str, str]]) -> None:
     """CSV `name,reason` of every file that could not be used."""
     with (
         replacing(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="replace") as file,
+        open(
+            temporary, "w", newline="", encoding="utf-8", errors="surrogateescape"
+        ) as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["name", "reason"])

@@ -4,9 +4,17 @@ import sys
 import time
 
 
+def printable(text: str) -> str:
+    """A line in which nothing is for a terminal to obey: names of files may hold it."""
+    if text.isprintable():
+        return text
+    escape = lambda each: each.encode("unicode_escape").decode("ascii")
+    return "".join(each if each.isprintable() else escape(each) for each in text)
+
+
 def tell(message: str) -> None:
     """A line for the user beside the results: on standard error."""
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 def choose_style(style: str) -> str:
@@ -77,7 +85,7 @@ class Progress:
     def tell(self, message: str) -> None:
         """A line that does not disturb the bar."""
         if self.bar:
-            self.bar.console.print(message, markup=False, highlight=False)
+            self.bar.console.print(printable(message), markup=False, highlight=False)
         elif self.style != "none":
             tell(message)
 

@@ -8,6 +8,7 @@ import numpy as np
 from tf_infomax.evaluation import health
 from tf_infomax.figures import cut_below
 from tf_infomax.output import replacing
+from tf_infomax.progress import printable
 
 _ROWS = (("trained", ""), ("random encoder", "random/"))
 _KINDS = ("mi/", "divergence/", "score/")  # of values; see `objectives.terms`
@@ -89,6 +90,7 @@ def _probed(results: dict, probe: str) -> bool:
 def print_results(results: dict, title: str) -> None:
     """Tables of probes and of bounds, on standard output."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -102,7 +104,8 @@ def print_results(results: dict, title: str) -> None:
             heading += (
                 f"; balanced accuracy in brackets\n{_describe_majority(majority)}"
             )
-        table = Table(title=f"{title}: {heading}", title_justify="left")
+        heading = escape(printable(title)) + f": {heading}"
+        table = Table(title=heading, title_justify="left")
         for heading in ("probe", "features of"):
             table.add_column(heading)
         for heading in ("conv", "fc", "Y (code)"):
@@ -121,7 +124,8 @@ def print_results(results: dict, title: str) -> None:
                 table.add_row(probe, "raw pixels", cell, "", "")
         console.print(table)
     for name, result in readings_of(results).items():
-        console.print(_describe(name, result), highlight=False, soft_wrap=True)
+        line = _describe(name, result)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if text := _describe_health(results):
         console.print(text, highlight=False)
 

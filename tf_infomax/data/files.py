@@ -107,6 +107,8 @@ class ImageFolder:
     def _is_new(self, entry: os.DirEntry, seen: set) -> bool:
         """Whether a folder is to be gone through here, which is then noted."""
         identity = _identify(entry)
+        if identity is None:  # then it cannot be listed either, which is said
+            return True
         elsewhere = entry.is_symlink() and identity in self._real_folders
         if identity in seen or elsewhere:
             return False
@@ -125,6 +127,7 @@ class ImageFolder:
                 continue
             folders = [each for each in folders if not each.name.startswith(".")]
             found.update(map(_identify, folders))
+            found.discard(None)
             left += [each.path for each in folders]
         return found
 
@@ -140,9 +143,13 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _identify(path: Path | os.DirEntry) -> tuple[int, int]:
-    # Not `entry.stat()`, which may answer from what the listing knew.
-    found = os.stat(path)
+def _identify(path: Path | os.DirEntry) -> tuple[int, int] | None:
+    """Device and inode; None if rights, or a link's end, do not let one see."""
+    try:
+        # Not `entry.stat()`, which may answer from what the listing knew.
+        found = os.stat(path)
+    except OSError:
+        return None
     return found.st_dev, found.st_ino
 
 
@@ -172,6 +179,8 @@ def measure_file(path: Path) -> int:
         OSError: if it cannot be found.
     """
     status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError("folder cannot be listed")
     if not stat.S_ISREG(status.st_mode):
         raise PictureError("no regular file")
     if status.st_size > LARGEST_FILE:

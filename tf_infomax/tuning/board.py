@@ -58,12 +58,13 @@ def build_table(
 
 
 def _build_table(trials, space: Space, title: str, limit: int, apart: bool):
+    from rich.markup import escape
     from rich.table import Table
 
     ranked = rank(trials)
     rest = [trial for trial in trials if trial.status != "completed"]
     names = varied(trials, space)
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for heading in ("rank", "trial", "score, %", "sd", "length", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in names if apart else ["what differs"]:
