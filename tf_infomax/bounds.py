@@ -391,8 +391,37 @@ class Bound(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What the value is filed under: "mi" or "divergence"."""
+        """What the value is filed under: "mi", "divergence", or else "score"."""
+        if not self.measures:
+            return "score"
         return "mi" if self.measures == MUTUAL_INFORMATION else "divergence"
+
+    @property
+    def name(self) -> str:
+        """What the function is called."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+def as_bound(bound) -> "Bound":
+    """A row of `BOUNDS` by its name; a `Bound`; or a function of scores.
+
+    Of a function nothing is known but its value, which is filed as a score.
+
+    Args:
+        bound: as above; a function takes `[..., N, N]`, gives `[...]` and is maximized.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    found = BOUNDS.get(bound) if isinstance(bound, str) else bound
+    if isinstance(found, Bound):
+        return found
+    if not callable(found):
+        raise ValueError(
+            f"bound must be one of {', '.join(BOUNDS)}, a Bound, or a function of "
+            f"scores [..., N, N]. Received: {bound!r}."
+        )
+    return Bound(found, "", _unbounded)
 
 
 def _unbounded(k: int) -> float:

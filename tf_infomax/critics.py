@@ -12,6 +12,7 @@ the embeddings of all replicas, caching one side):
 * `score(hx, hy)` compares every x with every y.
 """
 
+import inspect
 import math
 import re
 
@@ -501,3 +502,84 @@ VECTOR_CRITICS = {
     "concatenated": Concatenated,
     "cosine": Cosine,
 }
+
+
+@keras.saving.register_keras_serializable("tf_infomax")
+class LayerCritic(Critic):
+    """The scores of a plain layer, `layer(x, y)` or `layer((x, y))`, for all pairs.
+
+    Args:
+        layer: of x `[R, D]` and y `[M, E]` gives scores of all pairs `[R, M]`; or, of
+            as many x as y, one score of each pair, `[R]` or `[R, 1]`.
+    """
+
+    def __init__(self, layer: keras.layers.Layer, **kwargs):
+        super().__init__(**{"name": layer.name, **kwargs})
+        self.layer, self.of_pairs = layer, False
+
+    @property
+    def kind(self):
+        return type(self.layer).__name__
+
+    def build(self, input_shape):
+        widths = [shape[-1] for shape in input_shape]
+        rows = 3
+        scores = self._apply(*(tf.zeros([rows, width]) for width in widths))
+        shape = tuple(scores.shape)
+        self.of_pairs = shape in ((rows,), (rows, 1))
+        if not self.of_pairs and shape != (rows, rows):
+            raise ValueError(
+                f"critic {self.name} must give scores of all pairs [N, N], or of each "
+                f"pair [N], of x [N, {widths[0]}] and y [N, {widths[1]}]. Received: "
+                f"{list(shape)} for N = {rows}."
+            )
+        super().build(input_shape)
+
+    def _apply(self, x, y) -> tf.Tensor:
+        names = inspect.signature(self.layer.call).parameters
+        together = len([n for n in names if n not in ("training", "mask")]) == 1
+        return self.layer((x, y)) if together else self.layer(x, y)
+
+    def score(self, hx, hy):
+        rows = tf.reshape(hx, [-1, hx.shape[-1]])
+        if self.of_pairs:
+            r, m = tf.shape(rows)[0], tf.shape(hy)[0]
+            each = self._apply(tf.repeat(rows, m, axis=0), tf.tile(hy, [r, 1]))
+            scores = tf.reshape(each, [r, m])
+        else:
+            scores = self._apply(rows, hy)
+        scores = tf.cast(scores, tf.float32)
+        if hx.shape.rank == 2:
+            return scores
+        scores = tf.reshape(scores, [-1, hx.shape[1], tf.shape(hy)[0]])
+        return tf.transpose(scores, [1, 0, 2])
+
+    def score_pairs(self, hx, hy):
+        if self.of_pairs:
+            return tf.reshape(tf.cast(self._apply(hx, hy), tf.float32), [-1])
+        return tf.linalg.diag_part(self.score(hx, hy))
+
+    def get_config(self):
+        layer = keras.saving.serialize_keras_object(self.layer)
+        return {**super().get_config(), "layer": layer}
+
+    @classmethod
+    def from_config(cls, config):
+        layer = keras.saving.deserialize_keras_object(config.pop("layer"))
+        return cls(layer, **config)
+
+
+def as_critic(critic: keras.layers.Layer) -> Critic:
+    """The critic itself, or a plain layer as one (`LayerCritic`).
+
+    Raises:
+        ValueError: if it is no layer.
+    """
+    if isinstance(critic, Critic):
+        return critic
+    if not isinstance(critic, keras.layers.Layer):
+        raise ValueError(
+            "a critic must be a Keras layer: a tf_infomax.critics.Critic, or one with "
+            f"call(x, y). Received: {critic!r}."
+        )
+    return LayerCritic(critic)

@@ -6,6 +6,15 @@ from tf_infomax.objectives.bigan import BiGAN
 from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES
+from tf_infomax.objectives.presets import (
+    ae,
+    beta_vae,
+    build,
+    dim_global,
+    dim_local,
+    dim_local_global,
+    vae,
+)
 from tf_infomax.objectives.prior_matching import PriorMatching
 from tf_infomax.objectives.supervised import Supervised
 from tf_infomax.objectives.terms import Term
@@ -22,4 +31,11 @@ __all__ = [
     "Supervised",
     "Term",
     "Value",
+    "ae",
+    "beta_vae",
+    "build",
+    "dim_global",
+    "dim_local",
+    "dim_local_global",
+    "vae",
 ]

@@ -59,6 +59,31 @@ def put_front(front: keras.Model | None, encoder: keras.Model) -> keras.Model:
     return keras.Model(front.input, encoder(front.output), name=encoder.name)
 
 
+def name_features(encoder: keras.Model) -> keras.Model:
+    """The encoder with named features: a single output is "code".
+
+    Raises:
+        ValueError: if it is not built, so that it has no features yet.
+    """
+    if isinstance(encoder, keras.Sequential):  # its output is one of its model inside
+        output = encoder.outputs[0] if encoder.built else None
+    else:
+        output = getattr(encoder, "output", None)
+    if output is None:
+        raise ValueError(
+            "an encoder must be a built model: begin it with keras.Input((H, W, C), "
+            f"dtype='uint8'). Received: {encoder!r}."
+        )
+    if isinstance(output, Mapping):
+        return encoder
+    if isinstance(output, list | tuple):
+        raise ValueError(
+            "an encoder of several outputs must name them: keras.Model(images, "
+            f"{{'local': ..., 'code': ...}}). Received: {len(output)} outputs."
+        )
+    return keras.Model(encoder.inputs[0], {"code": output}, name=encoder.name)
+
+
 def as_batch(data, takes: Mapping, asks: Iterable[str] = ()) -> dict:
     """A batch by names: views, and `label` and `index` where they are given.
 
@@ -223,7 +248,10 @@ class Objective(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        networks = dict(networks)
+        networks = {
+            role: name_features(each) if role.startswith("encoder") else each
+            for role, each in networks.items()
+        }
         if ema:
             average = keras.models.clone_model(networks["encoder"])
             average.set_weights(networks["encoder"].get_weights())

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from tf_infomax import bounds
 from tf_infomax.objectives.base import IMAGES, INDEX, Objective, Value
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES, gather
@@ -45,7 +44,7 @@ class InfoMax(Objective):
         encoder: a model from uint8 images to a dict of features.
         view_encoders: encoders of single views, by name; all other views have
             `encoder`. An average (`ema`) is that of `encoder` alone.
-        terms: the table.
+        terms: the table, or its only term.
         prior: matches `code` of view "x" to a prior, or None.
         gamma: weight of the prior term.
         memory: the bank of terms whose negatives are "memory"; their batches also hold
@@ -63,6 +62,7 @@ class InfoMax(Objective):
         memory: MemoryBank | None = None,
         **kwargs,
     ):
+        terms = (terms,) if isinstance(terms, Term) else tuple(terms)
         critics = list({id(term.critic): term.critic for term in terms}.values())
         networks = {
             "encoder": encoder,
@@ -76,7 +76,7 @@ class InfoMax(Objective):
         if memory is not None:
             networks["memory"] = memory
         super().__init__(networks, **kwargs)
-        self.terms, self.players, self.gamma = tuple(terms), players, gamma
+        self.terms, self.players, self.gamma = terms, players, gamma
         self.asks = frozenset({INDEX} if memory is not None else ())
         self._build_parts(view_encoders or {})
         self.values = self._list_values()
@@ -174,9 +174,9 @@ class InfoMax(Objective):
                     kind=reading.kind,
                     measures=reading.measures,
                     ceiling=lambda n, r=reading, k=locations: r.ceiling(n, k),
-                    chance=bounds.BOUNDS[reading.bound].chance,
+                    chance=reading.row.chance,
                     facts={
-                        "bound": reading.bound,
+                        "bound": reading.bound_name,
                         "negatives": reading.negatives,
                         "pooled": reading.pooled,
                         "objective": reading.key == term.assessed().key,
@@ -239,7 +239,7 @@ class InfoMax(Objective):
                 "x": term.x,
                 "y": term.y,
                 "critic": term.critic.kind,
-                "bound": term.bound,
+                "bound": term.bound_name,
                 "negatives": term.negatives,
                 "weight": term.weight,
                 "target": term.target,
@@ -264,7 +264,12 @@ class InfoMax(Objective):
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
         terms = [
-            {**vars(term), "critic": serialize(term.critic)} for term in self.terms
+            {
+                **vars(term),
+                "critic": serialize(term.critic),
+                "bound": serialize(term.bound),
+            }
+            for term in self.terms
         ]
         return {
             "name": self.name,
@@ -292,8 +297,8 @@ class InfoMax(Objective):
                 name: tuple(tuple(option) for option in term[name])
                 for name in ("options", "negative_options")
             }
-            critic = deserialize(term["critic"])
-            terms.append(Term(**{**term, **options, "critic": critic}))
+            parts = {name: deserialize(term[name]) for name in ("critic", "bound")}
+            terms.append(Term(**{**term, **options, **parts}))
         parts = {
             name: config[name] and deserialize(config[name])
             for name in ("encoder", "prior", "front", "memory")

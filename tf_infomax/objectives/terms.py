@@ -12,12 +12,14 @@ Every value is filed under its kind:
   something with the pair.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import keras
 import tensorflow as tf
 
 from tf_infomax import bounds
+from tf_infomax.critics import as_critic
 from tf_infomax.objectives.negatives import NEGATIVES, score_all_pairs
 
 
@@ -29,8 +31,8 @@ class Term:
         name: names the metric.
         x: "view.feature", the side whose locations become the leading axis.
         y: "view.feature", a vector, or a map as large as x.
-        critic: a `critics.Critic`.
-        bound: a key of `bounds.BOUNDS`.
+        critic: a `critics.Critic`, or a layer that `critics.as_critic` makes one of.
+        bound: a key of `bounds.BOUNDS`, a `Bound`, or a function of scores.
         weight: its weight in the objective.
         options: keyword arguments of the bound (`pooled`, `candidates`).
         target: the value to reach instead of the largest, by minimizing
@@ -44,7 +46,7 @@ class Term:
     x: str
     y: str
     critic: keras.layers.Layer
-    bound: str
+    bound: str | bounds.Bound | Callable
     weight: float = 1.0
     options: tuple[tuple[str, object], ...] = ()
     negatives: str = "iid"
@@ -52,14 +54,22 @@ class Term:
     negative_options: tuple[tuple[str, object], ...] = ()
 
     def __post_init__(self):
-        for name, value, table in (
-            ("bound", self.bound, bounds.BOUNDS),
-            ("negatives", self.negatives, NEGATIVES),
-        ):
-            if value not in table:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(table)}. Received: {value!r}."
-                )
+        bounds.as_bound(self.bound)
+        object.__setattr__(self, "critic", as_critic(self.critic))
+        if self.negatives not in NEGATIVES:
+            raise ValueError(
+                f"negatives must be one of {', '.join(NEGATIVES)}. "
+                f"Received: {self.negatives!r}."
+            )
+
+    @property
+    def row(self) -> bounds.Bound:
+        """The bound with what is known of it."""
+        return bounds.as_bound(self.bound)
+
+    @property
+    def bound_name(self) -> str:
+        return self.bound if isinstance(self.bound, str) else self.row.name
 
     @property
     def pooled(self) -> bool:
@@ -69,7 +79,7 @@ class Term:
     @property
     def kind(self) -> str:
         """What the value is: "mi", "divergence" or "score"."""
-        row = bounds.BOUNDS[self.bound]
+        row = self.row
         if not NEGATIVES[self.negatives].independent:
             return "score"
         if self.pooled and not row.pooled_is_bound:
@@ -85,7 +95,9 @@ class Term:
     def measures(self) -> str:
         """What the value is, in words."""
         if self.kind != "score":
-            return bounds.BOUNDS[self.bound].measures
+            return self.row.measures
+        if self.row.kind == "score":
+            return f"{self.bound_name} of the scores, of which nothing more is known"
         where = ", pooled over locations" if self.pooled else ""
         return f"no bound (negatives: {NEGATIVES[self.negatives].meaning}{where})"
 
@@ -97,13 +109,13 @@ class Term:
 
     def value(self, scores: tf.Tensor) -> tf.Tensor:
         """Mean of the bound over the leading axes of the scores."""
-        function = bounds.BOUNDS[self.bound].function
+        function = self.row.function
         return tf.reduce_mean(function(scores, **dict(self.options)))
 
     def ceiling(self, batch_size: int, locations: int) -> float:
         """The largest value possible with this many images and locations."""
         candidates = NEGATIVES[self.negatives].candidates(self, batch_size, locations)
-        return bounds.BOUNDS[self.bound].ceiling(candidates)
+        return self.row.ceiling(candidates)
 
     def assessed(self) -> "Term":
         """The term on images that no memory holds: all others are its negatives."""
@@ -136,6 +148,6 @@ class Term:
         if information is not None:
             if row.scores is not score_all_pairs:
                 scores = score_all_pairs(term, hx, hy)
-            scores = bounds.BOUNDS[term.bound].log_ratio(scores)
+            scores = term.row.log_ratio(scores)
             values[information.key] = information.value(scores)
         return values

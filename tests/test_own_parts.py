@@ -1,0 +1,166 @@
+"""Parts of a user's own: bounds, critics, encoders, whole objectives."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_infomax import bounds, critics, objectives
+from tf_infomax.objectives import InfoMax, Term
+
+SHAPE = (8, 8, 3)
+
+
+def build_encoder(features=True):
+    images = keras.Input(SHAPE, dtype="uint8")
+    x = keras.layers.Rescaling(1 / 127.5, -1.0)(images)
+    x = local = keras.layers.Conv2D(4, 4, 2, "same", activation="relu")(x)
+    code = keras.layers.Dense(6)(keras.layers.Flatten()(x))
+    return keras.Model(images, {"local": local, "code": code} if features else code)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (16, *SHAPE), np.uint8)
+
+
+@keras.saving.register_keras_serializable("tests")
+def margin(scores):
+    """How much pairs score above the others."""
+    return tf.reduce_mean(tf.linalg.diag_part(scores), -1) - tf.reduce_mean(
+        scores, [-2, -1]
+    )
+
+
+@keras.saving.register_keras_serializable("tests")
+class Distances(keras.layers.Layer):
+    """-|x - A y|^2 of all pairs."""
+
+    def build(self, x_shape, y_shape):
+        self.dense = keras.layers.Dense(x_shape[-1], use_bias=False)
+        self.dense.build(y_shape)
+
+    def call(self, x, y):
+        y = self.dense(y)
+        return -tf.reduce_sum(tf.square(x[:, None] - y[None]), axis=-1)
+
+
+@keras.saving.register_keras_serializable("tests")
+class DistanceOfPairs(Distances):
+    """The same of each pair."""
+
+    def call(self, x, y):
+        return -tf.reduce_sum(tf.square(x - self.dense(y)), axis=-1, keepdims=True)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Together(Distances):
+    """The same, called with both at once."""
+
+    def build(self, shapes):
+        super().build(*shapes)
+
+    def call(self, inputs):
+        return super().call(*inputs)
+
+
+def test_a_bound_may_be_a_function(images):
+    term = Term("local", "local", "code", Distances(), margin)
+    objective = InfoMax(build_encoder(), term)
+    objective.compile(keras.optimizers.Adam(1e-2))
+    before = objective.evaluate(images, batch_size=8, verbose=0, return_dict=True)
+    objective.fit(images, batch_size=8, epochs=8, verbose=0)
+    after = objective.evaluate(images, batch_size=8, verbose=0, return_dict=True)
+    assert after["score/local"] > before["score/local"] + 0.1
+    assert objective.values["score/local"].measures.startswith("margin of the scores")
+    assert "mi/local" in after  # InfoNCE of the same critic
+
+
+def test_a_function_in_the_table_is_a_bound(images, monkeypatch):
+    monkeypatch.setitem(bounds.BOUNDS, "margin", margin)
+    term = Term("codes", "code", "code", critics.InnerProduct(), "margin")
+    objective = InfoMax(build_encoder(), [term])
+    scores = objective.terms[0].critic((tf.eye(3), 2 * tf.eye(3)))
+    np.testing.assert_allclose(term.value(scores), 2 - 2 / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Distances, DistanceOfPairs, Together])
+def test_a_critic_may_be_a_plain_layer(kind, images, tmp_path):
+    term = Term("local", "local", "code", kind(), "info_nce")
+    objective = InfoMax(build_encoder(), term)
+    objective.compile("adam")
+    history = objective.fit(images, batch_size=8, epochs=2, verbose=0).history
+    assert np.isfinite(history["local"]).all()
+    features = objective.encoder(images)
+    scores = objective.terms[0].critic((features["local"], features["code"]))
+    assert scores.shape == (16, 16, 16)
+    x = tf.reshape(features["local"], [16, 16, 4])
+    y = objective.terms[0].critic.layer.dense(features["code"])
+    expected = -np.square(x[3, 5] - y[7]).sum()
+    np.testing.assert_allclose(scores[5, 3, 7], expected, rtol=1e-4)
+    objective.save(tmp_path / "o.keras")
+    loaded = keras.models.load_model(tmp_path / "o.keras")
+    again = loaded.evaluate(images, batch_size=8, verbose=0, return_dict=True)
+    values = objective.evaluate(images, batch_size=8, verbose=0, return_dict=True)
+    assert again == pytest.approx(values, rel=1e-5)
+
+
+def test_what_is_no_part_is_refused_in_one_line():
+    for critic, words in ((keras.layers.Add(), "scores of all pairs"), (3, "layer")):
+        with pytest.raises(ValueError, match=words):
+            InfoMax(build_encoder(), Term("t", "code", "code", critic, "dv"))
+    with pytest.raises(ValueError, match="a function of"):
+        Term("t", "code", "code", critics.InnerProduct(), 3)
+    several = keras.Model((x := keras.Input(SHAPE)), [x, keras.layers.Flatten()(x)])
+    term = Term("t", "code", "code", critics.InnerProduct(), "dv")
+    for encoder, words in (
+        (keras.Sequential([keras.layers.Flatten()]), "built model"),
+        (several, "must name them"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            InfoMax(encoder, term)
+
+
+def test_a_single_output_is_the_code(images):
+    sequential = keras.Sequential(
+        [
+            keras.Input(SHAPE, dtype="uint8"),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(6),
+        ]
+    )
+    for encoder in (sequential, build_encoder(features=False)):
+        term = Term("codes", "code", "x.code", critics.Bilinear(), "jsd")
+        objective = InfoMax(encoder, term)
+        objective.compile("adam")
+        objective.fit(images, batch_size=8, verbose=0)
+        assert objective.predict(images, verbose=0)["code"].shape == (16, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dim_local", dict(bound="jsd", critic_units=8, gamma=0.0)),
+        ("dim_global", dict(critic_units=8)),
+        ("multiview", dict(view_critic="cosine", temperature=0.5)),
+        ("vae", dict(kl_weight=0.1)),
+        ("supervised", dict(classes=3)),
+    ],
+)
+def test_presets_are_built_in_python(name, options, images):
+    objective = objectives.build(name, build_encoder(), **options)
+    objective.compile("adam")
+    batch = {"x": images, "y": images[:, ::-1], "label": np.arange(16) % 3}
+    named = {n: batch[n] for n in (*objective.takes, *objective.asks)}
+    history = objective.fit(named, batch_size=8, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_presets_refuse_what_they_do_not_have():
+    with pytest.raises(ValueError, match="Received: 'kl_weight'"):
+        objectives.dim_local(build_encoder(), kl_weight=1.0)
+    with pytest.raises(ValueError, match="--bound takes"):
+        objectives.dim_local(build_encoder(), bound="infonce")
+    with pytest.raises(ValueError, match="dim_local, dim_global"):
+        objectives.build("dim", build_encoder())
