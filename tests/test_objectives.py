@@ -57,6 +57,17 @@ def move_alone(objective, player: str) -> dict[str, np.ndarray]:
     return moved
 
 
+def computes_in(objective, player: str) -> set[str]:
+    """The types in which layers with weights of this player's compute."""
+    trained = {id(v) for v in objective.variables_of(player)}
+    return {
+        layer.compute_dtype
+        for role in objective.players[player]
+        for layer in objective.networks[role]._flatten_layers()
+        if trained & {id(v) for v in layer._trainable_variables}
+    }
+
+
 def roles_of(player: str, objective, names) -> set[str]:
     roles = objective.players[player]
     return {name for name in names if name.rpartition("/")[0] in roles}
@@ -152,6 +163,9 @@ def test_in_half_precision_each_player_does_about_the_same_step(name, policy, re
     expected = {p: move_alone(whole, p) for p in whole.players}
     keras.config.set_dtype_policy(policy)
     half = build(name)
+    for player, optimizer in half.optimizers.items():
+        scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        assert scales == ("float16" in computes_in(half, player)), player
     for player, there in expected.items():
         here = move_alone(half, player)
         step, wanted = (

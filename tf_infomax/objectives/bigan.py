@@ -35,7 +35,7 @@ class BiGAN(Objective):
     Args:
         networks: "encoder"; "generator", a decoder of its code to a dict of which
             `image` is in [0, 1]; "discriminator", from `[image, code]` to a logit,
-            which sees each pair by itself (no batch norm).
+            of each pair by itself (no batch norm) where it is penalized.
         prior: of z, a key of `PRIORS`; codes are squashed into its support.
         gradient_penalty: weight of the penalty.
         **kwargs: `seed`, `ema` and `front` of `Objective`.
@@ -102,10 +102,9 @@ class BiGAN(Objective):
         rows = code.shape[0] or tf.shape(code)[0]
         z = draw(PRIORS[self.prior].sample, rows, code.shape[1:], seed)
         samples = self.networks["generator"](z)["image"]
-        # One call for both kinds of pairs, each of which is judged by itself.
-        pairs = tf.concat([images, samples], axis=0), tf.concat([code, z], axis=0)
-        logits, penalty = self._judge(*pairs)
-        encoded, generated = tf.split(logits, 2)
+        encoded, encoded_penalty = self._judge(images, code)
+        generated, generated_penalty = self._judge(samples, z)
+        penalty = 0.5 * (encoded_penalty + generated_penalty)
         judged = _mean_softplus(-encoded) + _mean_softplus(generated)
         losses = {
             "encoder": _mean_softplus(encoded) + _mean_softplus(-generated),
@@ -125,19 +124,16 @@ class BiGAN(Objective):
         return PRIORS[self.prior].squash(code)
 
     def _judge(self, images, codes) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits `[2 N]`, and the penalty of the two kinds together."""
+        """Logits `[N, 1]`, and the mean of |grad D|^2 if that is asked for."""
         discriminator = self.networks["discriminator"]
         if not self.gradient_penalty:
-            return tf.squeeze(discriminator([images, codes]), axis=-1), 0.0
+            return discriminator([images, codes]), 0.0
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([images, codes])
             logits = discriminator([images, codes])
-        squares = sum(
-            tf.reduce_sum(tf.square(tf.reshape(each, [tf.shape(each)[0], -1])), axis=-1)
-            for each in tape.gradient(logits, [images, codes])
-        )
-        # The mean over 2 N pairs is half the sum of the means over N.
-        return tf.squeeze(logits, axis=-1), tf.reduce_mean(squares)
+        gradients = tape.gradient(logits, [images, codes])
+        squares = [tf.reduce_sum(tf.square(each)) for each in gradients]
+        return logits, tf.add_n(squares) / tf.cast(tf.shape(images)[0], tf.float32)
 
     def merit(self, values):
         """How well E and G are each other's inverse: a loss tells who is ahead only."""
