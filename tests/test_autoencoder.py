@@ -268,7 +268,22 @@ def test_options_out_of_range_are_refused(given, word):
         build(**given)
 
 
-def test_a_decoder_of_other_images_is_refused():
-    decoder = encoders.build_decoder("mlp", (4, 8, 3), CODE)
-    with pytest.raises(ValueError, match=r"make images \[8, 8, 3\]. Received: \[4, 8"):
+@pytest.mark.parametrize(
+    ("shape", "code", "words"),
+    [
+        ((4, 8, 3), CODE, r"to image \[8, 8, 3\].*Received: .* image \[4, 8, 3\]"),
+        (SHAPE, 5, r"from codes \[6\].*Received: from \[5\]"),
+    ],
+)
+def test_a_decoder_of_other_codes_or_images_is_refused(shape, code, words):
+    decoder = encoders.build_decoder("mlp", shape, code)
+    with pytest.raises(ValueError, match=words):
         build_autoencoder(build_encoder(), decoder)
+
+
+def test_a_likelihood_of_logits_needs_them():
+    decoder = encoders.build_decoder("mlp", SHAPE, CODE)
+    image = keras.Model(decoder.input, {"image": decoder.output["image"]})
+    build_autoencoder(build_encoder(), image)
+    with pytest.raises(ValueError, match="to image and logits"):
+        build_autoencoder(build_encoder(), image, likelihood="bernoulli")

@@ -181,3 +181,10 @@ class TestCollapse:
 def test_options_out_of_range_are_refused(given, word):
     with pytest.raises(ValueError, match=word):
         build(**given)
+
+
+def test_a_generator_of_other_images_is_refused():
+    generator = encoders.build_decoder("mlp", (4, 8, 3), CODE)
+    discriminator = encoders.build_pair_discriminator("mlp", SHAPE, CODE)
+    with pytest.raises(ValueError, match=r"to image \[8, 8, 3\]"):
+        build_bigan(build_encoder(), generator, discriminator)

@@ -9,7 +9,13 @@ import tensorflow as tf
 
 from tf_infomax.objectives.base import IMAGES, Objective, Value, draw, variance
 from tf_infomax.objectives.parts import Parts, mirror, shared_options
-from tf_infomax.objectives.pixels import EXPLAINED, explain, to_bytes, to_unit
+from tf_infomax.objectives.pixels import (
+    EXPLAINED,
+    check_decoder,
+    explain,
+    to_bytes,
+    to_unit,
+)
 from tf_infomax.priors import PRIORS
 
 # That of |x - x'|^2 on images in [-1, 1], the loss of the baselines of Hjelm et al.
@@ -79,7 +85,8 @@ class Autoencoder(Objective):
             raise ValueError(f"deviation must be above 0. Received: {deviation}.")
         super().__init__(networks, **kwargs)
         self.likelihood, self.deviation = likelihood, deviation
-        _check_decoder(self.takes[IMAGES].shape, self.networks["decoder"])
+        gives = ("image", "logits") if likelihood == "bernoulli" else ("image",)
+        check_decoder(self.networks["encoder"], self.networks["decoder"], gives)
 
     def step_losses(self, batch, seed):
         code = self.networks["encoder"](batch[IMAGES])["code"]
@@ -230,15 +237,6 @@ def _values_of(units: int, likelihood: str) -> dict[str, Value]:
             ceiling=lambda batch_size: float(units),
         ),
     }
-
-
-def _check_decoder(image_shape, decoder) -> None:
-    made = tuple(decoder.output["image"].shape[1:])
-    if made != tuple(image_shape[1:]):
-        raise ValueError(
-            f"the decoder must make images {list(image_shape[1:])}. "
-            f"Received: {list(made)}."
-        )
 
 
 def build_autoencoder(encoder, decoder, **kwargs) -> Autoencoder:

@@ -9,7 +9,13 @@ import tensorflow as tf
 from tf_infomax.encoders import build_pair_discriminator
 from tf_infomax.objectives.base import IMAGES, Objective, Value, draw, variance
 from tf_infomax.objectives.parts import Parts, mirror, shared_options
-from tf_infomax.objectives.pixels import EXPLAINED, explain, to_bytes, to_unit
+from tf_infomax.objectives.pixels import (
+    EXPLAINED,
+    check_decoder,
+    explain,
+    to_bytes,
+    to_unit,
+)
 from tf_infomax.priors import PRIORS
 
 _SURE = 0.98  # accuracy of a discriminator that has won
@@ -85,6 +91,7 @@ class BiGAN(Objective):
                 f"gradient_penalty must be at least 0. Received: {gradient_penalty}."
             )
         super().__init__(networks, **kwargs)
+        check_decoder(self.networks["encoder"], self.networks["generator"])
         self.prior, self.gradient_penalty = prior, gradient_penalty
 
     def step_losses(self, batch, seed):

@@ -1,5 +1,8 @@
 """Images as numbers between 0 and 1, and how much of them is reconstructed."""
 
+from collections.abc import Sequence
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -39,3 +42,22 @@ def explain(images: tf.Tensor, reconstructed: tf.Tensor) -> tf.Tensor:
     spread = tf.reduce_sum(variance(images))
     found = 1.0 - tf.math.divide_no_nan(tf.reduce_mean(errors), spread)
     return tf.where(spread > 0.0, found, 0.0)
+
+
+def check_decoder(
+    encoder: keras.Model, decoder: keras.Model, gives: Sequence[str] = ("image",)
+) -> None:
+    """Refuses a decoder that does not lead from the encoder's code to its images.
+
+    Raises:
+        ValueError: with what it takes and gives, and what is wanted.
+    """
+    code, shape = encoder.output["code"].shape[1:], tuple(encoder.input.shape[1:])
+    takes = decoder.input.shape[1:]
+    made = {name: tuple(each.shape[1:]) for name, each in decoder.output.items()}
+    if takes != code or any(made.get(name) != shape for name in gives):
+        raise ValueError(
+            f"the decoder must lead from codes {list(code)} to {' and '.join(gives)} "
+            f"{list(shape)}. Received: from {list(takes)} to "
+            f"{', '.join(f'{name} {list(each)}' for name, each in made.items())}."
+        )
