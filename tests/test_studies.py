@@ -51,7 +51,8 @@ def noise():
 
 class TestReadme:
     def test_the_third_experiment_of_the_paper_in_forty_lines(self, capsys):
-        text = (Path(__file__).parent.parent / "README.md").read_text()
+        page = Path(__file__).parent.parent / "docs" / "library.md"
+        text = page.read_text()
         blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
         (code,) = [block for block in blocks if "third experiment" in block]
         assert len(code.splitlines()) < 40
@@ -62,7 +63,7 @@ class TestReadme:
         whole = read("fashion")
         some = np.arange(400)
         small = Splits(whole.train.select(some), whole.test.select(some))
-        exec(compile(shorter, "README.md", "exec"), {"DATA": small})
+        exec(compile(shorter, str(page), "exec"), {"DATA": small})
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 6
         assert all("I_EST" in line and "accuracy" in line for line in lines)

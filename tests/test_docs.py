@@ -1,0 +1,44 @@
+"""What the pages show works, and their links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "export" / "README.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+
+
+def read_examples(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)
+
+
+def test_an_objective_of_ones_own_in_a_notebook():
+    (code,) = read_examples(ROOT / "docs" / "objectives.md")
+    names = {}
+    exec(compile(code, "objectives.md", "exec"), names)
+    agreement = names["history"]["agreement"]
+    assert agreement[-1] > agreement[0] + 0.1
+    assert len(re.search(r"class BarlowTwins.*?\n\n\n", code, re.S)[0].split("\n")) < 30
+
+
+def test_the_first_lines_of_a_newcomer():
+    (fit, estimate) = read_examples(ROOT / "README.md")
+    names = {}
+    exec(compile(fit.replace("2000", "128"), "README.md", "exec"), names)
+    assert names["codes"].shape == (128, 64)
+    exec(compile(estimate.replace("4000", "400"), "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    links = re.findall(r"\]\(([^)#]+)", text)
+    for link in links:
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
