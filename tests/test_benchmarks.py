@@ -1,4 +1,4 @@
-"""The benchmarks: what stands above a figure, and the reference with labels."""
+"""The benchmarks: what stands above a figure."""
 
 import re
 import sys
@@ -9,11 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import supervised  # noqa: E402
 from processor import describe_processor  # noqa: E402
-
-from tf_infomax import experiment  # noqa: E402
-from tf_infomax.options import Config  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -37,13 +33,3 @@ def test_processor_is_told_with_what_decides_speed(cpuinfo, described):
 
 def test_no_name_of_a_processor_is_made_up():
     assert re.fullmatch(r".+, 1 core, no AVX2", describe_processor("", cores=1))
-
-
-def test_reference_with_labels_is_trained_and_follows_the_seed(data):
-    config = Config(
-        dataset=f"arrays:{data}", encoder="basic32x32", steps=30, batch_size=16
-    )
-    images = experiment.load_data(config)
-    accuracy = supervised.train(config, images)
-    assert accuracy > 0.9  # the classes differ in brightness
-    assert supervised.train(config, images) == accuracy

@@ -1,12 +1,18 @@
 """Classification: against plain Keras, and what missing labels do."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import run
 from objective_rows import build_encoder
 
+from tf_infomax.data.images import ImageSet
 from tf_infomax.objectives.supervised import build_supervised
+from tf_infomax.trained import load_trained
+from tf_infomax.workdir import WorkDirectory
 
 
 @pytest.fixture
@@ -69,3 +75,45 @@ def test_labels_are_asked_for(images):
     objective.compile("sgd")
     with pytest.raises(ValueError, match="lacks label"):
         objective.train_step(images)
+
+
+class TestCommand:
+    """Trained from its flags alone, on images whose classes differ in brightness."""
+
+    FLAGS = (
+        "--objective=supervised", "--encoder=basic32x32", "--batch_size=16",
+        "--steps=30", "--probes=", "--learning_rate=1e-3",
+    )  # fmt: skip
+
+    def test_the_head_is_right_on_test_images(self, data, tmp_path):
+        workdir = tmp_path / "run"
+        flags = (*self.FLAGS, f"--dataset=arrays:{data}", f"--workdir={workdir}")
+        done = run("train", *flags, "--label_fraction=0.2")
+        assert done.returncode == 0, done.stderr
+        results = json.loads((workdir / "results.json").read_text())
+        assert results["accuracy"]["mean"] > 0.9
+        rows = (workdir / "metrics.jsonl").read_text().splitlines()
+        assert "validation/accuracy" not in rows[0]  # fewer than a batch
+        card = load_trained(WorkDirectory(str(workdir))).objective.describe()
+        assert card["classes"] == 2
+
+    def test_images_without_labels_are_refused(self, tmp_path):
+        images = np.zeros((40, 32, 32, 3), np.uint8)
+        images[:, 0, 0, 0] = np.arange(40)
+        np.save(tmp_path / "x.npy", images)
+        flags = (*self.FLAGS, f"--dataset=arrays:{tmp_path / 'x.npy'}")
+        done = run("train", *flags, f"--workdir={tmp_path / 'run'}")
+        assert done.returncode == 2
+        assert "--objective=supervised needs labels" in done.stderr
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_part_of_the_labels_is_one_of_each_class():
+    labels = np.repeat([0, 1, 2, -1], [200, 40, 3, 7])
+    images = ImageSet(np.zeros((250, 8, 8, 1), np.uint8), labels)
+    kept = images.keep_labels(0.1, seed=0)
+    assert np.bincount(kept + 1).tolist() == [250 - 25, 20, 4, 1]
+    assert ((kept == labels) | (kept == -1)).all()
+    np.testing.assert_array_equal(kept, images.keep_labels(0.1, seed=0))
+    assert (kept != images.keep_labels(0.1, seed=1)).any()
+    np.testing.assert_array_equal(images.keep_labels(1.0), labels)
