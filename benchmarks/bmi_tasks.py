@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax import flags
 from tf_infomax.data.synthetic import Pairs
-from tf_infomax.progress import tell
+from tf_infomax.options import flags
+from tf_infomax.runtime.progress import tell
 
 
 def find_cases(folder: Path, numbers: range):

@@ -24,7 +24,8 @@ ROUNDS = 5
 
 _STARTUP = """
 import sys, time
-from tf_infomax import flags, training
+from tf_infomax.options import flags
+from tf_infomax.training import run as training
 original, begun = training.Keeper.on_train_batch_end, []
 training.Keeper.on_epoch_begin = lambda self, *a, **k: begun.append(time.time())
 def end(self, *arguments, **keywords):
@@ -52,7 +53,8 @@ for names in ((), ("shift", "flip"), everything):
 
 _STEP = """
 import time, tf_infomax, numpy as np
-from tf_infomax import experiment, flags
+from tf_infomax.training import experiment
+from tf_infomax.options import flags
 from pathlib import Path
 config = flags.read_flagfile(Path("configs/dim.flags"))
 import tensorflow as tf

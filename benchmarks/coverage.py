@@ -15,9 +15,9 @@ import json
 import math
 from pathlib import Path
 
-from tf_infomax import flags
-from tf_infomax.output import replacing
-from tf_infomax.progress import tell
+from tf_infomax.options import flags
+from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import tell
 
 SETTINGS = {  # dim, information, pairs
     "1 + 1, 0.5 nats": (1, 0.5, 1500),

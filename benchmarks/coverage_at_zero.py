@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.output import replacing
+from tf_infomax.runtime.files import replacing
 
 _LABELS = 10
 

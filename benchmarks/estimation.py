@@ -67,7 +67,7 @@ def measure(train, case: str) -> tuple[float, float]:
 
 def run_ours(case: str) -> tuple[float, float]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tf_infomax import flags
+    from tf_infomax.options import flags
 
     flags.load_tensorflow(split_operations=False)
     from tf_infomax.estimation import neural

@@ -77,7 +77,7 @@ def build_tf(task: str):
 
 def run_tf(task: str, jit: bool) -> tuple[float, float]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tf_infomax import flags
+    from tf_infomax.options import flags
 
     flags.load_tensorflow()
     import keras

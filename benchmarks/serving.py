@@ -84,8 +84,8 @@ def main(run: str, model: str) -> None:
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from c_session import compile_program
 
-    from tf_infomax.trained import load_trained
-    from tf_infomax.workdir import WorkDirectory
+    from tf_infomax.training.trained import load_trained
+    from tf_infomax.training.workdir import WorkDirectory
 
     trained = load_trained(WorkDirectory(run))
     encoder, shape = trained.objective.encoder, trained.image_shape

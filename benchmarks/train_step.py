@@ -87,16 +87,16 @@ def run_tf(
     """Seconds per step of the library's objective."""
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = onednn
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tf_infomax import flags
+    from tf_infomax.options import flags
 
     flags.load_tensorflow()
     import keras
     import tensorflow as tf
 
     from tf_infomax import critics, encoders
-    from tf_infomax.experiment import set_precision
     from tf_infomax.objectives import InfoMax, Term
     from tf_infomax.optimizers import FusedAdam
+    from tf_infomax.training.experiment import set_precision
 
     class Unfolded(critics.EncodeAndDot):
         """The "plain" critic with its last linear maps where they stand."""
@@ -204,7 +204,7 @@ def measure_peak() -> float:
     for the machine's widest vectors.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tf_infomax import flags
+    from tf_infomax.options import flags
 
     flags.load_tensorflow()
     import numpy as np

@@ -28,13 +28,13 @@ from tf_infomax.data.fashion import load_fashion
 from tf_infomax.data.images import DataError
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.probes import fit_linear
-from tf_infomax.experiment import Data, load_data
-from tf_infomax.flags import format_flags
 from tf_infomax.options import Config
-from tf_infomax.output import replacing
+from tf_infomax.options.flags import format_flags
+from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.seals import seal_text
-from tf_infomax.trained import load_trained
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training.experiment import Data, load_data
+from tf_infomax.training.trained import load_trained
+from tf_infomax.training.workdir import WorkDirectory
 
 _SHOWN = 64  # images for warm-up, verification and calibration
 

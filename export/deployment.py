@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from export.recording import WARMUP_SIZES
-from tf_infomax.output import replacing
+from tf_infomax.runtime.files import replacing
 
 _MODELS = """\
 model_config_list {{

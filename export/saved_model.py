@@ -8,8 +8,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_infomax import flags
-from tf_infomax.options import ConfigError, Options, option, shared_option, tables
+from tf_infomax.options import (
+    ConfigError,
+    Options,
+    flags,
+    option,
+    shared_option,
+    tables,
+)
 
 _EXPORT = "Export"
 
@@ -92,8 +98,8 @@ class ExportOptions(Options):
 def main(options: ExportOptions) -> int:
     """Exports, verifies and publishes."""
     from export.publishing import choose_version
-    from tf_infomax.output import check_writable
-    from tf_infomax.workdir import WorkDirectory
+    from tf_infomax.runtime.files import check_writable
+    from tf_infomax.training.workdir import WorkDirectory
 
     workdir = WorkDirectory(options.workdir)
     config = flags.override(workdir.read_config(), options)
@@ -103,7 +109,7 @@ def main(options: ExportOptions) -> int:
     flags.load_tensorflow()
 
     from export.building import export_run
-    from tf_infomax.progress import tell
+    from tf_infomax.runtime.progress import tell
 
     target = folder / f"{version}{options.suffix}"
     export_run(workdir, config, options, target, tell)

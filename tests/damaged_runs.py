@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 import tf_infomax  # noqa: F401  (before TensorFlow: it switches oneDNN)
-from tf_infomax import experiment, training
 from tf_infomax.evaluation.features import hash_weights
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.runtime import seals
-from tf_infomax.trained import load_trained
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training import experiment
+from tf_infomax.training import run as training
+from tf_infomax.training.trained import load_trained
+from tf_infomax.training.workdir import WorkDirectory
 
 FILES = (
     "run.flags", "checkpoints/last.npz", "checkpoints/best.npz", "metrics.jsonl",

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tf_infomax import assessment, experiment, probing, report, training
+from tf_infomax.evaluation import probing
 from tf_infomax.options import Config
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.reporting import report
+from tf_infomax.training import experiment
+from tf_infomax.training import results as assessment
+from tf_infomax.training import run as training
+from tf_infomax.training.workdir import WorkDirectory
 
 
 @pytest.fixture(scope="module")

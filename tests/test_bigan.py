@@ -11,7 +11,7 @@ from objective_rows import CODE, SHAPE, build_encoder
 from tf_infomax import encoders
 from tf_infomax.objectives.bigan import build_bigan
 from tf_infomax.objectives.pixels import to_unit
-from tf_infomax.priors import PRIORS
+from tf_infomax.objectives.priors import PRIORS
 
 SEED = tf.constant([0, 3], tf.int64)
 

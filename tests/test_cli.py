@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from commands import ROOT, TINY, assert_refused, run
 
-from tf_infomax.trained import load_trained
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training.trained import load_trained
+from tf_infomax.training.workdir import WorkDirectory
 
 
 class TestFlags:

@@ -5,8 +5,7 @@ from importlib import import_module
 
 import pytest
 
-from tf_infomax import flags
-from tf_infomax.options import Config, ConfigError, tables
+from tf_infomax.options import Config, ConfigError, flags, tables
 from tf_infomax.options.datasets import DATASETS
 from tf_infomax.options.encoders import ENCODERS
 from tf_infomax.options.experiment import Core
@@ -18,7 +17,7 @@ from tf_infomax.options.objectives import OBJECTIVES
     [
         ("BOUNDS", "tf_infomax.bounds", "BOUNDS"),
         ("LIKELIHOODS", "tf_infomax.objectives.autoencoder", "LIKELIHOODS"),
-        ("PRIORS", "tf_infomax.priors", "PRIORS"),
+        ("PRIORS", "tf_infomax.objectives.priors", "PRIORS"),
         ("LOCAL_CRITICS", "tf_infomax.critics", "LOCAL_CRITICS"),
         ("GLOBAL_CRITICS", "tf_infomax.critics", "GLOBAL_CRITICS"),
         ("VECTOR_CRITICS", "tf_infomax.critics", "VECTOR_CRITICS"),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_infomax import bounds, critics, encoders, priors
-from tf_infomax.objectives import InfoMax, PriorMatching, Term
+from tf_infomax import bounds, critics, encoders
+from tf_infomax.objectives import InfoMax, PriorMatching, Term, priors
 
 UNITS = 8
 SIDES = {

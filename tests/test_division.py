@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from commands import TINY, assert_refused, run
 
-from tf_infomax import experiment, training
 from tf_infomax.data.images import DataError, ImageSet, split_randomly
 from tf_infomax.options import Config, ConfigError
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training import experiment
+from tf_infomax.training import run as training
+from tf_infomax.training.workdir import WorkDirectory
 
 
 def save(path, counts, unlabelled=0, side=8, **more):

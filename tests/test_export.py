@@ -33,8 +33,8 @@ from export.verification import ExportError, compare
 from tf_infomax import critics
 from tf_infomax.encoders import build_trunk
 from tf_infomax.options import ConfigError
-from tf_infomax.trained import load_trained
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training.trained import load_trained
+from tf_infomax.training.workdir import WorkDirectory
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,15 @@ PACKAGE = Path(__file__).parent.parent / "tf_infomax"
 
 # A module imports its own family and those of the floors below, from the ground up.
 FLOORS = (
-    {"runtime", "progress", "signals", "vectors", "figures"},
-    {"output"},
-    {"options"},
-    {"bounds", "optimizers", "priors", "flags"},
+    {"runtime"},
+    {"options", "vectors"},
+    {"bounds", "optimizers"},
     {"encoders", "data", "critics"},
     {"estimation"},
     {"evaluation", "objectives"},
-    {"checkpoints", "report", "probing", "embedding", "estimate_options"},
-    {"run_options"},
-    {"workdir"},
-    {"experiment"},
-    {"training", "trained"},
-    {"assessment"},
-    {"studies", "tuning"},
+    {"reporting", "estimate_options"},
+    {"training"},
+    {"studies", "tuning", "embedding"},
     {"train", "evaluate", "embed", "estimate", "tune", "reproduce"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
@@ -65,7 +60,7 @@ def test_imports_run_downwards(path):
 
 
 @pytest.mark.parametrize(
-    "module", ["tf_infomax", "tf_infomax.flags", "tf_infomax.tune"]
+    "module", ["tf_infomax", "tf_infomax.options.flags", "tf_infomax.tune"]
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(module):
     heavy = (
@@ -115,7 +110,7 @@ def test_heavy_packages_are_imported_where_they_are_used(path):
         ("TF_ENABLE_ONEDNN_OPTS", "import tf_infomax", "1", "0"),
         (
             "TF_NUM_INTRAOP_THREADS",
-            "from tf_infomax import flags; "
+            "from tf_infomax.options import flags; "
             "flags.load_tensorflow(split_operations=False)",
             "1",
             "2",

@@ -11,7 +11,7 @@ import tensorflow as tf
 from commands import assert_refused, run
 from scipy.special import logsumexp
 
-from tf_infomax import bounds, critics, encoders, experiment
+from tf_infomax import bounds, critics, encoders
 from tf_infomax.data import views
 from tf_infomax.data.batches import make_batches
 from tf_infomax.data.images import DataError, ImageSet, pair
@@ -19,6 +19,7 @@ from tf_infomax.objectives import NEGATIVES, InfoMax, MemoryBank, Term
 from tf_infomax.objectives.negatives import rank_hardest, rank_weighted
 from tf_infomax.optimizers import FusedAdam
 from tf_infomax.options import Config, ConfigError
+from tf_infomax.training import experiment
 
 SEED = tf.constant([0, 0], tf.int64)
 

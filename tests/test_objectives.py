@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from objective_rows import ROWS, build, make_batch
 
-from tf_infomax.checkpoints import load_checkpoint, save_checkpoint
+from tf_infomax.training.checkpoints import load_checkpoint, save_checkpoint
 
 KINDS = {"mi", "divergence", "score", "loss", "accuracy"}
 every_objective = pytest.mark.parametrize("name", ROWS)

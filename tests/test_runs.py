@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from commands import ROOT, assert_refused, run
 
-from tf_infomax import embed, flags
-from tf_infomax.checkpoints import DamagedCheckpointError, load_checkpoint
+from tf_infomax import embed
 from tf_infomax.data import cache
 from tf_infomax.data.images import DataError
 from tf_infomax.embedding.parts import Parts
-from tf_infomax.options import Config, ConfigError
-from tf_infomax.output import replacing, replacing_folder
+from tf_infomax.options import Config, ConfigError, flags
 from tf_infomax.runtime import locks, seals
+from tf_infomax.runtime.files import replacing, replacing_folder
 from tf_infomax.runtime.seals import DamagedError
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training.checkpoints import DamagedCheckpointError, load_checkpoint
+from tf_infomax.training.workdir import WorkDirectory
 
 
 def start_python(code: str, *arguments) -> subprocess.Popen:
@@ -54,7 +54,7 @@ with locks.locked(Path(sys.argv[1])):
 WRITE = """
 import sys, time
 from pathlib import Path
-from tf_infomax.output import replacing, replacing_folder
+from tf_infomax.runtime.files import replacing, replacing_folder
 with replacing(Path(sys.argv[1])) as file, replacing_folder(Path(sys.argv[2])) as made:
     file.write_bytes(bytes(1000))
     (made / "inside").write_bytes(bytes(1000))
@@ -359,8 +359,9 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, "tests")
 from damaged_runs import make_config
-from tf_infomax import experiment, training
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training import experiment
+from tf_infomax.training import run as training
+from tf_infomax.training.workdir import WorkDirectory
 
 root, data = Path(sys.argv[1]), None
 for name, lengths in json.loads(sys.argv[2]).items():

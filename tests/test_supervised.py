@@ -11,8 +11,8 @@ from objective_rows import build_encoder
 
 from tf_infomax.data.images import ImageSet
 from tf_infomax.objectives.supervised import build_supervised
-from tf_infomax.trained import load_trained
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training.trained import load_trained
+from tf_infomax.training.workdir import WorkDirectory
 
 
 @pytest.fixture

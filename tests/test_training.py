@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from tf_infomax import experiment, training
-from tf_infomax.checkpoints import load_checkpoint, save_checkpoint
 from tf_infomax.data.images import ImageSet
 from tf_infomax.options import Config, ConfigError
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training import experiment
+from tf_infomax.training import run as training
+from tf_infomax.training.checkpoints import load_checkpoint, save_checkpoint
+from tf_infomax.training.workdir import WorkDirectory
 
 
 @pytest.mark.parametrize("start", range(0, 24, 5))

@@ -10,9 +10,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_infomax import flags
-from tf_infomax.options import ConfigError, Options, option, shared_option, tables
-from tf_infomax.progress import printable, tell
+from tf_infomax.options import (
+    ConfigError,
+    Options,
+    flags,
+    option,
+    shared_option,
+    tables,
+)
+from tf_infomax.runtime.progress import printable, tell
 from tf_infomax.runtime.seals import DamagedError
 
 _SUFFIXES = {
@@ -86,7 +92,7 @@ def main(options: EmbedOptions) -> int:
     from tf_infomax.data.files import ImageFolder
     from tf_infomax.embedding.job import check_output
     from tf_infomax.embedding.versions import find_version
-    from tf_infomax.workdir import WorkDirectory
+    from tf_infomax.training.workdir import WorkDirectory
 
     output = Path(options.output)
     check_output(output)
@@ -102,7 +108,7 @@ def main(options: EmbedOptions) -> int:
     from tf_infomax.embedding.embedder import from_model, from_saved_model
     from tf_infomax.embedding.formats import FORMATS, projected_every
     from tf_infomax.embedding.job import embed_folder
-    from tf_infomax.trained import load_trained
+    from tf_infomax.training.trained import load_trained
 
     if options.workdir:
         trained = load_trained(workdir, options.checkpoint)

@@ -9,11 +9,10 @@ many of these, `--benchmark=staircase` trains critics while the information rise
 from pathlib import Path
 
 import tf_infomax
-from tf_infomax import flags
 from tf_infomax.estimate_options import STAIRS, EstimateOptions
-from tf_infomax.options import ConfigError, refuse_if
-from tf_infomax.output import check_writable
-from tf_infomax.progress import tell
+from tf_infomax.options import ConfigError, flags, refuse_if
+from tf_infomax.runtime.files import check_writable
+from tf_infomax.runtime.progress import tell
 
 _HELD_OUT = 512  # pairs of a held-out reading of the staircase
 

@@ -4,14 +4,13 @@ The experiment is the one of the work directory; only flags that say how to eval
 (--probes, --probe_seeds, --probe_images, --checkpoint, where data lie) are taken.
 """
 
-from tf_infomax import flags
-from tf_infomax.options import Config
+from tf_infomax.options import Config, flags
 
 
 def main(given: Config) -> int:
     """Probes the encoder of the run in `given.workdir` and prints the table."""
-    from tf_infomax.output import check_writable
-    from tf_infomax.workdir import WorkDirectory
+    from tf_infomax.runtime.files import check_writable
+    from tf_infomax.training.workdir import WorkDirectory
 
     workdir = WorkDirectory(given.workdir)
     config = flags.override(workdir.read_config(), given)
@@ -25,11 +24,11 @@ def _evaluate(config: Config, workdir) -> int:
     which = config.checkpoint
     flags.load_tensorflow()
 
-    from tf_infomax.assessment import check_complete, evaluate_run
-    from tf_infomax.experiment import load_data
-    from tf_infomax.progress import tell
-    from tf_infomax.report import print_results
-    from tf_infomax.training import Run, describe_limits
+    from tf_infomax.reporting.report import print_results
+    from tf_infomax.runtime.progress import tell
+    from tf_infomax.training.experiment import load_data
+    from tf_infomax.training.results import check_complete, evaluate_run
+    from tf_infomax.training.run import Run, describe_limits
 
     data = load_data(config)
     for line in describe_limits(config, data):

@@ -14,17 +14,17 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tf_infomax import flags
 from tf_infomax.options import (
     ConfigError,
     Options,
+    flags,
     option,
     refuse_if,
     shared_option,
     tables,
 )
-from tf_infomax.output import check_writable, replacing
-from tf_infomax.progress import tell
+from tf_infomax.runtime.files import check_writable, replacing
+from tf_infomax.runtime.progress import tell
 
 _STUDIES = tables.STUDIES
 _RUN, _DATA = "Run", "Data"

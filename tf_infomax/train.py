@@ -2,14 +2,13 @@
 
 import sys
 
-from tf_infomax import flags
-from tf_infomax.options import Config
+from tf_infomax.options import Config, flags
 
 
 def main(config: Config) -> int:
     """Trains, or continues, the run in `config.workdir`, then evaluates it."""
-    from tf_infomax.output import check_writable
-    from tf_infomax.workdir import WorkDirectory
+    from tf_infomax.runtime.files import check_writable
+    from tf_infomax.training.workdir import WorkDirectory
 
     workdir = WorkDirectory(config.workdir)
     check_writable(workdir.path, f"--workdir={workdir.path}")
@@ -21,10 +20,10 @@ def main(config: Config) -> int:
 
 
 def _train(config: Config, workdir) -> int:
-    from tf_infomax.experiment import load_data
-    from tf_infomax.output import write_skipped
-    from tf_infomax.progress import tell
-    from tf_infomax.training import Run, describe_data, describe_limits, train
+    from tf_infomax.runtime.files import write_skipped
+    from tf_infomax.runtime.progress import tell
+    from tf_infomax.training.experiment import load_data
+    from tf_infomax.training.run import Run, describe_data, describe_limits, train
 
     data = load_data(config)
     tell(describe_data(data))
@@ -45,8 +44,8 @@ def _train(config: Config, workdir) -> int:
         )
         return 1
     if config.evaluate:
-        from tf_infomax.assessment import check_complete, evaluate_run
-        from tf_infomax.report import print_results
+        from tf_infomax.reporting.report import print_results
+        from tf_infomax.training.results import check_complete, evaluate_run
 
         if config.checkpoint == "best":
             run.restore("best")

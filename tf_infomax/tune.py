@@ -12,9 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-from tf_infomax import flags
-from tf_infomax.options import ConfigError
-from tf_infomax.progress import tell
+from tf_infomax.options import ConfigError, flags
+from tf_infomax.runtime.progress import tell
 from tf_infomax.tuning.folder import SearchFolder
 from tf_infomax.tuning.options import TuneOptions
 

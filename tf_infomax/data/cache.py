@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.data.images import DataError
-from tf_infomax.progress import tell
 from tf_infomax.runtime import locks, seals
+from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seals import DamagedError
 
 _CHUNK = 16 << 20  # bytes

@@ -20,8 +20,8 @@ from tf_infomax.data.images import DataError
 from tf_infomax.embedding.embedder import Embedder
 from tf_infomax.embedding.parts import Parts, parts_folder
 from tf_infomax.options import ConfigError
-from tf_infomax.output import check_writable, write_skipped
-from tf_infomax.progress import Progress
+from tf_infomax.runtime.files import check_writable, write_skipped
+from tf_infomax.runtime.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.estimation.result import Estimate
-from tf_infomax.figures import cut_below
+from tf_infomax.runtime.figures import cut_below
 
 
 def draw(

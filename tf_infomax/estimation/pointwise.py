@@ -12,7 +12,7 @@ from absl import logging
 from tf_infomax.estimation.columns import Columns
 from tf_infomax.estimation.inputs import Marginal
 from tf_infomax.estimation.neural import Model, flatten
-from tf_infomax.output import replacing_folder
+from tf_infomax.runtime.files import replacing_folder
 
 
 @dataclass(frozen=True)

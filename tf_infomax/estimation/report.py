@@ -16,8 +16,8 @@ from tf_infomax.estimation.options import used_of
 from tf_infomax.estimation.protocol import estimate_mi
 from tf_infomax.estimation.related import RELATED, Related
 from tf_infomax.estimation.result import Estimate
-from tf_infomax.output import replacing
-from tf_infomax.progress import print_wide
+from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import print_wide
 
 _SHOWN = 1000  # pairs in the histogram
 

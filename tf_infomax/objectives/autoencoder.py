@@ -16,7 +16,7 @@ from tf_infomax.objectives.pixels import (
     to_bytes,
     to_unit,
 )
-from tf_infomax.priors import PRIORS
+from tf_infomax.objectives.priors import PRIORS
 
 # That of |x - x'|^2 on images in [-1, 1], the loss of the baselines of Hjelm et al.
 DEVIATION = 8**-0.5

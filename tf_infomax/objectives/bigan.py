@@ -16,7 +16,7 @@ from tf_infomax.objectives.pixels import (
     to_bytes,
     to_unit,
 )
-from tf_infomax.priors import PRIORS
+from tf_infomax.objectives.priors import PRIORS
 
 _SURE = 0.98  # accuracy of a discriminator that has won
 _NARROW = 0.1  # of the images' variance, that of samples which are nearly all the same

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_infomax.priors import PRIORS
+from tf_infomax.objectives.priors import PRIORS
 
 
 @keras.saving.register_keras_serializable("tf_infomax")

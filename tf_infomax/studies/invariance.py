@@ -19,7 +19,7 @@ import numpy as np
 
 from tf_infomax.estimation import estimate_mi
 from tf_infomax.estimation.v_information import v_information
-from tf_infomax.output import replacing
+from tf_infomax.runtime.files import replacing
 from tf_infomax.studies.halves import Images, split_halves
 from tf_infomax.studies.kept import Curves, Unfinished
 from tf_infomax.studies.runs import Runs

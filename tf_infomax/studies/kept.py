@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from tf_infomax.checkpoints import load_checkpoint, read_state, save_checkpoint
 from tf_infomax.options import ConfigError
-from tf_infomax.output import replacing
-from tf_infomax.progress import tell
 from tf_infomax.runtime import seals
+from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import tell
+from tf_infomax.training.checkpoints import load_checkpoint, read_state, save_checkpoint
 
 
 def read(path: Path | None, settings: dict, flag: str) -> dict | None:

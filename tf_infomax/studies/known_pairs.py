@@ -12,8 +12,8 @@ from tf_infomax.data.synthetic import Pairs, draw
 from tf_infomax.estimation.estimators import ESTIMATORS
 from tf_infomax.estimation.options import used_of
 from tf_infomax.estimation.protocol import estimate_mi
-from tf_infomax.output import replacing
-from tf_infomax.progress import print_wide
+from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import print_wide
 from tf_infomax.studies import kept
 
 SOLVED = math.log(1.5)  # |log(estimate / truth)| below it, as Czyz et al. 2023 count

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.output import replacing
+from tf_infomax.runtime.files import replacing
 from tf_infomax.studies.rules import Claim, Plan, Rule
 from tf_infomax.studies.runs import Runs
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tf_infomax.progress import format_left
 from tf_infomax.runtime import locks
+from tf_infomax.runtime.progress import format_left
 from tf_infomax.studies import kept
 from tf_infomax.studies.kept import Unfinished
 from tf_infomax.studies.rules import Reading

@@ -28,8 +28,8 @@ from tf_infomax.data.synthetic import correlation_for
 from tf_infomax.estimation.neural import critic_of
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.optimizers import FusedAdam, share_of_newest
-from tf_infomax.output import replacing
-from tf_infomax.progress import print_wide
+from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import print_wide
 from tf_infomax.studies import kept
 
 LEVELS = tuple(bits * math.log(2.0) for bits in (2, 4, 6, 8, 10))

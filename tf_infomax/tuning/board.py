@@ -3,7 +3,7 @@
 import threading
 import time
 
-from tf_infomax.progress import Progress, choose_style, format_left
+from tf_infomax.runtime.progress import Progress, choose_style, format_left
 from tf_infomax.tuning.folder import SearchFolder, Trial, rank
 from tf_infomax.tuning.space import Space
 

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tf_infomax.flags import format_flags, open_flagfile
 from tf_infomax.options import ConfigError, Options, format_value
-from tf_infomax.output import check_writable, replacing
-from tf_infomax.progress import tell
+from tf_infomax.options.flags import format_flags, open_flagfile
 from tf_infomax.runtime import locks, seals
+from tf_infomax.runtime.files import check_writable, replacing
+from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seals import DamagedError
 
 

@@ -14,14 +14,14 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax import experiment
 from tf_infomax.data.images import DataError
 from tf_infomax.evaluation.health import describe_collapse, health_of
 from tf_infomax.options import Config, ConfigError
-from tf_infomax.progress import Progress
-from tf_infomax.training import Run, TrainingError, fit_until_signal
+from tf_infomax.runtime.progress import Progress
+from tf_infomax.training import experiment
+from tf_infomax.training.run import Run, TrainingError, fit_until_signal
+from tf_infomax.training.workdir import WorkDirectory
 from tf_infomax.tuning.space import Space
-from tf_infomax.workdir import WorkDirectory
 
 OBJECTIVE = keras_tuner.Objective("score", "max")
 

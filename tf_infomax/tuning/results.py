@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_infomax.flags import format_flags
 from tf_infomax.options import Config
-from tf_infomax.output import replacing
+from tf_infomax.options.flags import format_flags
+from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.seals import seal_text
 from tf_infomax.tuning.board import build_table, format_value
 from tf_infomax.tuning.folder import SearchFolder, Trial, rank

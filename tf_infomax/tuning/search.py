@@ -14,8 +14,8 @@ from pathlib import Path
 import keras
 import keras_tuner
 
-from tf_infomax.output import replacing
-from tf_infomax.signals import first_signal
+from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.signals import first_signal
 from tf_infomax.tuning.board import Board
 from tf_infomax.tuning.folder import SearchFolder
 from tf_infomax.tuning.hypermodel import (

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.evaluation import health
-from tf_infomax.figures import cut_below
-from tf_infomax.output import replacing
-from tf_infomax.progress import printable
+from tf_infomax.runtime.figures import cut_below
+from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import printable
 
 _ROWS = (("trained", ""), ("random encoder", "random/"))
 _KINDS = ("mi/", "divergence/", "score/")  # of values; see `objectives.terms`

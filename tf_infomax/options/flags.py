@@ -26,7 +26,7 @@ from tf_infomax.options import (
     format_value,
     plugins,
 )
-from tf_infomax.progress import tell
+from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seals import DamagedError, open_text
 
 FLAGS = flags.FLAGS

@@ -9,8 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax import experiment
-from tf_infomax.checkpoints import DamagedCheckpointError, save_checkpoint
 from tf_infomax.data.batches import make_batches, make_fixed_batches
 from tf_infomax.data.division import name_some
 from tf_infomax.data.files import count_others
@@ -20,9 +18,11 @@ from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.probes import score_online
 from tf_infomax.objectives import Objective
 from tf_infomax.options import Config, ConfigError
-from tf_infomax.progress import Progress, format_left, tell
-from tf_infomax.signals import first_signal
-from tf_infomax.workdir import CHECKPOINTS, WorkDirectory
+from tf_infomax.runtime.progress import Progress, format_left, tell
+from tf_infomax.runtime.signals import first_signal
+from tf_infomax.training import experiment
+from tf_infomax.training.checkpoints import DamagedCheckpointError, save_checkpoint
+from tf_infomax.training.workdir import CHECKPOINTS, WorkDirectory
 
 _HEALTH_IMAGES = 2000
 _ONLINE_IMAGES = 5000  # labelled training images of the online probe

@@ -19,7 +19,7 @@ from tf_infomax.data.images import ImageSet
 from tf_infomax.data.views import build_front
 from tf_infomax.evaluation.features import FeatureExtractor, hash_weights
 from tf_infomax.evaluation.probes import describe_classes, draw_examples, run_probe
-from tf_infomax.progress import Progress, format_left
+from tf_infomax.runtime.progress import Progress, format_left
 
 PROBED = ("code", "fc", "conv")
 _PROTOCOL = 2  # of the probes; another one makes kept results worthless

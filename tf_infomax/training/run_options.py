@@ -10,13 +10,13 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from tf_infomax.checkpoints import read_state
-from tf_infomax.flags import format_flags, open_flagfile, parse_flagfile
 from tf_infomax.options import Config, ConfigError
-from tf_infomax.output import replacing
-from tf_infomax.progress import tell
+from tf_infomax.options.flags import format_flags, open_flagfile, parse_flagfile
 from tf_infomax.runtime import seals
+from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seals import DamagedError
+from tf_infomax.training.checkpoints import read_state
 
 LENGTH = ("steps", "epochs")
 

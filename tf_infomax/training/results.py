@@ -25,7 +25,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax import report
 from tf_infomax.data.batches import make_fixed_batches
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.health import (
@@ -34,11 +33,12 @@ from tf_infomax.evaluation.health import (
     measure_health,
 )
 from tf_infomax.evaluation.neighbors import find_neighbors
-from tf_infomax.experiment import build_encoder
+from tf_infomax.evaluation.probing import Settings, assess_probes, summarize
 from tf_infomax.objectives import Objective
-from tf_infomax.probing import Settings, assess_probes, summarize
-from tf_infomax.progress import Progress
-from tf_infomax.training import Run
+from tf_infomax.reporting import report
+from tf_infomax.runtime.progress import Progress
+from tf_infomax.training.experiment import build_encoder
+from tf_infomax.training.run import Run
 
 _SAMPLES = 40  # drawn for the eye
 _FAILED = "failed/"

@@ -23,13 +23,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tf_infomax.checkpoints import DamagedCheckpointError, load_checkpoint, read_state
 from tf_infomax.options import Config, ConfigError, format_value
-from tf_infomax.output import check_writable, replacing
-from tf_infomax.progress import tell
-from tf_infomax.run_options import LENGTH, RunOptions
 from tf_infomax.runtime import locks, seals
+from tf_infomax.runtime.files import check_writable, replacing
+from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seals import DamagedError
+from tf_infomax.training.checkpoints import (
+    DamagedCheckpointError,
+    load_checkpoint,
+    read_state,
+)
+from tf_infomax.training.run_options import LENGTH, RunOptions
 
 CHECKPOINTS = ("last", "best")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.options import ConfigError
-from tf_infomax.output import replacing
-from tf_infomax.progress import tell
+from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seals import DamagedError, open_archive, seal_archive
 
 _STATE = "state"

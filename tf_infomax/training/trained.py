@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from tf_infomax import experiment
 from tf_infomax.objectives import Objective
 from tf_infomax.options import Config
-from tf_infomax.workdir import WorkDirectory
+from tf_infomax.training import experiment
+from tf_infomax.training.workdir import WorkDirectory
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A run: built, trained, continued, evaluated, and read again from its folder."""
