@@ -164,3 +164,59 @@ def test_presets_refuse_what_they_do_not_have():
         objectives.dim_local(build_encoder(), bound="infonce")
     with pytest.raises(ValueError, match="dim_local, dim_global"):
         objectives.build("dim", build_encoder())
+
+
+class Forgetful(objectives.Objective):
+    """Reports what it has not named, or no loss."""
+
+    def step_losses(self, batch, seed):
+        code = self.networks["encoder"](batch["x"])["code"]
+        size = tf.reduce_mean(tf.square(code))
+        return ({"encoder": size} if self.with_loss else {}), {"size": size}
+
+
+@pytest.mark.parametrize(
+    ("with_loss", "words"),
+    [(True, "Forgetful reports size, which neither"), (False, "Missing: encoder")],
+)
+def test_an_objective_is_told_what_it_forgot(with_loss, words, images):
+    objective = Forgetful({"encoder": build_encoder()})
+    objective.with_loss = with_loss
+    objective.compile("sgd", run_eagerly=True)
+    with pytest.raises(ValueError, match=words):
+        objective.fit(images, batch_size=8, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda x: x / np.float32(255), "x must be uint8 images, 0 to 255.*float32"),
+        (lambda x: {"y": x}, "lacks x. Received: y"),
+        (lambda x: x[:, :4], r"\[None, 8, 8, 3\]. Received: uint8 \[8, 4, 8, 3\]"),
+        (lambda x: {"x": x[..., 0]}, "Received: uint8"),
+    ],
+)
+def test_what_is_no_batch_is_told_what_was_received(given, words, images):
+    term = Term("codes", "code", "code", critics.Bilinear(), "jsd")
+    objective = InfoMax(build_encoder(), term)
+    objective.compile("sgd", run_eagerly=True)
+    with pytest.raises(ValueError, match=words):
+        objective.fit(given(images), batch_size=8, verbose=0)
+
+
+def test_a_batch_may_be_images_pairs_with_labels_or_views(images):
+    objective = objectives.build("supervised", build_encoder(), classes=2)
+    objective.compile("sgd")
+    labels = np.arange(16) % 2
+    losses = [
+        objective.evaluate(*given, batch_size=16, verbose=0, return_dict=True)
+        for given in (
+            (images, labels),
+            (images, labels[:, None]),
+            ({"image": images, "label": labels},),
+            ({"x": images, "label": labels[:, None]},),
+        )
+    ]
+    assert all(each == losses[0] for each in losses)
+    with pytest.raises(ValueError, match=r"whole numbers \[N\].*16, 2"):
+        objective.train_on_batch(images, np.eye(2, dtype=np.int64)[labels])

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax.objectives.base import IMAGES, Objective, Value, draw, variance
+from tf_infomax.objectives.base import Objective, Value
+from tf_infomax.objectives.batches import IMAGES
 from tf_infomax.objectives.parts import Parts, mirror, shared_options
 from tf_infomax.objectives.pixels import (
     EXPLAINED,
@@ -17,6 +18,7 @@ from tf_infomax.objectives.pixels import (
     to_unit,
 )
 from tf_infomax.objectives.priors import PRIORS
+from tf_infomax.objectives.replicas import draw, variance
 
 # That of |x - x'|^2 on images in [-1, 1], the loss of the baselines of Hjelm et al.
 DEVIATION = 8**-0.5

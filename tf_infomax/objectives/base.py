@@ -6,16 +6,22 @@ Everything else is here: gradients, loss scaling, replicas, averages of weights,
 metrics, checkpoints, saving, and what a batch may be.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from tf_infomax.objectives.batches import (
+    IMAGES,
+    INDEX,
+    as_batch,
+    name_features,
+    put_front,
+)
+from tf_infomax.objectives.replicas import count_replicas
 from tf_infomax.optimizers import share_of_newest
 
-IMAGES = "x"  # the view that a bare tensor of images is
-LABEL, INDEX = "label", "index"  # of a batch, beside its views
 STEP = "step"  # name of the variable that counts steps, in checkpoints
 _SLOTS = ("momentum", "velocity")
 
@@ -50,143 +56,6 @@ class Value(NamedTuple):
             "chance": self.chance,
             **self.facts,
         }
-
-
-def put_front(front: keras.Model | None, encoder: keras.Model) -> keras.Model:
-    """The encoder of whole images, given the model that makes its part of one."""
-    if front is None:
-        return encoder
-    return keras.Model(front.input, encoder(front.output), name=encoder.name)
-
-
-def name_features(encoder: keras.Model) -> keras.Model:
-    """The encoder with named features: a single output is "code".
-
-    Raises:
-        ValueError: if it is not built, so that it has no features yet.
-    """
-    if isinstance(encoder, keras.Sequential):  # its output is one of its model inside
-        output = encoder.outputs[0] if encoder.built else None
-    else:
-        output = getattr(encoder, "output", None)
-    if output is None:
-        raise ValueError(
-            "an encoder must be a built model: begin it with keras.Input((H, W, C), "
-            f"dtype='uint8'). Received: {encoder!r}."
-        )
-    if isinstance(output, Mapping):
-        return encoder
-    if isinstance(output, list | tuple):
-        raise ValueError(
-            "an encoder of several outputs must name them: keras.Model(images, "
-            f"{{'local': ..., 'code': ...}}). Received: {len(output)} outputs."
-        )
-    return keras.Model(encoder.inputs[0], {"code": output}, name=encoder.name)
-
-
-def as_batch(data, takes: Mapping, asks: Iterable[str] = ()) -> dict:
-    """A batch by names: views, and `label` and `index` where they are given.
-
-    Args:
-        data: a dict of views ("image" is "x"); a tensor of images; or a pair (images,
-            labels).
-        takes: view -> what its encoder takes: the views that must be there.
-        asks: what else must be there.
-
-    Raises:
-        ValueError: with what was received, if it is none of these.
-    """
-    if isinstance(data, Mapping):
-        batch = {IMAGES if name == "image" else name: v for name, v in data.items()}
-    elif isinstance(data, tuple | list):
-        if not 1 <= len(data) <= 2:
-            raise ValueError(
-                "a batch is a dict of views, images, or a pair (images, labels). "
-                f"Received: {len(data)} tensors."
-            )
-        batch = dict(zip((IMAGES, LABEL), data, strict=False))
-    else:
-        batch = {IMAGES: data}
-    batch = {name: value for name, value in batch.items() if value is not None}
-    missing = [name for name in (*takes, *asks) if name not in batch]
-    if missing:
-        raise ValueError(
-            f"the batch lacks {', '.join(missing)}. Received: "
-            f"{', '.join(batch) or 'nothing'}. Views come as a dict {{name: images}}, "
-            f"labels as (images, labels) or under {LABEL!r}."
-        )
-    for view, wanted in takes.items():
-        batch[view] = _check_images(view, batch[view], wanted)
-    if LABEL in batch and len(batch[LABEL].shape) == 2:
-        batch[LABEL] = tf.squeeze(batch[LABEL], axis=1)
-    return batch
-
-
-def _check_images(view: str, given, wanted) -> tf.Tensor:
-    """Refuses images of another shape, and floats, which would all be black."""
-    bytes_wanted = wanted.dtype == "uint8"
-    if not hasattr(given, "shape"):
-        kind = type(given).__name__
-        raise ValueError(f"{view} must be a tensor of images. Received: a {kind}.")
-    dtype, shape = tf.as_dtype(given.dtype).name, tf.TensorShape(given.shape)
-    if shape.is_compatible_with(wanted.shape) and (
-        dtype == "uint8" or not bytes_wanted
-    ):
-        return tf.ensure_shape(given, wanted.shape)
-    kind = "uint8 images, 0 to 255," if bytes_wanted else wanted.dtype
-    raise ValueError(
-        f"{view} must be {kind} {list(wanted.shape)}. Received: {dtype} "
-        f"{shape.as_list() if shape.rank is not None else 'of unknown shape'}."
-    )
-
-
-def count_replicas() -> int:
-    """How many devices share a batch."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def draw(sample: Callable, rows: int, shape: Sequence[int], seed) -> tf.Tensor:
-    """This replica's rows of one draw for the whole batch.
-
-    Args:
-        sample: (shape, seed) -> numbers, as `tf.random.stateless_normal`.
-        rows: of this replica.
-        shape: of a row.
-        seed: two integers, the same on all replicas.
-    """
-    replicas = count_replicas()
-    context = tf.distribute.get_replica_context()
-    drawn = sample([rows * replicas, *shape], seed)
-    if context is None or replicas == 1:
-        return drawn
-    first = tf.cast(context.replica_id_in_sync_group, tf.int32) * rows
-    return drawn[first : first + rows]
-
-
-def mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The mean where the mask is 1, over the batch of all replicas; 0 of none.
-
-    The sum over replicas of what each of them returns, over their number, is the mean
-    over the whole batch, as the gradient of a loss must be.
-    """
-    mask = tf.cast(mask, values.dtype)
-    total, count = tf.reduce_sum(values * mask), _sum_up(tf.reduce_sum(mask))
-    return count_replicas() * tf.math.divide_no_nan(total, count)
-
-
-def _sum_up(part: tf.Tensor) -> tf.Tensor:
-    """The sum over replicas, the same on all of them."""
-    if count_replicas() == 1:
-        return part
-    context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, part)
-
-
-def variance(values: tf.Tensor) -> tf.Tensor:
-    """Of each column of `[N, ...]`, over the batch of all replicas (1 / N)."""
-    share = 1.0 / (count_replicas() * tf.cast(tf.shape(values)[0], values.dtype))
-    center = _sum_up(share * tf.reduce_sum(values, axis=0))
-    return _sum_up(share * tf.reduce_sum(tf.square(values - center), axis=0))
 
 
 class _AsLayer(keras.layers.Layer):
@@ -431,6 +300,7 @@ class Objective(keras.Model):
         replicas = count_replicas()
         with tf.GradientTape(persistent=len(players) > 1) as tape:
             losses, values = self._run(self.step_losses, batch, seed, training=True)
+            self._check_losses(losses, players)
             # Gradients are summed over the replicas, each of which counts its part as
             # the whole batch.
             scaled = {
@@ -444,6 +314,14 @@ class Objective(keras.Model):
             gradients = tape.gradient(scaled[player], variables)
             self.optimizers[player].apply(gradients, variables)
         return self._reported(losses, values)
+
+    def _check_losses(self, losses: dict, players: Sequence[str]) -> None:
+        missing = [player for player in players if player not in losses]
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__}.step_losses must give a loss for each player. "
+                f"Missing: {', '.join(missing)}; received: {', '.join(losses)}."
+            )
 
     def _regularized(self, player: str, loss):
         """The loss with what the player's networks add to it."""
@@ -467,6 +345,12 @@ class Objective(keras.Model):
         return self._track(self.measure(data))
 
     def _track(self, values: dict) -> dict:
+        unknown = [name for name in values if name not in self._trackers]
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__} reports {', '.join(unknown)}, which neither "
+                "its `values` nor its `step_values` name."
+            )
         for name, value in values.items():
             self._trackers[name].update_state(value)
         return {name: self._trackers[name].result() for name in values}

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.encoders import build_pair_discriminator
-from tf_infomax.objectives.base import IMAGES, Objective, Value, draw, variance
+from tf_infomax.objectives.base import Objective, Value
+from tf_infomax.objectives.batches import IMAGES
 from tf_infomax.objectives.parts import Parts, mirror, shared_options
 from tf_infomax.objectives.pixels import (
     EXPLAINED,
@@ -17,6 +18,7 @@ from tf_infomax.objectives.pixels import (
     to_unit,
 )
 from tf_infomax.objectives.priors import PRIORS
+from tf_infomax.objectives.replicas import draw, variance
 
 _SURE = 0.98  # accuracy of a discriminator that has won
 _NARROW = 0.1  # of the images' variance, that of samples which are nearly all the same

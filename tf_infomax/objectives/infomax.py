@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from tf_infomax.objectives.base import IMAGES, INDEX, Objective, Value
+from tf_infomax.objectives.base import Objective, Value
+from tf_infomax.objectives.batches import IMAGES, INDEX
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES, gather
 from tf_infomax.objectives.prior_matching import PriorMatching

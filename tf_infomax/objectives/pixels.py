@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax.objectives.base import Value, variance
+from tf_infomax.objectives.base import Value
+from tf_infomax.objectives.replicas import variance
 
 EXPLAINED = Value(
     kind="score",

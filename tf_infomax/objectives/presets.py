@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import keras
 
-from tf_infomax.objectives.base import Objective, name_features
+from tf_infomax.objectives.base import Objective
+from tf_infomax.objectives.batches import name_features
 from tf_infomax.objectives.parts import Parts
 from tf_infomax.options import Row
 from tf_infomax.options.objectives import OBJECTIVES

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from tf_infomax.objectives.base import IMAGES, LABEL, Objective, Value, mean
+from tf_infomax.objectives.base import Objective, Value
+from tf_infomax.objectives.batches import IMAGES, LABEL
 from tf_infomax.objectives.parts import Parts, shared_options
+from tf_infomax.objectives.replicas import mean
 
 
 @keras.saving.register_keras_serializable("tf_infomax")

@@ -10,7 +10,8 @@ from tf_infomax.data.batches import count_batches
 from tf_infomax.data.division import Data, divide, require_test
 from tf_infomax.data.images import DataError, pair
 from tf_infomax.data.views import PARTS, build_front, view_shapes
-from tf_infomax.objectives.base import Objective, put_front
+from tf_infomax.objectives.base import Objective
+from tf_infomax.objectives.batches import put_front
 from tf_infomax.objectives.parts import Parts
 from tf_infomax.optimizers import FusedAdam
 from tf_infomax.options import Config, ConfigError
