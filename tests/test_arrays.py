@@ -244,6 +244,32 @@ def test_arrays_that_are_not_read_are_named(tmp_path):
     assert sources.read(f"arrays:{tmp_path / 'x.npz'}").train.notes == ()
 
 
+@pytest.mark.parametrize("label", [-2, 2**63, 2**64 - 1])
+def test_labels_that_are_none(label, tmp_path):
+    """Unsigned ones of 64 bits would come out negative, as of images without label."""
+    labels = np.full(40, label, np.int64 if label < 0 else np.uint64)
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=labels)
+    assert str(label) in check(read_images, tmp_path / "x.npz")
+
+
+def test_whole_numbers_that_would_become_equal(tmp_path):
+    """Times in nanoseconds are such: as float64 all of these would be one."""
+    for kind in (np.int64, np.uint64):
+        times = (2**62 + np.arange(60)).astype(kind)[:, None]
+        np.savez(tmp_path / "x.npz", x=times, y=CONTENT["y"])
+        assert "beyond 2^53" in check(read_pairs, tmp_path / "x.npz")
+    np.savez(tmp_path / "x.npz", x=times - times.min(), y=CONTENT["y"])
+    assert read_pairs(tmp_path / "x.npz")["x"][-1] == 59
+
+
+def test_an_underscore_is_no_digit(tmp_path):
+    """Python would read 1_2, a name or a range, as 12."""
+    rows = "".join(f"{k},{k}_2\n" for k in range(40))
+    (tmp_path / "x.csv").write_text(f"a,b\n{rows}")
+    with pytest.raises(PairsError, match=r"'b' is no number\. Received: '0_2'"):
+        read_given("a", "b", str(tmp_path / "x.csv"))
+
+
 def test_two_arrays_of_one_name(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         for name in ("images", "images.npy"):

@@ -280,6 +280,11 @@ def check_labels(labels: np.ndarray, count: int) -> None:
             "labels must be one integer for each image. Received: "
             f"{labels.dtype} {list(labels.shape)}."
         )
+    if len(labels) and labels.min() < -1:
+        raise DataError(
+            "labels are 0, 1, ..., or -1 where an image has none. Received: "
+            f"{labels.min()}."
+        )
     if len(labels) != count:
         raise DataError(f"there are {count} images but {len(labels)} labels.")
 

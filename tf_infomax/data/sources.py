@@ -214,7 +214,10 @@ def _make_image_set(images, labels, note: str) -> ImageSet:
     images = images[..., None] if images.ndim == 3 else images
     if labels is not None:
         labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-        labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
+        if labels.dtype.kind in "iu":
+            if labels.size and labels.max() >= 2**63:  # would come out negative
+                raise DataError(f"labels go up to {labels.max()}, beyond 64 bits.")
+            labels = labels.astype(np.int64)
     if isinstance(images, np.memmap):
         images = MappedImages(images, np.arange(len(images)))
     return ImageSet(images, labels, notes=(note,) if note else ())

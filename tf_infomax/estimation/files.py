@@ -121,7 +121,7 @@ def _pick(columns: dict, names: str, flag: str, path: Path) -> list[np.ndarray]:
         numbers = []
         for line, text in enumerate(columns[name], 2):
             try:
-                numbers.append(float(text))
+                numbers.append(_read_number(text))
             except ValueError as error:
                 raise PairsError(
                     f"--{flag}={names}: {path}, line {line}: column {name!r} is no "
@@ -129,3 +129,9 @@ def _pick(columns: dict, names: str, flag: str, path: Path) -> list[np.ndarray]:
                 ) from error
         picked.append(np.array(numbers))
     return picked
+
+
+def _read_number(text: str) -> float:
+    if "_" in text:  # which Python leaves out: 1_2 would be 12
+        raise ValueError(text)
+    return float(text)

@@ -93,6 +93,7 @@ def _as_array(values, name: str, must_vary: bool) -> np.ndarray:
     if 0 in values.shape[1:]:
         raise PairsError(f"{name} has no columns. Received: shape {values.shape}.")
     values = values[:, None] if values.ndim == 1 else values
+    _check_whole_numbers(values, name)
     values = values.astype(np.float64)
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
@@ -109,6 +110,18 @@ def _as_array(values, name: str, must_vary: bool) -> np.ndarray:
                 "carry no information: leave them out."
             )
     return values
+
+
+def _check_whole_numbers(values: np.ndarray, name: str) -> None:
+    """Raises PairsError for integers that float64 would make equal to their next."""
+    if values.dtype.kind not in "iu" or not values.size:
+        return
+    low, high = int(values.min()), int(values.max())
+    if max(-low, high) > 2**53:
+        raise PairsError(
+            f"{name} has whole numbers from {low} to {high}; beyond 2^53 different "
+            "ones would become the same. Subtract the least of them first."
+        )
 
 
 @dataclass(frozen=True)
