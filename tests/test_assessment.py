@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from tf_infomax.evaluation import probing
+from tf_infomax.evaluation.health import assess_health
 from tf_infomax.options import Config
 from tf_infomax.reporting import report
 from tf_infomax.training import experiment
@@ -96,7 +97,7 @@ def test_figures_say_of_which_images_they_are(run, capsys):
     expected = stats.beta(right + 1, count - right + 1).std()
     assert row["probe/knn_se"] == pytest.approx(expected)
     codes = np.random.default_rng(0).normal(size=(24, 64))
-    results = dict(assessment.assess_health(codes))
+    results = dict(assess_health(codes))
     assert results["health/effective_rank"]["ceiling"] == 23
     assessment.report.print_results(results, "run")
     printed = " ".join(capsys.readouterr().out.split())

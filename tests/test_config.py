@@ -8,6 +8,7 @@ import pytest
 from tf_infomax.options import Config, ConfigError, flags, tables
 from tf_infomax.options.datasets import DATASETS
 from tf_infomax.options.encoders import ENCODERS
+from tf_infomax.options.evaluations import EVALUATIONS
 from tf_infomax.options.experiment import Core
 from tf_infomax.options.objectives import OBJECTIVES
 
@@ -48,7 +49,7 @@ def test_every_table_of_names_is_compared():
     assert names == {name for name, *_ in compared}
 
 
-@pytest.mark.parametrize("rows", [OBJECTIVES, ENCODERS, DATASETS])
+@pytest.mark.parametrize("rows", [OBJECTIVES, ENCODERS, DATASETS, EVALUATIONS])
 def test_what_a_row_names_is_there(rows):
     for row in rows.values():
         assert callable(row.load())
@@ -57,7 +58,7 @@ def test_what_a_row_names_is_there(rows):
 def test_one_name_is_one_option():
     """Rows may share an option; two of one name that differ would hide one another."""
     specifications = {}
-    for rows in (OBJECTIVES, ENCODERS, DATASETS):
+    for rows in (OBJECTIVES, ENCODERS, DATASETS, EVALUATIONS):
         for row in rows.values():
             for name, each in getattr(row.options, "__dataclass_fields__", {}).items():
                 given = (each.default, dict(each.metadata))

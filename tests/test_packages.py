@@ -1,5 +1,6 @@
 """Rows of other packages: found when they are asked for, refused in one line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -59,6 +60,16 @@ def test_its_run_is_read_where_it_is_installed_and_refused_elsewhere(trained):
     flags = (f"--workdir={workdir}", "--probes=")
     assert run("evaluate", *flags, packages=("whitening",)).returncode == 0
     assert_refused(run("evaluate", *flags), "'strength'", "not installed here")
+
+
+def test_its_evaluation_is_asked_for_by_name(trained):
+    workdir, _ = trained
+    flags = (f"--workdir={workdir}", "--evaluations=norms")
+    done = run("evaluate", *flags, packages=("whitening",))
+    assert done.returncode == 0, done.stderr
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["norm/code"]["n"] == 24
+    assert_refused(run("evaluate", *flags), "--evaluations takes values, health")
 
 
 def test_its_option_is_refused_for_other_objectives():

@@ -11,10 +11,10 @@ from scipy.special import logsumexp
 from scipy.stats import binom
 
 from tf_infomax import bounds, critics
+from tf_infomax.evaluation.values import assess_values
 from tf_infomax.objectives import NEGATIVES, InfoMax, Term
 from tf_infomax.objectives.negatives import rank_hardest, rank_weighted
 from tf_infomax.reporting import report
-from tf_infomax.training.results import assess_values
 from tf_infomax.training.run import Monitor
 
 POOLED = (("candidates", "x"), ("pooled", True))

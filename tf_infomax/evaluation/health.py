@@ -1,10 +1,26 @@
 """Has the representation collapsed? Figures of a batch of codes, and words for them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 _ROUNDINGS = 32  # float32 roundings that add up in the layers of an encoder
+
+
+def evaluate(subject) -> Iterator[tuple[str, dict]]:
+    """`assess_health` of the codes of test images of a run."""
+    yield from assess_health(subject.codes)
+
+
+def assess_health(codes: np.ndarray) -> Iterator[tuple[str, dict]]:
+    """Yields the figures of `measure_health`, with how many test images they are of."""
+    figures = measure_health(codes)
+    images = figures.pop("images")
+    for name, value in figures.items():
+        result = {"mean": value, "sd": None, "n": 1, "images": images}
+        if name == "effective_rank":
+            result["ceiling"] = count_dimensions(*codes.shape)
+        yield f"health/{name}", result
 
 
 def measure_health(codes: np.ndarray) -> dict[str, float]:

@@ -19,6 +19,7 @@ from tf_infomax.data.images import ImageSet
 from tf_infomax.data.views import build_front
 from tf_infomax.evaluation.features import FeatureExtractor, hash_weights
 from tf_infomax.evaluation.probes import describe_classes, draw_examples, run_probe
+from tf_infomax.evaluation.summary import summarize
 from tf_infomax.runtime.progress import Progress, format_left
 
 PROBED = ("code", "fc", "conv")
@@ -69,11 +70,28 @@ class _Job(NamedTuple):
         return f"probe/{self.probe}/{self.source.label}{self.part}"
 
 
-def summarize(values) -> dict:
-    """Mean, standard deviation (of the sample) and number of some values."""
-    values = np.asarray(values, np.float64)
-    sd = float(values.std(ddof=1)) if len(values) > 1 else None
-    return {"mean": float(values.mean()), "sd": sd, "n": len(values)}
+def evaluate(subject) -> Iterator[tuple[str, dict | Exception]]:
+    """`assess_probes` of a run, going on after those that are kept."""
+    config, data = subject.config, subject.data
+    if data.probe_train is None or not config.probes:
+        why = data.labels if config.probes else "--probes is empty"
+        hint = " (see --eval_dataset)" if config.probes else ""
+        subject.tell(f"the encoder is not probed{hint}: {why}")
+    settings = Settings(
+        config.probes,
+        config.probe_seeds,
+        config.probe_images,
+        config.views,
+        config.progress,
+    )
+    yield from assess_probes(
+        subject.objective.encoder,
+        subject.untrained,
+        data,
+        settings,
+        subject.read_probes(),
+        subject.keep_probes,
+    )
 
 
 def assess_probes(

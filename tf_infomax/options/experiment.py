@@ -20,6 +20,7 @@ from tf_infomax.options.core import (
 )
 from tf_infomax.options.datasets import DATASETS, rows_of
 from tf_infomax.options.encoders import ENCODERS, SAME_SIZE
+from tf_infomax.options.evaluations import EVALUATIONS, USUAL
 from tf_infomax.options.objectives import OBJECTIVES, refuse_void
 from tf_infomax.runtime.errors import ConfigError
 
@@ -233,6 +234,14 @@ class Core(Options):
         choices=("last", "best"),
         driver=True,
     )
+    evaluations: tuple[str, ...] = option(
+        USUAL,
+        _PROBE,
+        "What is evaluated: what the objective reports, health of the codes, nearest "
+        "neighbours in Y, probes.",
+        choices=tuple(EVALUATIONS),
+        driver=True,
+    )
     probes: tuple[str, ...] = option(
         ("linear", "mlp"),
         _PROBE,
@@ -259,7 +268,7 @@ GROUPS = (
 
 def _own_classes() -> tuple[type[Options], ...]:
     """The classes of options that rows bring; a base comes with what is made of it."""
-    tables_of_rows = (OBJECTIVES, ENCODERS, DATASETS)
+    tables_of_rows = (OBJECTIVES, ENCODERS, DATASETS, EVALUATIONS)
     found = {row.options for table in tables_of_rows for row in table.values()}
     derived = {base for each in found for base in each.__mro__[1:]}
     return tuple(sorted(found - derived, key=lambda each: each.__name__))
@@ -317,6 +326,8 @@ class Config(_Resolved):
         }
         for text in (self.dataset, self.eval_dataset, self.pair_dataset):
             found |= {f"--dataset={name}": row for name, row in rows_of(text)}
+        for name in self.evaluations:
+            found[f"--evaluations={name}"] = EVALUATIONS.get(name)
         return {chosen: row for chosen, row in found.items() if row}
 
     def _checks(self) -> Iterator:
@@ -365,6 +376,7 @@ def _owners(name: str) -> dict[str, list[str]]:
         ("objective", OBJECTIVES),
         ("encoder", ENCODERS),
         ("dataset", DATASETS),
+        ("evaluations", EVALUATIONS),
     ):
         for value, row in rows.items():
             if row.has(name):

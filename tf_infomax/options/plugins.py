@@ -1,4 +1,4 @@
-"""Rows of other packages: objectives, encoders and datasets by entry points.
+"""Rows of other packages: objectives, encoders, datasets, evaluations.
 
 An installed package offers a row by an entry point of one of `GROUPS`, whose value
 names a `Row` in a module that imports `tf_infomax.options` alone. They are looked for
@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from tf_infomax.options.core import Options, Row
 from tf_infomax.options.datasets import DATASETS
 from tf_infomax.options.encoders import ENCODERS
+from tf_infomax.options.evaluations import EVALUATIONS
 from tf_infomax.options.experiment import Config, list_names
 from tf_infomax.options.objectives import OBJECTIVES
 from tf_infomax.runtime.errors import ConfigError
@@ -23,19 +24,25 @@ GROUPS: dict[str, dict[str, Row]] = {
     "tf_infomax.objectives": OBJECTIVES,
     "tf_infomax.encoders": ENCODERS,
     "tf_infomax.datasets": DATASETS,
+    "tf_infomax.evaluations": EVALUATIONS,
 }
-_CHOOSING = {"objective": OBJECTIVES, "encoder": ENCODERS, "dataset": DATASETS}
+_CHOOSING = {
+    "objective": OBJECTIVES,
+    "encoder": ENCODERS,
+    "dataset": DATASETS,
+    "evaluations": EVALUATIONS,
+}
 _added: dict[tuple[str, str], str] = {}  # (group, name) -> package
 
 
-def unknown_names(values: Mapping[str, str]) -> list[str]:
-    """Those that flags choose and no row has, of objective, encoder and dataset."""
-    names = [
-        (rows, values[flag].partition(":")[0])
-        for flag, rows in _CHOOSING.items()
-        if flag in values
-    ]
-    return [name for rows, name in names if name not in rows]
+def unknown_names(values: Mapping[str, str | list[str]]) -> list[str]:
+    """Those that flags choose and no row has."""
+    found = []
+    for flag, rows in _CHOOSING.items():
+        given = values.get(flag, [])
+        names = given if isinstance(given, list) else [given.partition(":")[0]]
+        found += [name for name in names if name and name not in rows]
+    return found
 
 
 def add_rows(wanted: Iterable[str] = ()) -> bool:

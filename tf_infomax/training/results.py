@@ -18,29 +18,21 @@ the last one has.
 """
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from tf_infomax.data.batches import make_fixed_batches
-from tf_infomax.evaluation.features import FeatureExtractor
-from tf_infomax.evaluation.health import (
-    count_dimensions,
-    describe_collapse,
-    measure_health,
-)
+from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.neighbors import find_neighbors
-from tf_infomax.evaluation.probing import Settings, assess_probes, summarize
 from tf_infomax.objectives import Objective
+from tf_infomax.options.evaluations import EVALUATIONS
 from tf_infomax.reporting import report
-from tf_infomax.runtime.progress import Progress
-from tf_infomax.training.experiment import build_encoder
 from tf_infomax.training.run import Run
+from tf_infomax.training.subject import Subject
 
 _SAMPLES = 40  # drawn for the eye
+_AFTER_FIGURES = ("probes",)  # they take the longest
 _FAILED = "failed/"
 _UNFINISHED = f"{_FAILED}evaluation"
 
@@ -49,34 +41,6 @@ class AssessmentError(RuntimeError):
     """Measures that failed, in one line; the others stand."""
 
     exit_status = 1
-
-
-def assess_values(
-    objective: Objective, batches, batch_size: int
-) -> Iterator[tuple[str, dict]]:
-    """Yields all that the objective itself reports of batches of test images.
-
-    A result says beside the value what it `measures`, of which `kind` it is, its
-    `ceiling` (None if it has none) and what the best constant has (`chance`); of a term
-    also which `bound` it is, of which `negatives`, and whether it is the `objective`,
-    the value that was maximized.
-    """
-    measure = tf.function(objective.measure)
-    rows = [{k: float(v) for k, v in measure(batch).items()} for batch in batches]
-    for name, value in objective.values.items():
-        found = summarize([row[name] for row in rows])
-        yield name, {**found, **value.describe(batch_size)}
-
-
-def assess_health(codes: np.ndarray) -> Iterator[tuple[str, dict]]:
-    """Yields the figures of `measure_health`, with how many test images they are of."""
-    figures = measure_health(codes)
-    images = figures.pop("images")
-    for name, value in figures.items():
-        result = {"mean": value, "sd": None, "n": 1, "images": images}
-        if name == "effective_rank":
-            result["ceiling"] = count_dimensions(*codes.shape)
-        yield f"health/{name}", result
 
 
 class Record:
@@ -154,85 +118,24 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
     Returns:
         The results, flat; `check_complete` tells whether all of them are there.
     """
-    data, encoder = run.data, run.objective.encoder
-    if data.probe_train is None or not run.config.probes:
-        why = data.labels if run.config.probes else "--probes is empty"
-        hint = " (see --eval_dataset)" if run.config.probes else ""
-        tell(f"the encoder is not probed{hint}: {why}")
-    extract = FeatureExtractor(encoder, ["code"])
-    shown = data.test.single.images[:2000]
-    codes = extract(shown)["code"]
-    record = Record(run, tell)
-    stages = {
-        "values": _values_of(run),
-        "health": assess_health(codes),
-    }
-    for stage, results in stages.items():
-        record.add_all(stage, results)
+    subject, record = Subject(run, tell), Record(run, tell)
+    chosen = [name for name in EVALUATIONS if name in run.config.evaluations]
+    slow = [name for name in chosen if name in _AFTER_FIGURES]
+    for name in chosen:
+        if name not in slow:
+            record.add_all(name, EVALUATIONS[name].load()(subject))
     with record.surviving("health"):
-        for warning in _warn(run.objective, record.results, codes):
+        for warning in _warn(run.objective, record.results, subject.codes):
             tell(f"warning: {warning}")
     with record.surviving("curves.png"):
         _draw_curves(run, record.results)
     with record.surviving("neighbors.png"):
-        _draw_neighbors(run, shown, codes)
+        _draw_neighbors(run, subject.images, subject.codes)
     with record.surviving("pictures"):
-        _draw_pictures(run, shown)
-    record.add_all("probe", _probes_of(run))  # last: they take the longest
+        _draw_pictures(run, subject.images)
+    for name in slow:
+        record.add_all(name, EVALUATIONS[name].load()(subject))
     return record.finish()
-
-
-def _values_of(run: Run) -> Iterator[tuple[str, dict]]:
-    """`assess_values` of a run."""
-    config, test = run.config, run.data.test
-    batch_size = min(config.batch_size, len(test))
-    batches = make_fixed_batches(
-        test.images,
-        batch_size,
-        config.views,
-        config.augment,
-        consecutive=config.negatives == "shared_context",
-        labels=run.labels_of(test),
-    )
-    with Progress(
-        len(test) // batch_size, 0, config.progress, "test batches", 10.0, 2.0
-    ) as shown:
-        batches = _watched(batches, shown)
-        yield from assess_values(run.objective, batches, batch_size)
-
-
-def _watched(batches: Iterable, shown: Progress) -> Iterator:
-    """The batches, counted."""
-    for done, batch in enumerate(batches, 1):
-        yield batch
-        if done < shown.total:  # the last one is told by the results
-            shown.update(done)
-
-
-def _probes_of(run: Run) -> Iterator:
-    """`assess_probes` of a run, going on after those that are kept."""
-    config, workdir = run.config, run.workdir
-    settings = Settings(
-        config.probes,
-        config.probe_seeds,
-        config.probe_images,
-        config.views,
-        config.progress,
-    )
-    yield from assess_probes(
-        run.objective.encoder,
-        _build_untrained(run),
-        run.data,
-        settings,
-        workdir.read_probes(config.checkpoint),
-        lambda done: workdir.write_probes(done, config.checkpoint),
-    )
-
-
-def _build_untrained(run: Run) -> keras.Model:
-    """The encoder as it was at step 0: the same seed gives the same weights."""
-    keras.utils.set_random_seed(run.config.seed)
-    return build_encoder(run.config, run.data.train.image_shape)
 
 
 def _draw_curves(run: Run, results: dict) -> None:

@@ -18,3 +18,5 @@ whitening = Row(
     preset={"learning_rate": 1e-3},
     choices={"views": ("one",)},
 )
+
+norms = Row("whitening.evaluation:evaluate")

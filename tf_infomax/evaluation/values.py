@@ -1,0 +1,41 @@
+"""What the objective itself reports of test images."""
+
+from collections.abc import Iterable, Iterator
+
+import tensorflow as tf
+
+from tf_infomax.evaluation.summary import summarize
+from tf_infomax.runtime.progress import Progress
+
+
+def evaluate(subject) -> Iterator[tuple[str, dict]]:
+    """`assess_values` on the test images of a run."""
+    size = subject.batch_size
+    count = len(subject.data.test) // size
+    style = subject.config.progress
+    with Progress(count, 0, style, "test batches", 10.0, 2.0) as shown:
+        batches = _watched(subject.batches(), shown)
+        yield from assess_values(subject.objective, batches, size)
+
+
+def assess_values(objective, batches, batch_size: int) -> Iterator[tuple[str, dict]]:
+    """Yields all that the objective itself reports of batches of test images.
+
+    A result says beside the value what it `measures`, of which `kind` it is, its
+    `ceiling` (None if it has none) and what the best constant has (`chance`); of a term
+    also which `bound` it is, of which `negatives`, and whether it is the `objective`,
+    the value that was maximized.
+    """
+    measure = tf.function(objective.measure)
+    rows = [{k: float(v) for k, v in measure(batch).items()} for batch in batches]
+    for name, value in objective.values.items():
+        found = summarize([row[name] for row in rows])
+        yield name, {**found, **value.describe(batch_size)}
+
+
+def _watched(batches: Iterable, shown: Progress) -> Iterator:
+    """The batches, counted."""
+    for done, batch in enumerate(batches, 1):
+        yield batch
+        if done < shown.total:  # the last one is told by the results
+            shown.update(done)

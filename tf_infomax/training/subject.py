@@ -1,0 +1,78 @@
+"""What an evaluation may ask of a run."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import keras
+import numpy as np
+
+from tf_infomax.data.batches import make_fixed_batches
+from tf_infomax.evaluation.features import FeatureExtractor
+from tf_infomax.training.experiment import build_encoder
+from tf_infomax.training.run import Run
+
+_SHOWN = 2000  # test images whose codes are looked at
+
+
+class Subject:
+    """A run at the checkpoint that it was restored to.
+
+    Attributes:
+        objective: with its encoder and all that it reports of itself.
+        data: the images and labels, by use.
+        config: the options.
+        tell: hears a line for the user.
+
+    Args:
+        run: restored.
+        tell: as above.
+    """
+
+    def __init__(self, run: Run, tell: Callable[[str], None]):
+        self.run, self.tell = run, tell
+        self.objective, self.data, self.config = run.objective, run.data, run.config
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """Up to 2,000 test images."""
+        return self.data.test.single.images[:_SHOWN]
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """Their codes `[n, D]`."""
+        return self.features("code", self.images)
+
+    def features(self, name: str, images, trained: bool = True) -> np.ndarray:
+        """A feature of images, `[n, width]`, trained or with the initial weights."""
+        encoder = self.objective.encoder if trained else self.untrained
+        return FeatureExtractor(encoder, [name])(images)[name]
+
+    @cached_property
+    def untrained(self) -> keras.Model:
+        """The encoder as it was at step 0: the same seed gives the same weights."""
+        keras.utils.set_random_seed(self.config.seed)
+        return build_encoder(self.config, self.data.train.image_shape)
+
+    @property
+    def batch_size(self) -> int:
+        """Of `batches`."""
+        return min(self.config.batch_size, len(self.data.test))
+
+    def batches(self):
+        """The test images in full batches of what the objective takes and asks."""
+        return make_fixed_batches(
+            self.data.test.images,
+            self.batch_size,
+            self.config.views,
+            self.config.augment,
+            consecutive=self.config.negatives == "shared_context",
+            labels=self.run.labels_of(self.data.test),
+        )
+
+    def read_probes(self) -> dict:
+        """Probes that were finished in an earlier evaluation."""
+        return self.run.workdir.read_probes(self.config.checkpoint)
+
+    def keep_probes(self, done: dict) -> None:
+        """Keeps finished probes for a later one."""
+        self.run.workdir.write_probes(done, self.config.checkpoint)
