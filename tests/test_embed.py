@@ -443,9 +443,12 @@ class TestLibrary:
     def test_feature_maps_are_flattened_and_images_resized(self, encoder, tmp_path):
         pixels = write_images(tmp_path / "images", 5, size=(50, 50))
         images = ImageFolder(tmp_path / "images")
+        stale = tmp_path / "x.npz.skipped.csv"  # of an output that was removed
+        stale.write_text("name,reason\n0.png,empty file\n")
         embed_folder(
             from_model(encoder, "conv"), images, tmp_path / "x.npz", FORMATS["npz"]
         )
+        assert not stale.exists()
         expected = encoder(resize(pixels, (32, 32)))["conv"].numpy().reshape(5, -1)
         embeddings = read_npz(tmp_path / "x.npz")[1]
         np.testing.assert_allclose(embeddings, expected, rtol=1e-5, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from tf_infomax.estimation.imax import imax, imax_binary
 from tf_infomax.estimation.inputs import fit_marginal, split
 from tf_infomax.estimation.options import SHALLOW, Options, used_of
 from tf_infomax.estimation.related import RELATED
+from tf_infomax.estimation.report import run_all
 from tf_infomax.estimation.v_information import FAMILIES, v_information
 from tf_infomax.estimation.values import Scores
 from tf_infomax.estimation.wasserstein import wasserstein_dependency
@@ -1256,6 +1258,15 @@ class TestCommand:
     def test_mistakes_get_one_line(self, arguments, words, files):
         arguments = [each.replace("{}", str(files)) for each in arguments]
         assert_refused(run("estimate", *arguments), *words)
+
+
+def test_what_is_told_of_an_estimate_is_told_line_by_line():
+    x, told = np.random.default_rng(0).normal(size=(300, 1)), []
+    (estimate,) = run_all(x, x, ["ksg"], {"seed": 0}, 0, told.append)
+    assert estimate.warnings
+    assert len(told) == 1 + len(estimate.warnings)
+    assert re.search(r"nats .* \d+ s$", told[0])
+    assert all(line.isprintable() for line in told)
 
 
 class TestChecks:

@@ -159,9 +159,11 @@ def _finish(parts: Parts, output: Path, write, embedder, folder) -> None:
     if finished.is_dir():  # a projector's folder that a kill has left
         shutil.rmtree(finished)
     write(parts, finished, thumbnails)
+    path = output.with_name(f"{output.name}.skipped.csv")
     if parts.skipped:
-        path = output.with_name(f"{output.name}.skipped.csv")
         write_skipped(path, parts.skipped_files())
+    else:
+        path.unlink(missing_ok=True)  # of an output of this name that was removed
     for file in finished.rglob("*") if finished.is_dir() else [finished]:
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())

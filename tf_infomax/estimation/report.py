@@ -37,7 +37,10 @@ def run_all(
     for method in methods:
         began = time.monotonic()
         estimate = _estimate(x, y, method, options)
-        tell(f"{estimate}  {time.monotonic() - began:.0f} s")
+        line, *warnings = str(estimate).splitlines()
+        tell(f"{line}  {time.monotonic() - began:.0f} s")
+        for warning in warnings:
+            tell(warning)
         if permutations:
             again = lambda x, y, method=method: _estimate(x, y, method, options)
             test = permutation_test(
