@@ -11,6 +11,7 @@ from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import printable
 
 _ROWS = (("trained", ""), ("random encoder", "random/"))
+_PANELS = 4  # beside one another
 _KINDS = ("mi/", "divergence/", "score/")  # of values; see `objectives.terms`
 
 
@@ -167,8 +168,10 @@ def draw_curves(
         if (curves := _curves_of(rows, members))
     }
     count = len(values) + len(panels)
-    figure = Figure(figsize=(4.2 * count, 3.4), layout="constrained")
-    all_axes = np.atleast_1d(figure.subplots(1, count))
+    wide = min(count, _PANELS)
+    high = -(-count // _PANELS)
+    figure = Figure(figsize=(4.2 * wide, 3.4 * high), layout="constrained")
+    all_axes = [figure.add_subplot(high, wide, place + 1) for place in range(count)]
     for axes, (title, curves) in zip(
         all_axes,
         [*((title, curves) for title, (curves, _) in values.items()), *panels.items()],
