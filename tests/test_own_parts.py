@@ -1,5 +1,7 @@
 """Parts of a user's own: bounds, critics, encoders, whole objectives."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from tf_infomax import bounds, critics, objectives
 from tf_infomax.objectives import InfoMax, Term
 
 SHAPE = (8, 8, 3)
+mean = tf.reduce_mean
 
 
 def build_encoder(features=True):
@@ -167,24 +170,36 @@ def test_presets_refuse_what_they_do_not_have():
 
 
 class Forgetful(objectives.Objective):
-    """Reports what it has not named, or no loss."""
+    """Returns what `answer` makes of the squared code `[N, D]`."""
+
+    values: Mapping = {"size": objectives.Value()}
 
     def step_losses(self, batch, seed):
         code = self.networks["encoder"](batch["x"])["code"]
-        size = tf.reduce_mean(tf.square(code))
-        return ({"encoder": size} if self.with_loss else {}), {"size": size}
+        return self.answer(tf.square(code))
 
 
 @pytest.mark.parametrize(
-    ("with_loss", "words"),
-    [(True, "Forgetful reports size, which neither"), (False, "Missing: encoder")],
+    ("answer", "words"),
+    [
+        (lambda z: ({"encoder": mean(z)}, {"size": 1.0, "more": 1.0}), "reports more"),
+        (lambda z: ({}, {"size": 1.0}), "Missing: encoder"),
+        (lambda z: ({"encoder": mean(z)}, {}), "does not report size"),
+        (lambda z: ({"encoder": z}, {"size": 1.0}), r"encoder of shape \[8, 6\]"),
+        (lambda z: mean(z), r"must return \(\{player: loss\}"),
+    ],
 )
-def test_an_objective_is_told_what_it_forgot(with_loss, words, images):
-    objective = Forgetful({"encoder": build_encoder()})
-    objective.with_loss = with_loss
+def test_an_objective_is_told_what_it_forgot(answer, words, images):
+    objective = Forgetful(build_encoder())
+    objective.answer = answer
     objective.compile("sgd", run_eagerly=True)
     with pytest.raises(ValueError, match=words):
         objective.fit(images, batch_size=8, verbose=0)
+
+
+def test_an_objective_without_a_step_is_refused():
+    with pytest.raises(TypeError, match="Empty must write step_losses"):
+        type("Empty", (objectives.Objective,), {})({"encoder": build_encoder()})
 
 
 @pytest.mark.parametrize(

@@ -94,5 +94,6 @@ def test_a_row_that_cannot_be_loaded_is_said():
 
 
 def test_a_name_that_is_taken_is_refused():
-    done = run("train", "--objective=other", packages=("clash",))
-    assert_refused(done, "'mlp'", "tf_infomax and by clash")
+    for objective in ("other", "dim_local"):  # built-in names must not win in silence
+        done = run("train", f"--objective={objective}", packages=("clash",))
+        assert_refused(done, "'mlp'", "tf_infomax and by clash")

@@ -6,7 +6,7 @@ Everything else is here: gradients, loss scaling, replicas, averages of weights,
 metrics, checkpoints, saving, and what a batch may be.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -81,8 +81,8 @@ class Objective(keras.Model):
     defaults are not its own) and writes `step_losses`.
 
     Args:
-        networks: role -> built network; "encoder" takes uint8 images and gives a dict
-            of features, of which "code" is one.
+        networks: role -> built network, or the encoder alone; "encoder" takes uint8
+            images and gives a dict of features, of which "code" is one.
         seed: of all draws.
         ema: decay of an exponential moving average of the encoder (0: none), of the
             weights after each step and not of the initial ones, statistics of batch
@@ -116,7 +116,14 @@ class Objective(keras.Model):
         front: keras.Model | None = None,
         **kwargs,
     ):
+        if type(self).step_losses is Objective.step_losses:
+            raise TypeError(
+                f"{type(self).__name__} must write step_losses(batch, seed), which "
+                "returns a loss for each player and the values to report."
+            )
         super().__init__(**kwargs)
+        if not isinstance(networks, Mapping):
+            networks = {"encoder": networks}
         networks = {
             role: name_features(each) if role.startswith("encoder") else each
             for role, each in networks.items()
@@ -290,6 +297,7 @@ class Objective(keras.Model):
             if number:
                 seed = tf.random.fold_in(seed, -number, alg="philox")
             values |= self._update(players, batch, seed)
+        self._require(self.step_values, values)
         self._update_average()
         self.after_updates()
         self.step.assign_add(1)
@@ -299,8 +307,8 @@ class Objective(keras.Model):
         """Moves these players' networks; what the step reports."""
         replicas = count_replicas()
         with tf.GradientTape(persistent=len(players) > 1) as tape:
-            losses, values = self._run(self.step_losses, batch, seed, training=True)
-            self._check_losses(losses, players)
+            outcome = self._run(self.step_losses, batch, seed, training=True)
+            losses, values = self._check_outcome(outcome, players)
             # Gradients are summed over the replicas, each of which counts its part as
             # the whole batch.
             scaled = {
@@ -315,13 +323,30 @@ class Objective(keras.Model):
             self.optimizers[player].apply(gradients, variables)
         return self._reported(losses, values)
 
-    def _check_losses(self, losses: dict, players: Sequence[str]) -> None:
+    def _check_outcome(self, outcome, players: Sequence[str]) -> tuple[dict, dict]:
+        """What a step has returned; refuses what is no losses and values."""
+        name = f"{type(self).__name__}.step_losses"
+        pair = isinstance(outcome, tuple | list) and len(outcome) == 2
+        if not pair or not all(isinstance(part, Mapping) for part in outcome):
+            kind = type(outcome).__name__
+            raise ValueError(
+                f"{name} must return ({{player: loss}}, {{value: number}}). Received: "
+                f"a {kind}."
+            )
+        losses, values = outcome
         missing = [player for player in players if player not in losses]
         if missing:
             raise ValueError(
-                f"{type(self).__name__}.step_losses must give a loss for each player. "
+                f"{name} must give a loss for each player. "
                 f"Missing: {', '.join(missing)}; received: {', '.join(losses)}."
             )
+        for given, number in {**losses, **values}.items():
+            if len(tf.convert_to_tensor(number).shape) > 0:
+                raise ValueError(
+                    f"{name} must give single numbers. Received: {given} of shape "
+                    f"{list(number.shape)}."
+                )
+        return losses, values
 
     def _regularized(self, player: str, loss):
         """The loss with what the player's networks add to it."""
@@ -339,7 +364,19 @@ class Objective(keras.Model):
         batch = as_batch(data, self.takes, self.asks - {INDEX})
         seed = tf.constant([self.seed, -1], tf.int64)
         outcome = self._run(self.test_losses, batch, seed, training=False)
-        return self._reported(*outcome)
+        losses, values = self._check_outcome(outcome, self.players)
+        self._require(self.values, values)
+        return self._reported(losses, values)
+
+    def _require(self, names: Iterable[str], values: Mapping) -> None:
+        """Refuses values that are promised and not there."""
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__} does not report {', '.join(missing)}, which "
+                f"its `values` or `step_values` name. Received: "
+                f"{', '.join(values) or 'none'}."
+            )
 
     def test_step(self, data):
         return self._track(self.measure(data))

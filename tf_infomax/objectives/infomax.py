@@ -46,7 +46,7 @@ class InfoMax(Objective):
         view_encoders: encoders of single views, by name; all other views have
             `encoder`. An average (`ema`) is that of `encoder` alone.
         terms: the table, or its only term.
-        prior: matches `code` of view "x" to a prior, or None.
+        prior: matches `code` of view "x" to a prior; its name; or None.
         gamma: weight of the prior term.
         memory: the bank of terms whose negatives are "memory"; their batches also hold
             `index`, which images they are.
@@ -64,6 +64,7 @@ class InfoMax(Objective):
         **kwargs,
     ):
         terms = (terms,) if isinstance(terms, Term) else tuple(terms)
+        prior = PriorMatching(prior) if isinstance(prior, str) else prior
         critics = list({id(term.critic): term.critic for term in terms}.values())
         networks = {
             "encoder": encoder,

@@ -258,6 +258,7 @@ def _with_other_packages(
     options: type[Config], argv: list[str], help_wanted: bool
 ) -> type[Config]:
     """With the rows of other packages, if the command line may mean one of them."""
+    plugins.check_names()
     wanted = [] if help_wanted else _unknown_in(options, argv)
     if help_wanted or wanted:
         plugins.add_rows(wanted)

@@ -2,7 +2,7 @@
 
 An installed package offers a row by an entry point of one of `GROUPS`, whose value
 names a `Row` in a module that imports `tf_infomax.options` alone. They are looked for
-when a name or a flag is unknown, and for the help: other runs do not pay for it.
+when a name or a flag is unknown, and for the help; other runs read their names alone.
 """
 
 import dataclasses
@@ -45,6 +45,31 @@ def unknown_names(values: Mapping[str, str | list[str]]) -> list[str]:
     return found
 
 
+def check_names() -> None:
+    """Refuses rows of installed packages whose names are taken; loads none.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    for group in GROUPS:
+        for point in entry_points(group=group):
+            if (group, point.name) not in _added:
+                _check_name(group, point)
+
+
+def _check_name(group: str, point: EntryPoint) -> None:
+    if point.name in GROUPS[group]:
+        other = _added.get((group, point.name), "tf_infomax")
+        raise ConfigError(
+            f"{point.name!r} of {group} is offered by {other} and by "
+            f"{_package_of(point)}: uninstall one of them."
+        )
+
+
+def _package_of(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
+
+
 def add_rows(wanted: Iterable[str] = ()) -> bool:
     """Adds the rows of all installed packages to their tables; whether there are any.
 
@@ -63,13 +88,8 @@ def add_rows(wanted: Iterable[str] = ()) -> bool:
 
 
 def _add(group: str, rows: dict[str, Row], point: EntryPoint, wanted) -> None:
-    package = point.dist.name if point.dist else point.value
-    if point.name in rows:
-        other = _added.get((group, point.name), "tf_infomax")
-        raise ConfigError(
-            f"{point.name!r} of {group} is offered by {other} and by {package}: "
-            "uninstall one of them."
-        )
+    _check_name(group, point)
+    package = _package_of(point)
     try:
         row = point.load()
         if not isinstance(row, Row):
