@@ -18,11 +18,11 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import time
 
 from processor import print_processor
+from runs import run_variant
 
 N, SIDE, CODE, CLASSES = 64, 32, 64, 10
 WARMUP, STEPS = 4, 16
@@ -242,15 +242,6 @@ def run_torch(task: str, jit: bool) -> tuple[float, float]:
     return measure(play())
 
 
-def run_in_process(python: str, name: str) -> tuple[float, float]:
-    """What `measure` gives of a variant, in a process of its own."""
-    command = [python, __file__, "--one", name]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(f"{name}: {result.stderr.strip().splitlines()[-1]}")
-    return tuple(json.loads(result.stdout.splitlines()[-1]))
-
-
 def report(found: dict[str, list[tuple[float, float]]]) -> None:
     medians = {
         name: [1e3 * statistics.median(column) for column in zip(*rows, strict=True)]
@@ -286,7 +277,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for name in names:
             python = options.torch if name.startswith("torch") else sys.executable
-            found[name].append(run_in_process(python, name))
+            found[name].append(run_variant(python, __file__, name))
     report(found)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks that train have in common."""
+"""What benchmarks run: trainings, and variants in processes of their own."""
 
 import json
 import subprocess
@@ -19,3 +19,12 @@ def train_once(flagfile: str, workdir: Path, *flags: str) -> dict:
         ]
         subprocess.run(command, check=True)
     return json.loads(file.read_text())
+
+
+def run_variant(python: str, script: str, name: str, *flags: str):
+    """What `script --one=NAME` prints last, in JSON, in a process of its own."""
+    command = [python, script, "--one", name, *flags]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(f"{name}: {result.stderr.strip().splitlines()[-1]}")
+    return json.loads(result.stdout.splitlines()[-1])

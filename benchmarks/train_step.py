@@ -12,15 +12,14 @@ TensorFlow's and NumPy's 2048^3 matrix product, measured in the same rounds.
 
 import argparse
 import itertools
-import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import time
 
 from processor import print_processor
+from runs import run_variant
 
 N, SIDE, CODE, LOCATIONS = 64, 32, 64, 64
 WARMUP, STEPS = 3, 8
@@ -224,15 +223,6 @@ def _time(call) -> float:
     return time.perf_counter() - started
 
 
-def run_in_process(python: str, name: str, units: int) -> float:
-    """Seconds per step of a variant (or the peak), in a process of its own."""
-    command = [python, __file__, "--one", name, "--units", str(units)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(f"{name}: {result.stderr.strip().splitlines()[-1]}")
-    return json.loads(result.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--units", default="256,2048", help="widths of the critic")
@@ -241,11 +231,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="variants whose name matches")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.one == "peak":
+        print(measure_peak())
+        return
     if options.one:
         units = int(options.units)
-        if options.one == "peak":
-            print(measure_peak())
-            return
         framework, arguments = VARIANTS[options.one]
         run = run_tf if framework == "tf" else run_torch
         print(run(units, **arguments))
@@ -256,10 +246,11 @@ def main() -> None:
         times = {name: [] for name in names}
         peaks = []
         for _ in range(options.rounds):
-            peaks.append(run_in_process(sys.executable, "peak", units))
+            peaks.append(run_variant(sys.executable, __file__, "peak"))
             for name in names:
                 python = options.torch if "torch" in name.split()[0] else sys.executable
-                times[name].append(run_in_process(python, name, units))
+                seconds = run_variant(python, __file__, name, f"--units={units}")
+                times[name].append(seconds)
         report(units, times, statistics.median(peaks))
 
 

@@ -13,8 +13,7 @@ def build(config, parts: Parts) -> InfoMax:
     return InfoMax(
         parts.encoder,
         _build_terms(config, parts),
-        prior=prior,
-        gamma=max(config.gamma, 0.0),
+        **prior,
         **shared_options(config, parts),
     )
 

@@ -38,8 +38,7 @@ def build(config, parts: Parts) -> InfoMax:
     objective = InfoMax(
         parts.encoder,
         _build_terms(config, list(parts.shapes)),
-        prior=prior,
-        gamma=max(config.gamma, 0.0),
+        **prior,
         view_encoders=others,
         memory=memory,
         **shared_options(config, parts),

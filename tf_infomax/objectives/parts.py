@@ -33,11 +33,13 @@ class Parts(NamedTuple):
     build_encoder: Callable[[str, tuple[int, int, int]], keras.Model]
 
 
-def build_prior(config) -> PriorMatching | None:
-    """The prior that the options name, if it has a weight."""
+def build_prior(config) -> dict:
+    """`prior` and `gamma` of `InfoMax`, if the options give the prior a weight."""
     if config.gamma <= 0:
-        return None
-    return PriorMatching(config.prior, gradient_penalty=config.gradient_penalty)
+        return {}
+    penalty = config.gradient_penalty
+    prior = PriorMatching(config.prior, gradient_penalty=penalty)
+    return {"prior": prior, "gamma": config.gamma}
 
 
 def shared_options(config, parts: Parts) -> dict:

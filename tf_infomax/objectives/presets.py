@@ -1,7 +1,7 @@
 """The objectives of the table `options.objectives.OBJECTIVES`, in Python.
 
-objective = objectives.dim_local(encoder, bound="jsd", critic_units=256)
-objective = objectives.build("multiview", encoder, views=("x", "y"))
+Any row by its name, `build("multiview", encoder, view_critic="cosine")`, and some by
+functions of their own, `dim_local(encoder, bound="jsd", critic_units=256)`.
 """
 
 import math

@@ -128,6 +128,13 @@ class Row(NamedTuple):
         return name in getattr(self.options, "__dataclass_fields__", ())
 
 
+def own_options(rows: Iterable[Row]) -> tuple[type[Options], ...]:
+    """The classes of options that rows bring; a base comes with what is made of it."""
+    found = {row.options for row in rows} - {Options}
+    derived = {base for each in found for base in each.__mro__[1:]}
+    return tuple(sorted(found - derived, key=lambda each: each.__qualname__))
+
+
 def fields_of(options: type[Options], groups: Iterable[str] = ()) -> list:
     """The fields of a class of options, by their groups in this order."""
     order = list(groups)

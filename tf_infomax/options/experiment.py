@@ -15,6 +15,7 @@ from tf_infomax.options.core import (
     Row,
     format_value,
     option,
+    own_options,
     refuse_if,
     suggest,
 )
@@ -266,15 +267,16 @@ GROUPS = (
 )  # fmt: skip
 
 
-def _own_classes() -> tuple[type[Options], ...]:
-    """The classes of options that rows bring; a base comes with what is made of it."""
-    tables_of_rows = (OBJECTIVES, ENCODERS, DATASETS, EVALUATIONS)
-    found = {row.options for table in tables_of_rows for row in table.values()}
-    derived = {base for each in found for base in each.__mro__[1:]}
-    return tuple(sorted(found - derived, key=lambda each: each.__name__))
+# Flag -> the rows that it chooses from.
+ROWS: dict[str, dict[str, Row]] = {
+    "objective": OBJECTIVES,
+    "encoder": ENCODERS,
+    "dataset": DATASETS,
+    "evaluations": EVALUATIONS,
+}
 
 
-class _Resolved(Core, *_own_classes()):
+class _Resolved(Core, *own_options(r for rows in ROWS.values() for r in rows.values())):
     """All options of core and rows, for `Config`."""
 
 
@@ -372,12 +374,7 @@ class Config(_Resolved):
 def _owners(name: str) -> dict[str, list[str]]:
     """Flag -> values whose rows have an option; empty for options of the core."""
     found: dict[str, list[str]] = {}
-    for flag, rows in (
-        ("objective", OBJECTIVES),
-        ("encoder", ENCODERS),
-        ("dataset", DATASETS),
-        ("evaluations", EVALUATIONS),
-    ):
+    for flag, rows in ROWS.items():
         for value, row in rows.items():
             if row.has(name):
                 argument = row.argument and f":{row.argument}"

@@ -12,25 +12,15 @@ from dataclasses import field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from tf_infomax.options.core import Options, Row
-from tf_infomax.options.datasets import DATASETS
-from tf_infomax.options.encoders import ENCODERS
-from tf_infomax.options.evaluations import EVALUATIONS
-from tf_infomax.options.experiment import Config, list_names
-from tf_infomax.options.objectives import OBJECTIVES
+from tf_infomax.options.core import Options, Row, own_options
+from tf_infomax.options.experiment import ROWS, Config, list_names
 from tf_infomax.runtime.errors import ConfigError
 
 GROUPS: dict[str, dict[str, Row]] = {
-    "tf_infomax.objectives": OBJECTIVES,
-    "tf_infomax.encoders": ENCODERS,
-    "tf_infomax.datasets": DATASETS,
-    "tf_infomax.evaluations": EVALUATIONS,
-}
-_CHOOSING = {
-    "objective": OBJECTIVES,
-    "encoder": ENCODERS,
-    "dataset": DATASETS,
-    "evaluations": EVALUATIONS,
+    "tf_infomax.objectives": ROWS["objective"],
+    "tf_infomax.encoders": ROWS["encoder"],
+    "tf_infomax.datasets": ROWS["dataset"],
+    "tf_infomax.evaluations": ROWS["evaluations"],
 }
 _added: dict[tuple[str, str], str] = {}  # (group, name) -> package
 
@@ -38,7 +28,7 @@ _added: dict[tuple[str, str], str] = {}  # (group, name) -> package
 def unknown_names(values: Mapping[str, str | list[str]]) -> list[str]:
     """Those that flags choose and no row has."""
     found = []
-    for flag, rows in _CHOOSING.items():
+    for flag, rows in ROWS.items():
         given = values.get(flag, [])
         names = given if isinstance(given, list) else [given.partition(":")[0]]
         found += [name for name in names if name and name not in rows]
@@ -51,17 +41,23 @@ def check_names() -> None:
     Raises:
         ConfigError: naming both.
     """
-    for group in GROUPS:
-        for point in entry_points(group=group):
-            if (group, point.name) not in _added:
-                _check_name(group, point)
+    for point in _points():
+        if (point.group, point.name) not in _added:
+            _check_name(point)
 
 
-def _check_name(group: str, point: EntryPoint) -> None:
-    if point.name in GROUPS[group]:
-        other = _added.get((group, point.name), "tf_infomax")
+@cache
+def _points() -> tuple[EntryPoint, ...]:
+    """Those of all groups, looked for once: it takes a look at every package."""
+    found = entry_points()
+    return tuple(point for group in GROUPS for point in found.select(group=group))
+
+
+def _check_name(point: EntryPoint) -> None:
+    if point.name in GROUPS[point.group]:
+        other = _added.get((point.group, point.name), "tf_infomax")
         raise ConfigError(
-            f"{point.name!r} of {group} is offered by {other} and by "
+            f"{point.name!r} of {point.group} is offered by {other} and by "
             f"{_package_of(point)}: uninstall one of them."
         )
 
@@ -70,8 +66,8 @@ def _package_of(point: EntryPoint) -> str:
     return point.dist.name if point.dist else point.value
 
 
-def add_rows(wanted: Iterable[str] = ()) -> bool:
-    """Adds the rows of all installed packages to their tables; whether there are any.
+def add_rows(wanted: Iterable[str] = ()) -> None:
+    """Adds the rows of all installed packages to their tables.
 
     Args:
         wanted: names that a user asked for. A row that cannot be loaded is an error if
@@ -80,15 +76,13 @@ def add_rows(wanted: Iterable[str] = ()) -> bool:
     Raises:
         ConfigError: if a name is taken, or a row that is wanted cannot be loaded.
     """
-    for group, rows in GROUPS.items():
-        for point in entry_points(group=group):
-            if (group, point.name) not in _added:
-                _add(group, rows, point, wanted)
-    return bool(_added)
+    for point in _points():
+        if (point.group, point.name) not in _added:
+            _add(point, wanted)
 
 
-def _add(group: str, rows: dict[str, Row], point: EntryPoint, wanted) -> None:
-    _check_name(group, point)
+def _add(point: EntryPoint, wanted: Iterable[str]) -> None:
+    _check_name(point)
     package = _package_of(point)
     try:
         row = point.load()
@@ -102,8 +96,8 @@ def _add(group: str, rows: dict[str, Row], point: EntryPoint, wanted) -> None:
             raise ConfigError(text) from error
         print(f"tf_infomax: warning: {text}", file=sys.stderr)
         return
-    rows[point.name] = row
-    _added[group, point.name] = package
+    GROUPS[point.group][point.name] = row
+    _added[point.group, point.name] = package
     extended.cache_clear()
 
 
@@ -128,10 +122,7 @@ def _fields(options: type[Options]) -> tuple:
 
 
 def _own_options() -> tuple[type[Options], ...]:
-    """The classes that added rows bring; a base comes with what is made of it."""
-    found = {GROUPS[group][name].options for group, name in _added} - {Options}
-    derived = {base for each in found for base in each.__mro__[1:]}
-    return tuple(sorted(found - derived, key=lambda each: each.__qualname__))
+    return own_options(GROUPS[group][name] for group, name in _added)
 
 
 @cache
@@ -142,7 +133,7 @@ def extended(options: type[Config] = Config) -> type[Config]:
     own = [each for each in _own_options() if not issubclass(options, each)]
     return dataclasses.make_dataclass(
         options.__name__,
-        [_choosing(options, flag) for flag in _CHOOSING],
+        [_choosing(options, flag) for flag in ROWS],
         bases=(options, *own),
         frozen=True,
         init=False,
@@ -152,7 +143,7 @@ def extended(options: type[Config] = Config) -> type[Config]:
 
 def _choosing(options: type[Config], flag: str) -> tuple:
     """The field of a flag that chooses a row, with the names of all rows."""
-    there, rows = options.__dataclass_fields__[flag], _CHOOSING[flag]
+    there, rows = options.__dataclass_fields__[flag], ROWS[flag]
     now = (
         {"choices": tuple(rows)}
         if there.metadata["choices"]

@@ -30,6 +30,7 @@ class Subject:
 
     def __init__(self, run: Run, tell: Callable[[str], None]):
         self.run, self.tell = run, tell
+        self._extractors: dict[tuple[str, bool], FeatureExtractor] = {}
         self.objective, self.data, self.config = run.objective, run.data, run.config
 
     @cached_property
@@ -44,8 +45,11 @@ class Subject:
 
     def features(self, name: str, images, trained: bool = True) -> np.ndarray:
         """A feature of images, `[n, width]`, trained or with the initial weights."""
-        encoder = self.objective.encoder if trained else self.untrained
-        return FeatureExtractor(encoder, [name])(images)[name]
+        key = name, trained
+        if key not in self._extractors:  # each is compiled
+            encoder = self.objective.encoder if trained else self.untrained
+            self._extractors[key] = FeatureExtractor(encoder, [name])
+        return self._extractors[key](images)[name]
 
     @cached_property
     def untrained(self) -> keras.Model:
