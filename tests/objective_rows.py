@@ -14,6 +14,7 @@ from tf_infomax import critics, encoders
 from tf_infomax.objectives import InfoMax, Objective, PriorMatching, Term
 from tf_infomax.objectives.autoencoder import build_autoencoder, build_vae
 from tf_infomax.objectives.bigan import build_bigan
+from tf_infomax.objectives.nat import build_nat
 from tf_infomax.objectives.supervised import build_supervised
 
 SHAPE, CODE, N = (8, 8, 3), 6, 8
@@ -26,11 +27,13 @@ class Row(NamedTuple):
         build: encoder -> objective.
         losses: player -> the value that is its loss, beside the first one's `loss`.
         facts: what `describe` must say.
+        xla: whether XLA can compile its steps.
     """
 
     build: Callable[[keras.Model], Objective]
     losses: Mapping[str, str] = {}
     facts: Mapping = {}
+    xla: bool = True
 
 
 def build_encoder(dropout: float = 0.0, l2: float = 0.0) -> keras.Model:
@@ -107,6 +110,7 @@ ROWS = {
         {"discriminator": "bigan/discriminator"},
         {"prior": "normal", "gradient_penalty": 0.5},
     ),
+    "nat": Row(lambda e: build_nat(e, 2 * N), facts={"assign_every": 1}, xla=False),
     "supervised": Row(lambda e: build_supervised(e, 3), facts={"classes": 3}),
 }
 
@@ -121,7 +125,10 @@ def build(name: str, optimizer="sgd", rate: float = 0.01, **options) -> Objectiv
 
 
 def make_batch(objective: Objective, n: int = N) -> dict[str, tf.Tensor]:
-    """All that it takes and asks: smooth images, labels of which some are missing."""
+    """All that it takes and asks: smooth images, labels of which some are missing.
+
+    The first `n` training images have their numbers backwards.
+    """
     rng = np.random.default_rng(0)
     batch = {}
     for view in objective.takes:
@@ -129,4 +136,6 @@ def make_batch(objective: Objective, n: int = N) -> dict[str, tf.Tensor]:
         batch[view] = tf.constant(coarse.repeat(4, axis=1).repeat(4, axis=2))
     if "label" in objective.asks:
         batch["label"] = tf.constant(np.arange(n) % 4 - 1)
+    if "index" in objective.asks:
+        batch["index"] = tf.constant(np.arange(n)[::-1])
     return batch

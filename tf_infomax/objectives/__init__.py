@@ -5,6 +5,7 @@ from tf_infomax.objectives.base import Objective, Value
 from tf_infomax.objectives.bigan import BiGAN
 from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.memory import MemoryBank
+from tf_infomax.objectives.nat import NAT
 from tf_infomax.objectives.negatives import NEGATIVES
 from tf_infomax.objectives.presets import (
     ae,
@@ -20,6 +21,7 @@ from tf_infomax.objectives.supervised import Supervised
 from tf_infomax.objectives.terms import Term
 
 __all__ = [
+    "NAT",
     "NEGATIVES",
     "VAE",
     "Autoencoder",

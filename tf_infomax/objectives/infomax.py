@@ -9,8 +9,9 @@ import tensorflow as tf
 from tf_infomax.objectives.base import Objective, Value
 from tf_infomax.objectives.batches import IMAGES, INDEX
 from tf_infomax.objectives.memory import MemoryBank
-from tf_infomax.objectives.negatives import NEGATIVES, gather
+from tf_infomax.objectives.negatives import NEGATIVES
 from tf_infomax.objectives.prior_matching import PriorMatching
+from tf_infomax.objectives.replicas import gather
 from tf_infomax.objectives.terms import Term
 
 _PRIOR_VALUES = {

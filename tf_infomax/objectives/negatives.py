@@ -20,16 +20,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_infomax import bounds
-
-
-def gather(tensor: tf.Tensor) -> tf.Tensor:
-    """The batch of all replicas, with gradient; the tensor itself on one device."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return tensor
-    n, *rest = tensor.shape  # all_gather forgets the shape
-    n = n and n * context.num_replicas_in_sync
-    return tf.ensure_shape(context.all_gather(tensor, axis=0), [n, *rest])
+from tf_infomax.objectives.replicas import gather
 
 
 class Negatives(NamedTuple):

@@ -38,7 +38,7 @@ def build(
             views with encoders of their own get copies of it, with fresh weights. ():
             "x" alone, of "multiview" also "y".
         front: a model from whole images to view "x".
-        images: how many are trained on, for a memory bank.
+        images: how many are trained on, for a memory bank or targets.
         classes: of the labels, for objectives with labels.
         seed: of all draws.
         ema: decay of an average of the encoder's weights; 0: none.

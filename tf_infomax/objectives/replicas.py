@@ -1,4 +1,4 @@
-"""Draws and means over the batch of all replicas, of which each sees a part."""
+"""Draws, means and the whole of a batch of which each replica sees a part."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,6 +10,25 @@ def count_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def gather(tensor: tf.Tensor) -> tf.Tensor:
+    """The batch of all replicas, with gradient; the tensor itself on one device."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensor
+    n, *rest = tensor.shape  # all_gather forgets the shape
+    n = n and n * context.num_replicas_in_sync
+    return tf.ensure_shape(context.all_gather(tensor, axis=0), [n, *rest])
+
+
+def own_rows(whole: tf.Tensor, rows: int) -> tf.Tensor:
+    """This replica's part of what `gather` gives, or of anything in that order."""
+    context = tf.distribute.get_replica_context()
+    if context is None or count_replicas() == 1:
+        return whole
+    first = tf.cast(context.replica_id_in_sync_group, tf.int32) * rows
+    return whole[first : first + rows]
+
+
 def draw(sample: Callable, rows: int, shape: Sequence[int], seed) -> tf.Tensor:
     """This replica's rows of one draw for the whole batch.
 
@@ -19,13 +38,7 @@ def draw(sample: Callable, rows: int, shape: Sequence[int], seed) -> tf.Tensor:
         shape: of a row.
         seed: two integers, the same on all replicas.
     """
-    replicas = count_replicas()
-    context = tf.distribute.get_replica_context()
-    drawn = sample([rows * replicas, *shape], seed)
-    if context is None or replicas == 1:
-        return drawn
-    first = tf.cast(context.replica_id_in_sync_group, tf.int32) * rows
-    return drawn[first : first + rows]
+    return own_rows(sample([rows * count_replicas(), *shape], seed), rows)
 
 
 def mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

@@ -331,6 +331,27 @@ class Variational(Reconstruction):
     )
 
 
+@dataclass(frozen=True)
+class Nat(Options):
+    """Of noise as targets."""
+
+    assign_every: int = option(
+        1,
+        _GROUP,
+        "Passes over the images from one in which the images of a batch exchange their "
+        "targets to the next.",
+        low=1,
+    )
+
+    @staticmethod
+    def check(config) -> None:
+        refuse_if(
+            config.jit_compile,
+            "--jit_compile cannot compile --objective=nat, which assigns targets by "
+            "SciPy: choose one.",
+        )
+
+
 def _preset_of_multiview(given: Mapping) -> dict:
     """Halves, by an MLP, which takes images of any size (Tschannen et al. 2020)."""
     views = given.get("views", "halves")
@@ -414,4 +435,5 @@ OBJECTIVES: dict[str, Row] = {
         preset={"prior": "normal", "gradient_penalty": 0.5, "beta_1": 0.5},
         choices=_ONE_VIEW,
     ),
+    "nat": Row("tf_infomax.objectives.nat:build", options=Nat, choices=_ONE_VIEW),
 }  # fmt: skip

@@ -171,7 +171,7 @@ def build_objective(
         config: the experiment.
         image_shape: (H, W, C) of whole images.
         steps: of the run, for the learning rate.
-        images: in training, for a memory bank.
+        images: in training, for a memory bank or targets.
         classes: of their labels; 0 without labels.
     """
     keras.utils.set_random_seed(config.seed)
