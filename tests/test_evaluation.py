@@ -1,5 +1,6 @@
 """Health, probes, neighbours and features against what can be written down."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -165,3 +166,61 @@ def test_features_of_many_images_are_those_of_each(rng):
     np.testing.assert_allclose(found["code"], direct["code"], rtol=1e-4, atol=1e-5)
     flat = tf.reshape(direct["conv"], [7, -1])
     np.testing.assert_allclose(found["conv"], flat, rtol=1e-4, atol=1e-5)
+
+
+class TestFeatureStore:
+    """Features are computed once, and what is kept is bounded."""
+
+    @pytest.fixture
+    def calls(self, monkeypatch):
+        """(features computed, of how many images), in the order of the passes."""
+        passes, original = [], features.FeatureExtractor.__call__
+
+        def counting(extractor, images, *arguments):
+            passes.append((tuple(extractor.names), len(images)))
+            return original(extractor, images, *arguments)
+
+        monkeypatch.setattr(features.FeatureExtractor, "__call__", counting)
+        return passes
+
+    @pytest.fixture
+    def encoder(self):
+        inputs = keras.Input((8, 8, 1), dtype="uint8")
+        x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+        fc = keras.layers.Dense(10)(x)
+        return keras.Model(inputs, {"fc": fc, "code": keras.layers.Dense(4)(fc)})
+
+    def test_each_is_computed_once(self, rng, encoder, calls):
+        images, others = rng.integers(0, 256, (2, 20, 8, 8, 1), np.uint8)
+        store, expected = features.FeatureStore(), encoder(images)
+        for names in (["code"], ["fc", "code"], ["fc"], ["code"]):
+            found = store(encoder, names, images)
+            assert list(found) == names
+            for name in names:
+                np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+        assert calls == [(("code",), 20), (("fc",), 20)]
+        other = keras.models.clone_model(encoder)  # with weights of its own
+        for which, given in ((encoder, others), (other, images), (other, images)):
+            found = store(which, ["code"], given)["code"]
+            np.testing.assert_allclose(found, which(given)["code"], atol=1e-5)
+        assert len(calls) == 4
+
+    def test_the_longest_unused_goes_first(self, rng, encoder, calls):
+        parts = rng.integers(0, 256, (3, 20, 8, 8, 1), np.uint8)
+        store = features.FeatureStore(most=2 * 20 * 4 * 4)  # two codes of 20 images
+        parts = list(parts)
+        for part in (parts[0], parts[1], parts[0], parts[2], parts[0]):
+            store(encoder, ["code"], part)
+            assert store.size <= store.most
+        assert len(calls) == 3
+        store(encoder, ["fc"], parts[0])  # more than there is room for
+        store(encoder, ["code"], parts[0])
+        assert len(calls) == 4
+        store(encoder, ["code"], parts[1])
+        assert len(calls) == 5
+
+    def test_it_hears_how_far_it_is(self, rng, encoder):
+        heard = []
+        images = rng.integers(0, 256, (600, 8, 8, 1), np.uint8)
+        features.FeatureStore()(encoder, ["code"], images, heard.append)
+        assert heard == [250, 500, 600]

@@ -1,11 +1,14 @@
 """Frozen features of many images, computed once, and what they depend on."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+_MOST_KEPT = 1 << 30  # bytes of features
 
 
 def hash_weights(weights: Iterable[np.ndarray]) -> str:
@@ -67,8 +70,15 @@ class FeatureExtractor:
         shape = tuple(encoder.input.shape[1:])
         self._run = compile_features(encode, shape, batch_size)
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """uint8 [n, H, W, C] -> name -> float32 [n, width], maps flattened."""
+    def __call__(
+        self, images: np.ndarray, shown: Callable[[int], None] = lambda done: None
+    ) -> dict[str, np.ndarray]:
+        """uint8 [n, H, W, C] -> name -> float32 [n, width], maps flattened.
+
+        Args:
+            images: an array, or rows that are read when they are asked for.
+            shown: hears how many of them are done.
+        """
         outputs: dict[str, np.ndarray] = {}
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
@@ -77,4 +87,53 @@ class FeatureExtractor:
                     shape = (len(images), value.shape[1])
                     outputs[name] = np.empty(shape, np.float32)
                 outputs[name][start : start + len(part)] = value
+            shown(start + len(part))
         return outputs
+
+
+class FeatureStore:
+    """Features of many images, each computed once for all who ask for them.
+
+    An encoder and images are known again if they are the same objects; weights must
+    not change meanwhile. Of more than `most` bytes, those that were asked for the
+    longest ago go; one that alone is more is not kept.
+
+    Args:
+        most: bytes to keep.
+    """
+
+    def __init__(self, most: int = _MOST_KEPT):
+        self.most = most
+        self._extractors: dict[tuple, FeatureExtractor] = {}  # each is compiled
+        # Key -> (what the key is the identity of, features).
+        self._kept: OrderedDict[tuple, tuple[tuple, np.ndarray]] = OrderedDict()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the features that are kept."""
+        return sum(value.nbytes for _, value in self._kept.values())
+
+    def __call__(
+        self,
+        encoder: keras.Model,
+        names: Sequence[str],
+        images: np.ndarray,
+        shown: Callable[[int], None] = lambda done: None,
+    ) -> dict[str, np.ndarray]:
+        """These features of the images, `[n, width]` each; see `FeatureExtractor`."""
+        keys = {name: (id(encoder), id(images), name) for name in names}
+        missing = tuple(name for name, key in keys.items() if key not in self._kept)
+        found = {}
+        if missing:
+            extractor = id(encoder), missing
+            if extractor not in self._extractors:
+                self._extractors[extractor] = FeatureExtractor(encoder, missing)
+            found = self._extractors[extractor](images, shown)
+        for name, key in keys.items():
+            value = found[name] if name in found else self._kept.pop(key)[1]
+            found[name] = value
+            if value.nbytes <= self.most:
+                self._kept[key] = (encoder, images), value
+        while self.size > self.most:
+            self._kept.popitem(last=False)
+        return {name: found[name] for name in names}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tf_infomax.evaluation.probes import draw_examples, score_online
+from tf_infomax.evaluation.probes import score_online
 from tf_infomax.evaluation.summary import summarize
 
 
@@ -14,21 +14,16 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     Cosine distance of standardized codes; each repetition has labelled images of its
     own, as the probes have. Nothing without labels.
     """
-    data, config = subject.data, subject.config
-    if data.probe_train is None:
+    if subject.labelled is None:
         return
-    drawn = draw_examples(
-        len(data.probe_train), config.probe_images, config.probe_seeds
-    )
-    labels, targets = data.probe_train.labels, data.probe_test.labels
+    train, test, examples = subject.labelled
     for label, trained in (("", True), ("random/", False)):
-        train, test = (
-            subject.features("code", part.images, trained)
-            for part in (data.probe_train, data.probe_test)
+        codes, of_test = (
+            subject.features("code", part.images, trained) for part in (train, test)
         )
         accuracies = [
-            score_online("knn", train[rows], labels[rows], test, targets)
-            for rows in drawn
+            score_online("knn", codes[rows], train.labels[rows], of_test, test.labels)
+            for rows in examples
         ]
         yield f"probe/knn/{label}code", summarize(accuracies)
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tf_infomax.data.images import ImageSet
 from tf_infomax.evaluation import logistic
 from tf_infomax.evaluation.logistic import Rotated
 
@@ -153,6 +154,28 @@ def draw_examples(count: int, limit: int, seeds: int) -> list[np.ndarray]:
         np.sort(np.random.default_rng(seed + 1).permutation(count)[:size])
         for seed in range(seeds)
     ]
+
+
+class Labelled(NamedTuple):
+    """Labelled images, by use.
+
+    Attributes:
+        train: to learn from: those that some repetition uses.
+        test: to be told.
+        examples: for each repetition the positions of its own, ascending.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    examples: list[np.ndarray]
+
+
+def draw_labelled(train: ImageSet, test: ImageSet, limit: int, seeds: int) -> Labelled:
+    """The labelled images of every repetition, by `draw_examples`."""
+    drawn = draw_examples(len(train), limit, seeds)
+    used = np.unique(np.concatenate(drawn))
+    examples = [np.searchsorted(used, each) for each in drawn]
+    return Labelled(train.select(used), test, examples)
 
 
 def run_probe(

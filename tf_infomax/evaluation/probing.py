@@ -14,11 +14,10 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tf_infomax.data.division import Data
 from tf_infomax.data.images import ImageSet
 from tf_infomax.data.views import build_front
-from tf_infomax.evaluation.features import FeatureExtractor, hash_weights
-from tf_infomax.evaluation.probes import describe_classes, draw_examples, run_probe
+from tf_infomax.evaluation.features import FeatureStore, hash_weights
+from tf_infomax.evaluation.probes import Labelled, describe_classes, run_probe
 from tf_infomax.evaluation.summary import summarize
 from tf_infomax.runtime.progress import Progress, format_left
 
@@ -53,7 +52,7 @@ class _Source:
 
     label: str
     widths: dict[str, int]
-    compute: Callable[[np.ndarray], dict[str, np.ndarray]]
+    compute: Callable[..., dict[str, np.ndarray]]
     digest: str
     probes: tuple[str, ...]
 
@@ -77,6 +76,8 @@ def evaluate(subject) -> Iterator[tuple[str, dict | Exception]]:
         why = data.labels if config.probes else "--probes is empty"
         hint = " (see --eval_dataset)" if config.probes else ""
         subject.tell(f"the encoder is not probed{hint}: {why}")
+    if subject.labelled is None:
+        return
     settings = Settings(
         config.probes,
         config.probe_seeds,
@@ -87,39 +88,37 @@ def evaluate(subject) -> Iterator[tuple[str, dict | Exception]]:
     yield from assess_probes(
         subject.objective.encoder,
         subject.untrained,
-        data,
+        subject.labelled,
         settings,
         subject.read_probes(),
         subject.keep_probes,
+        subject.store,
     )
 
 
 def assess_probes(
     encoder: keras.Model,
     untrained: keras.Model,
-    data: Data,
+    labelled: Labelled,
     settings: Settings,
     kept: dict,
     keep: Callable[[dict], None],
+    store: FeatureStore,
 ) -> Iterator[tuple[str, dict | Exception]]:
-    """Yields every probe's result, or its error; nothing where there are no labels.
+    """Yields every probe's result, or its error.
 
     Args:
         encoder: the trained one.
         untrained: the same one with its initial weights.
-        data: with `probe_train` and `probe_test`.
+        labelled: the images, and those of each repetition.
         settings: of the probes.
         kept: what `keep` was given in an earlier evaluation, or nothing.
         keep: gets all finished probes after each.
+        store: computes the features.
     """
-    if data.probe_train is None:
-        return
-    yield "probe/majority", _describe_majority(data.probe_test.labels)
-    examples = draw_examples(len(data.probe_train), settings.limit, settings.seeds)
-    used = np.unique(np.concatenate(examples))
-    examples = [np.searchsorted(used, each) for each in examples]
-    train, test = data.probe_train.select(used), data.probe_test
-    jobs = _list_jobs(encoder, untrained, train, settings)
+    train, test, examples = labelled
+    yield "probe/majority", _describe_majority(test.labels)
+    jobs = _list_jobs(encoder, untrained, train, settings, store)
     common = _digest(settings, train, test)
     keys = {job.name: _hash(common, job.source.digest, job.name) for job in jobs}
     done = {n: each for n, each in kept.items() if each.get("key") == keys.get(n)}
@@ -130,7 +129,8 @@ def assess_probes(
                 if source is not job.source:
                     source, features = job.source, None  # at most one's in memory
                     features = [
-                        source.compute(each.images[:]) for each in (train, test)
+                        source.compute(each.images, work.encode)
+                        for each in (train, test)
                     ]
                 result = _score(job, features, train, test, examples, work.of(job))
                 if isinstance(result, Exception):
@@ -147,12 +147,14 @@ def _describe_majority(labels: np.ndarray) -> dict:
     return {**summarize([figures.pop("share")]), **figures}
 
 
-def _list_jobs(encoder, untrained, train: ImageSet, settings: Settings) -> list[_Job]:
+def _list_jobs(
+    encoder, untrained, train: ImageSet, settings: Settings, store: FeatureStore
+) -> list[_Job]:
     """All probes, by source; the quick and most wanted features of each first."""
     names = settings.names
     sources = [
-        _encoder_source("", encoder, names),
-        _encoder_source("random/", untrained, names[:1]),
+        _encoder_source("", encoder, names, store),
+        _encoder_source("random/", untrained, names[:1], store),
         _pixel_source(settings.view, train.images.shape[1:], names[:1]),
     ]
     return [
@@ -163,18 +165,20 @@ def _list_jobs(encoder, untrained, train: ImageSet, settings: Settings) -> list[
     ]
 
 
-def _encoder_source(label: str, encoder: keras.Model, probes) -> _Source:
+def _encoder_source(label: str, encoder: keras.Model, probes, store) -> _Source:
     parts = [part for part in PROBED if part in encoder.output]
     widths = {p: int(np.prod(encoder.output[p].shape[1:])) for p in parts}
     digest = hash_weights(encoder.get_weights())
-    return _Source(label, widths, FeatureExtractor(encoder, parts), digest, probes)
+    compute = lambda images, shown: store(encoder, parts, images, shown)
+    return _Source(label, widths, compute, digest, probes)
 
 
 def _pixel_source(view: str, shape: tuple[int, ...], probes) -> _Source:
     """What the encoder sees of whole images, where it sees a part of them."""
     front = build_front(view, shape)
 
-    def compute(images: np.ndarray) -> dict[str, np.ndarray]:
+    def compute(images, shown) -> dict[str, np.ndarray]:
+        images = images[:]
         if front is not None:
             images = front.predict(images, 500, verbose=0)
         return {"pixels": images.reshape(len(images), -1).astype(np.float32)}
@@ -248,6 +252,11 @@ class _Work:
 
         hear(0.0)
         return hear
+
+    def encode(self, done: int) -> None:
+        """Hears of how many images the features are there."""
+        if self.shown.due(self.count):
+            self.shown.show(self.count, f"features of {done} images")
 
     def finish(self, job: _Job) -> None:
         """One more is done, or was kept."""

@@ -1,13 +1,15 @@
 """What an evaluation may ask of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import keras
 import numpy as np
 
 from tf_infomax.data.batches import make_fixed_batches
-from tf_infomax.evaluation.features import FeatureExtractor
+from tf_infomax.evaluation.features import FeatureStore
+from tf_infomax.evaluation.probes import Labelled, draw_labelled
+from tf_infomax.runtime.progress import Progress
 from tf_infomax.training.experiment import build_encoder
 from tf_infomax.training.run import Run
 
@@ -21,6 +23,7 @@ class Subject:
         objective: with its encoder and all that it reports of itself.
         data: the images and labels, by use.
         config: the options.
+        store: features that were computed, for all evaluations.
         tell: hears a line for the user.
 
     Args:
@@ -30,7 +33,7 @@ class Subject:
 
     def __init__(self, run: Run, tell: Callable[[str], None]):
         self.run, self.tell = run, tell
-        self._extractors: dict[tuple[str, bool], FeatureExtractor] = {}
+        self.store = FeatureStore()
         self.objective, self.data, self.config = run.objective, run.data, run.config
 
     @cached_property
@@ -43,13 +46,32 @@ class Subject:
         """Their codes `[n, D]`."""
         return self.features("code", self.images)
 
+    @cached_property
+    def labelled(self) -> Labelled | None:
+        """Labelled images to learn from and of the test; None if there are none.
+
+        Each repetition has labelled images of its own (--probe_seeds, --probe_images).
+        """
+        config, data = self.config, self.data
+        if data.probe_train is None:
+            return None
+        return draw_labelled(
+            data.probe_train, data.probe_test, config.probe_images, config.probe_seeds
+        )
+
     def features(self, name: str, images, trained: bool = True) -> np.ndarray:
         """A feature of images, `[n, width]`, trained or with the initial weights."""
-        key = name, trained
-        if key not in self._extractors:  # each is compiled
-            encoder = self.objective.encoder if trained else self.untrained
-            self._extractors[key] = FeatureExtractor(encoder, [name])
-        return self._extractors[key](images)[name]
+        return self.all_features((name,), images, trained)[name]
+
+    def all_features(
+        self, names: Sequence[str], images, trained: bool = True
+    ) -> dict[str, np.ndarray]:
+        """Several features by their names; each is computed once for all who ask."""
+        encoder = self.objective.encoder if trained else self.untrained
+        style = self.config.progress
+        with Progress(len(images), 0, style, "images encoded", 10.0, 2.0) as shown:
+            hear = lambda done: done < len(images) and shown.update(done)
+            return self.store(encoder, names, images, hear)
 
     @cached_property
     def untrained(self) -> keras.Model:
