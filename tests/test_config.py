@@ -83,6 +83,18 @@ def test_a_preset_goes_with_its_row():
     assert Config(objective="cpc", encoder="cpc").replace(seed=3).seed == 3
 
 
+def test_options_of_an_evaluation_go_with_it():
+    measured = Config(steps=5, evaluations=("health", "ndm"), ndm_steps=7)
+    assert measured.replace(seed=1).ndm_steps == 7
+    assert measured.replace(evaluations=("ndm", "knn")).ndm_steps == 7
+    assert measured.replace(evaluations=("health",)) == Config(
+        steps=5, evaluations=("health",)
+    )
+    for change in ({}, {"evaluations": ("health",)}):
+        with pytest.raises(ConfigError, match=r"--ndm_steps=7 .*--evaluations=ndm"):
+            Config(steps=5).replace(ndm_steps=7, **change)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_goes_by_its_name_alone(objective):
     config = Config(objective=objective, steps=3)

@@ -22,13 +22,14 @@ from tf_infomax.estimation import (
     intervals,
     nearest,
     neighbors,
+    neural,
     protocol,
     values,
 )
 from tf_infomax.estimation import gaussian as gaussian_module
 from tf_infomax.estimation.imax import imax, imax_binary
 from tf_infomax.estimation.inputs import fit_marginal, split
-from tf_infomax.estimation.options import SHALLOW, Options, used_of
+from tf_infomax.estimation.options import SHALLOW, Options, TrainOptions, used_of
 from tf_infomax.estimation.related import RELATED
 from tf_infomax.estimation.report import run_all
 from tf_infomax.estimation.v_information import FAMILIES, v_information
@@ -645,6 +646,44 @@ class TestProtocol:
             lambda rows: float(draws[rows].mean()), draws.mean(), 6000, 0.9, 0, 1
         )
         assert high - low == pytest.approx(2 * 1.796 / math.sqrt(6000), rel=0.6)
+
+
+class TestClimb:
+    """The loop that trains critics."""
+
+    @pytest.mark.parametrize(
+        ("schedule", "sum_of_rates"),
+        [
+            ("constant", 40.0),
+            ("cosine", sum(0.5 + 0.5 * math.cos(math.pi * k / 40) for k in range(40))),
+        ],
+    )
+    def test_learning_rates_are_those_of_the_schedule(self, schedule, sum_of_rates):
+        """Adam moves by its rate where all gradients are the same."""
+        variable, heard = tf.Variable(0.0), []
+
+        class Line:
+            def get_weights(self):
+                return [variable.numpy()]
+
+            def set_weights(self, weights):
+                variable.assign(weights[0])
+
+        options = TrainOptions(
+            batch_size=2, learning_rate=0.1, max_steps=40, check_every=8,
+            schedule=schedule, shown=heard.append,
+        )  # fmt: skip
+        rows = tf.zeros([5])
+        neural.climb(
+            neural.Training(Line()),
+            [variable],
+            (rows,),
+            lambda rows, key: (-variable, variable),
+            lambda: float(variable),
+            options,
+        )
+        assert float(variable) == pytest.approx(0.1 * sum_of_rates, rel=1e-4)
+        assert heard == [8, 16, 24, 32, 40]
 
 
 class TestEstimateMi:

@@ -333,7 +333,7 @@ def _train_once(x, y, validation, name, options, encoders, build_critic) -> Trai
 def climb(
     training: Training,
     variables: list,
-    pairs: tuple[tf.Tensor, tf.Tensor],
+    pairs: tuple[tf.Tensor, ...],
     loss: Callable,
     criterion: Callable[[], float],
     options: TrainOptions,
@@ -343,8 +343,8 @@ def climb(
     Args:
         training: whose model has `get_weights` and `set_weights`; is filled in.
         variables: to train.
-        pairs: x and y, on the device; each batch is a part of a random order of them,
-            drawn anew after each round.
+        pairs: x and y (or other tensors of as many rows each), on the device; each
+            batch is a part of a random order of them, drawn anew after each round.
         loss: (x, y, key) of a batch -> (loss, value for the history); the key are two
             integers for further draws.
         criterion: the value on validation pairs, with the weights of the moment.
@@ -352,10 +352,12 @@ def climb(
     """
     n = len(pairs[0])
     k = min(options.batch_size, n)
-    optimizer = FusedAdam(
-        options.learning_rate, weight_decay=options.weight_decay or None
-    )
+    rate = options.learning_rate
+    if options.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, options.max_steps)
+    optimizer = FusedAdam(rate, weight_decay=options.weight_decay or None)
     optimizer.build(variables)
+    shown = options.shown or (lambda steps: None)
 
     per_round = n // k
 
@@ -391,6 +393,7 @@ def climb(
         training.steps += count
         value = criterion()
         training.history.append((training.steps, on_batches, value))
+        shown(training.steps)
         if not math.isfinite(on_batches):
             training.stopped = "diverged"
             break

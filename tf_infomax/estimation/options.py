@@ -12,7 +12,7 @@ NEIGHBORS = (*POINTS, "k")
 SPLIT = (*SHARED, "folds", "max_reported")
 TRAINED = (
     *SPLIT, "preprocess", "widths", "batch_size", "learning_rate", "weight_decay",
-    "max_steps", "check_every", "patience",
+    "max_steps", "check_every", "patience", "schedule", "shown",
 )  # fmt: skip
 ENCODED = (*TRAINED, "x_encoder", "y_encoder")
 CRITIC = (*ENCODED, "critic")
@@ -55,6 +55,8 @@ class TrainOptions:
         max_steps: at most.
         check_every: steps between looks at the validation pairs.
         patience: looks without a better value after which training ends.
+        schedule: learning rate over `max_steps`: "constant", or "cosine", down to 0.
+        shown: hears at each look how many steps are done, or None.
         seed: of weights and batches.
     """
 
@@ -67,6 +69,8 @@ class TrainOptions:
     max_steps: int = 5000
     check_every: int = 100
     patience: int = 10
+    schedule: str = "constant"
+    shown: Callable[[int], None] | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -84,6 +88,8 @@ class TrainOptions:
         _accept(self, "learning_rate", 0.0 < self.learning_rate < math.inf, "above 0")
         known = "all", "derangement"
         _accept(self, "negatives", self.negatives in known, f"one of {known}")
+        known = "constant", "cosine"
+        _accept(self, "schedule", self.schedule in known, f"one of {known}")
 
 
 def _accept(options, name: str, accepted: bool, what: str) -> None:

@@ -3,12 +3,27 @@
 Each row names a function of a `training.subject.Subject` that yields (name, result).
 """
 
-from tf_infomax.options.core import Row
+from dataclasses import dataclass
+
+from tf_infomax.options.core import Options, Row, option
+
+_GROUP = "Evaluation"
+
+
+@dataclass(frozen=True)
+class Ndm(Options):
+    """Of the neural dependency measure."""
+
+    ndm_steps: int = option(
+        500, _GROUP, "Training steps of ndm, at most.", low=1, driver=True
+    )
+
 
 EVALUATIONS: dict[str, Row] = {
     "values": Row("tf_infomax.evaluation.values:evaluate"),
     "health": Row("tf_infomax.evaluation.health:evaluate"),
     "knn": Row("tf_infomax.evaluation.neighbors:evaluate"),
+    "ndm": Row("tf_infomax.evaluation.ndm:evaluate", options=Ndm),
     "probes": Row("tf_infomax.evaluation.probing:evaluate"),  # take the longest
 }
 USUAL = ("values", "health", "probes")

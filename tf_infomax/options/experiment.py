@@ -238,8 +238,7 @@ class Core(Options):
     evaluations: tuple[str, ...] = option(
         USUAL,
         _PROBE,
-        "What is evaluated: what the objective reports, health of the codes, nearest "
-        "neighbours in Y, probes.",
+        "What is evaluated, on test images: see docs/evaluations.md.",
         choices=tuple(EVALUATIONS),
         driver=True,
     )
@@ -251,7 +250,7 @@ class Core(Options):
         driver=True,
     )
     probe_seeds: int = option(
-        3, _PROBE, "Repetitions of each probe.", low=1, driver=True
+        3, _PROBE, "Repetitions of each probe and measure.", low=1, driver=True
     )
     probe_images: int = option(
         0,
@@ -348,8 +347,19 @@ class Config(_Resolved):
         return name in self.given and getattr(self, name) != default
 
     def replace(self, **changes) -> "Config":
-        """Another experiment: what was given of this one, and the changes."""
+        """Another experiment: what was given of this one, and the changes.
+
+        With other evaluations the options of those that go are forgotten.
+        """
         given = {name: getattr(self, name) for name in self.given}
+        if "evaluations" in changes:
+            chosen = [EVALUATIONS.get(n, Row("")) for n in changes["evaluations"]]
+            given = {
+                name: value
+                for name, value in given.items()
+                if "evaluations" not in _owners(name)
+                or any(row.has(name) for row in chosen)
+            }
         return type(self)(**{**given, **changes})
 
     def require_length(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.evaluation import health
+from tf_infomax.reporting.measures import print_measures
 from tf_infomax.runtime.figures import cut_below
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import printable
@@ -38,7 +39,7 @@ def _describe_health(results: dict) -> str:
 
 def readings_of(results: dict) -> dict[str, dict]:
     """What the objective itself reports among the results."""
-    return {name: each for name, each in results.items() if "measures" in each}
+    return {name: each for name, each in results.items() if "kind" in each}
 
 
 def _describe(name: str, result: dict) -> str:
@@ -89,7 +90,7 @@ def _probed(results: dict, probe: str) -> bool:
 
 
 def print_results(results: dict, title: str) -> None:
-    """Tables of probes and of bounds, on standard output."""
+    """Tables of probes, bounds and measures, on standard output."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -129,6 +130,7 @@ def print_results(results: dict, title: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if text := _describe_health(results):
         console.print(text, highlight=False)
+    print_measures(results)
 
 
 def draw_curves(

@@ -11,6 +11,8 @@ Results are a flat dict, name -> `{"mean": ..., "sd": ..., "n": ...}`:
     mi/local, divergence/local, score/local     each term on test images, by kind
                                                 (`objectives.terms`), with its ceiling
     health/effective_rank, ...                  of the codes of test images
+    ndm/code, ...                               measures of other evaluations, with
+                                                what they `measures`, unit, warnings
 
 A measure that fails costs itself alone: `failed/NAME` then holds `{"reason": ...}`.
 Results are on the disk as they come in, and `failed/evaluation` stays among them until
@@ -28,6 +30,7 @@ from tf_infomax.evaluation.neighbors import find_neighbors
 from tf_infomax.objectives import Objective
 from tf_infomax.options.evaluations import EVALUATIONS
 from tf_infomax.reporting import report
+from tf_infomax.reporting.measures import format_measure
 from tf_infomax.training.run import Run
 from tf_infomax.training.subject import Subject
 
@@ -48,7 +51,7 @@ class Record:
 
     Args:
         run: whose work directory gets them.
-        tell: hears of each probe as it is done, and of what failed.
+        tell: hears of each probe and measure as it is done, and of what failed.
     """
 
     def __init__(self, run: Run, tell: Callable[[str], None]):
@@ -66,6 +69,8 @@ class Record:
             name, result = f"{_FAILED}{name}", {"reason": reason}
         elif name.startswith("probe/"):
             self.tell(f"{name} {report.format_result(result)}")
+        elif "measures" in result and "kind" not in result:
+            self.tell(f"{name} {format_measure(result)} {result['unit']}".rstrip())
         self.results[name] = result
         self._write()
 
@@ -113,7 +118,7 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
 
     Args:
         run: restored to the checkpoint to evaluate.
-        tell: hears of each probe as it is done, and of what failed.
+        tell: hears of each probe and measure as it is done, and of what failed.
 
     Returns:
         The results, flat; `check_complete` tells whether all of them are there.

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from tf_infomax.data.batches import make_fixed_batches
+from tf_infomax.data.images import ImageSet
 from tf_infomax.evaluation.features import FeatureStore
 from tf_infomax.evaluation.probes import Labelled, draw_labelled
 from tf_infomax.runtime.progress import Progress
@@ -14,6 +16,23 @@ from tf_infomax.training.experiment import build_encoder
 from tf_infomax.training.run import Run
 
 _SHOWN = 2000  # test images whose codes are looked at
+_FITTED = 10_000  # training images that networks of evaluations are fitted to
+_FEWEST = 100  # validation images that are enough to choose on
+
+
+class Unlabelled(NamedTuple):
+    """Images by use, for what is fitted to images and codes, of up to 10,000.
+
+    Attributes:
+        train: that the encoder was trained on.
+        choose: of the validation part; a tenth of the training images where that is
+            too small.
+        test: of the test.
+    """
+
+    train: np.ndarray
+    choose: np.ndarray
+    test: np.ndarray
 
 
 class Subject:
@@ -40,6 +59,23 @@ class Subject:
     def images(self) -> np.ndarray:
         """Up to 2,000 test images."""
         return self.data.test.single.images[:_SHOWN]
+
+    @cached_property
+    def unlabelled(self) -> Unlabelled:
+        """Images to fit to, to choose on and to report on, of each up to a limit."""
+        train, held_out = self.data.train.single, self.data.validation
+        if held_out is None or len(held_out) < _FEWEST:
+            order = np.random.default_rng(0).permutation(len(train))
+            train, held_out = (
+                train.select(np.sort(rows))
+                for rows in np.split(order, [len(order) - max(1, len(order) // 10)])
+            )
+        small = len(self.data.test) <= _SHOWN
+        return Unlabelled(
+            _draw_some(train, _FITTED),
+            _draw_some(held_out.single, _SHOWN),
+            self.images if small else _draw_some(self.data.test.single, _SHOWN),
+        )
 
     @cached_property
     def codes(self) -> np.ndarray:
@@ -102,3 +138,11 @@ class Subject:
     def keep_probes(self, done: dict) -> None:
         """Keeps finished probes for a later one."""
         self.run.workdir.write_probes(done, self.config.checkpoint)
+
+
+def _draw_some(images: ImageSet, most: int):
+    """Images drawn from all places of a set: neighbours may be of one class."""
+    if len(images) <= most:
+        return images.images
+    rows = np.random.default_rng(0).permutation(len(images))[:most]
+    return images.select(np.sort(rows)).images
