@@ -248,8 +248,26 @@ def test_a_flagfile_says_everything(tmp_path):
     )  # fmt: skip
     path = tmp_path / "run.flags"
     path.write_text(flags.format_flags(config))
-    assert flags.read_flagfile(path) == config
-    assert len(path.read_text().splitlines()) == len(dataclasses.fields(Config))
+    found = flags.read_flagfile(path)
+    assert found == config
+    assert found.given == config.given
+    lines = [each for each in path.read_text().splitlines() if each[:1] == "-"]
+    assert len(lines) == len(dataclasses.fields(Config))
+
+
+def test_what_was_not_given_stays_as_it_was_written(tmp_path, monkeypatch):
+    """Though the defaults are others by now; but it goes with its objective."""
+    path = tmp_path / "run.flags"
+    path.write_text(flags.format_flags(Config(objective="dim_local", steps=7)))
+    row = OBJECTIVES["dim_local"]
+    monkeypatch.setitem(OBJECTIVES, "dim_local", row._replace(preset={"gamma": 0.7}))
+    found = flags.read_flagfile(path)
+    assert found.given == {"objective", "steps"}
+    longer = found.replace(steps=9)
+    assert (longer.gamma, longer.beta, longer.steps) == (0.1, 1.0, 9)
+    assert longer.given == {"objective", "steps"}
+    other = found.replace(objective="dim_global")
+    assert (other.alpha, other.beta, other.gamma) == (1.0, 0.0, 1.0)
 
 
 def test_differences_leave_out_drivers_and_the_folder():

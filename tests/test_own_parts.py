@@ -169,6 +169,79 @@ def test_presets_refuse_what_they_do_not_have():
         objectives.build("dim", build_encoder())
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dim_local", dict(bound=margin, local_critic=Distances(), gamma=0.0)),
+        ("multiview", dict(bound=margin, view_critic=Distances())),
+    ],
+)
+def test_presets_take_bounds_and_critics_of_ones_own(name, options, images):
+    objective = objectives.build(name, build_encoder(), **options)
+    (term,) = objective.terms
+    assert term.row.function is margin
+    assert isinstance(term.critic.layer, Distances)
+    assert [v.kind for v in objective.values.values()] == ["score", "mi"]
+
+
+def take_top(images):
+    return {"x": images[:, :4], "y": images[:, 4:]}
+
+
+def test_views_are_made_of_whole_images(images):
+    """Of a bare tensor, a pair with labels and "image"; those by name stay."""
+    encoder = keras.Sequential(
+        [
+            keras.Input((4, 8, 3), dtype="uint8"),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(6),
+        ]
+    )
+    shape = {"views": "halves", "image_shape": SHAPE}
+    objective = objectives.build("multiview", encoder, **shape)
+    objective.compile("sgd")
+    labels = np.zeros(16, np.int64)
+    losses = [
+        objective.evaluate(*given, batch_size=16, verbose=0, return_dict=True)
+        for given in (
+            (take_top(images),),
+            (images,),
+            (images, labels),
+            ({"image": images, "label": labels},),
+        )
+    ]
+    assert all(each == losses[0] for each in losses)
+    objective.fit(images, batch_size=8, verbose=0)
+    assert objective.predict(images, verbose=0)["code"].shape == (16, 6)
+    with pytest.raises(ValueError, match="needs image_shape"):
+        objectives.build("multiview", encoder, views="halves")
+    with pytest.raises(ValueError, match=r"encoder must take images \(4, 8, 3\)"):
+        objectives.build("multiview", build_encoder(), **shape)
+
+
+def test_augmented_views_are_drawn_anew_at_each_step(images, tmp_path):
+    options = {"views": "augment", "augment": ("crop", "flip")}
+    seen = []
+
+    class Watched(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(logs["views"])
+
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        objective = objectives.build("multiview", build_encoder(), **options)
+        objective.compile(keras.optimizers.SGD(0.0))
+        objective.fit(images, batch_size=16, epochs=2, verbose=0, callbacks=[Watched()])
+    assert seen[:2] == seen[2:]  # a function of seed and step
+    assert seen[0] != seen[1]  # of the same images, by the same weights
+    objective.save(tmp_path / "o.keras")
+    loaded = keras.models.load_model(tmp_path / "o.keras")
+    assert (loaded.views, loaded.augment) == ("augment", ("crop", "flip"))
+    with pytest.raises(ValueError, match="lacks y"):
+        objective.train_on_batch({"x": images})
+
+
 class Forgetful(objectives.Objective):
     """Returns what `answer` makes of the squared code `[N, D]`."""
 
@@ -205,7 +278,10 @@ def test_an_objective_without_a_step_is_refused():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (lambda x: x / np.float32(255), "x must be uint8 images, 0 to 255.*float32"),
+        (
+            lambda x: x / np.float32(255),
+            "image must be uint8 images, 0 to 255.*float32",
+        ),
         (lambda x: {"y": x}, "lacks x. Received: y"),
         (lambda x: x[:, :4], r"\[None, 8, 8, 3\]. Received: uint8 \[8, 4, 8, 3\]"),
         (lambda x: {"x": x[..., 0]}, "Received: uint8"),

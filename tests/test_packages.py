@@ -53,6 +53,7 @@ def test_its_objective_is_trained_with_an_option_of_its_own(trained):
     flags = (workdir / "run.flags").read_text()
     assert "--strength=2.0" in flags
     assert "--learning_rate=0.001" in flags  # its row's preset
+    assert "# --objective=whitening: of the package " in flags
     assert "whiteness" in done.stdout
     assert '"whiteness"' in (workdir / "results.json").read_text()
 

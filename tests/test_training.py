@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import tf_infomax
 from tf_infomax.data.images import ImageSet
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.training import experiment
@@ -81,6 +82,23 @@ def test_signal_within_an_epoch_then_resumed_gives_the_same_numbers(tmp_path):
             np.testing.assert_allclose(one[name], other[name], rtol=1e-4, err_msg=name)
 
 
+def test_several_steps_at_a_call_need_not_divide_the_run(tmp_path):
+    """Nor what is left of an epoch that a shorter run has ended in."""
+    options = {"online_probe": "none"}
+    single = make_run(tmp_path / "single", steps=8, **options)
+    training.train(single)
+    several = {"steps_per_execution": 3, **options}
+    first = make_run(tmp_path / "several", steps=4, **several)
+    training.train(first)
+    assert (first.step, int(first.objective.step)) == (4, 4)
+    second = make_run(tmp_path / "several", steps=8, **several)
+    training.train(second)
+    assert (second.step, int(second.objective.step)) == (8, 8)
+    pairs = zip(*(r.objective.get_weights() for r in (single, second)), strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("best", ["probe", "bound"])
 def test_best_checkpoint_is_the_best_row(tmp_path, best):
     run = make_run(tmp_path, best=best, steps=16)
@@ -103,6 +121,22 @@ def test_labels_never_reach_the_gradient(tmp_path):
     weights = [r.objective.encoder.get_weights() for r in (with_labels, without)]
     for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_what_was_saved_is_loaded_by_its_path(tmp_path):
+    run = make_run(tmp_path / "run", online_probe="none")
+    training.train(run)
+    images = run.data.test.images[:4]
+    run.objective.save(tmp_path / "objective.keras")
+    codes = run.objective.predict(images, verbose=0)["code"]
+    for name in ("run", "run/encoder.keras", "objective.keras"):
+        loaded = tf_infomax.load(tmp_path / name)
+        found = loaded.predict(images, verbose=0)["code"]
+        np.testing.assert_allclose(found, codes, rtol=1e-4, atol=1e-5)
+    (tmp_path / "cut.keras").write_bytes(b"PK")
+    for name, words in (("no", "Received"), ("cut.keras", "cannot be read")):
+        with pytest.raises(ConfigError, match=words):
+            tf_infomax.load(tmp_path / name)
 
 
 def test_changed_images_are_refused(tmp_path):
@@ -206,5 +240,4 @@ def test_epochs_are_whole_executions():
     config = Config(epochs=2, batch_size=16, steps_per_execution=4)
     assert experiment.count_steps(config, 100) == (8, 16)
     config = Config(steps=10, batch_size=16, steps_per_execution=4)
-    with pytest.raises(ConfigError, match="--steps_per_execution"):
-        experiment.count_steps(config, 100)
+    assert experiment.count_steps(config, 100) == (8, 10)

@@ -7,11 +7,13 @@ metrics, checkpoints, saving, and what a batch may be.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from tf_infomax.data.views import AUGMENTATIONS, VIEWS
 from tf_infomax.objectives.batches import (
     IMAGES,
     INDEX,
@@ -24,6 +26,7 @@ from tf_infomax.optimizers import share_of_newest
 
 STEP = "step"  # name of the variable that counts steps, in checkpoints
 _SLOTS = ("momentum", "velocity")
+_OF_VIEWS = 3  # tells the draws of augmentations from those of a step
 
 
 class Value(NamedTuple):
@@ -90,6 +93,9 @@ class Objective(keras.Model):
             evaluated.
         front: a model from a whole image to view "x", where that is a part of it: then
             `encoder` takes whole images.
+        views: a key of `data.views.VIEWS`, what is made of whole images. Views that
+            come by their names, in a dict, stay as they are.
+        augment: augmentations of these views, keys of `data.views.AUGMENTATIONS`.
 
     Attributes:
         players: player -> the roles that its optimizer trains; the first one's loss is
@@ -114,6 +120,8 @@ class Objective(keras.Model):
         seed: int = 0,
         ema: float = 0.0,
         front: keras.Model | None = None,
+        views: str = "one",
+        augment: Sequence[str] = (),
         **kwargs,
     ):
         if type(self).step_losses is Objective.step_losses:
@@ -122,6 +130,8 @@ class Objective(keras.Model):
                 "returns a loss for each player and the values to report."
             )
         super().__init__(**kwargs)
+        self.views, self.augment = views, tuple(augment)
+        _check_views(views, self.augment)
         if not isinstance(networks, Mapping):
             networks = {"encoder": networks}
         networks = {
@@ -288,15 +298,22 @@ class Objective(keras.Model):
     def _run(self, function: Callable, batch: dict, seed, training: bool):
         return _AsLayer(function)(batch, seed=seed, training=training)
 
+    def _as_batch(self, data, asks: Iterable[str], seed: tf.Tensor) -> dict:
+        """A batch by names, with views of its own making where it is whole images."""
+        if self.views == "pairs":  # of two sets, which come as two views
+            return as_batch(data, self.takes, asks)
+        own = tf.random.fold_in(seed, _OF_VIEWS, alg="philox")
+        make = partial(VIEWS[self.views], names=self.augment, seed=own)
+        return as_batch(data, self.takes, asks, make, self.encoder.input)
+
     def train_step(self, data):
-        batch = as_batch(data, self.takes, self.asks)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), self.step.value])
+        batch = self._as_batch(data, self.asks, seed)
         self._check_static(batch)
         values = {}
         for number, players in enumerate(self.rounds or (tuple(self.players),)):
-            seed = tf.stack([tf.constant(self.seed, tf.int64), self.step.value])
-            if number:
-                seed = tf.random.fold_in(seed, -number, alg="philox")
-            values |= self._update(players, batch, seed)
+            own = tf.random.fold_in(seed, -number, alg="philox") if number else seed
+            values |= self._update(players, batch, own)
         self._require(self.step_values, values)
         self._update_average()
         self.after_updates()
@@ -360,9 +377,9 @@ class Objective(keras.Model):
 
     def measure(self, data) -> dict[str, tf.Tensor]:
         """`loss` and all that `values` names of a batch, in inference mode."""
-        # Which training images these are is nothing that test images could tell.
-        batch = as_batch(data, self.takes, self.asks - {INDEX})
         seed = tf.constant([self.seed, -1], tf.int64)
+        # Which training images these are is nothing that test images could tell.
+        batch = self._as_batch(data, self.asks - {INDEX}, seed)
         outcome = self._run(self.test_losses, batch, seed, training=False)
         losses, values = self._check_outcome(outcome, self.players)
         self._require(self.values, values)
@@ -450,12 +467,17 @@ class Objective(keras.Model):
             for role, network in self.networks.items()
             if role != "average"
         }
+        return {**self._base_config(), "networks": networks}
+
+    def _base_config(self) -> dict:
+        """The options of every objective."""
         return {
             "name": self.name,
-            "networks": networks,
-            "front": self.front and serialize(self.front),
+            "front": self.front and keras.saving.serialize_keras_object(self.front),
             "seed": self.seed,
             "ema": self.ema,
+            "views": self.views,
+            "augment": self.augment,
         }
 
     @classmethod
@@ -477,6 +499,18 @@ class Objective(keras.Model):
         deserialize = keras.saving.deserialize_keras_object
         optimizers = {p: deserialize(o) for p, o in config["optimizer"].items()}
         self.compile(**{**config, "optimizer": optimizers})
+
+
+def _check_views(views: str, augment: Sequence[str]) -> None:
+    for name, given, known in (
+        ("views", (views,), VIEWS),
+        ("augment", augment, AUGMENTATIONS),
+    ):
+        wrong = [each for each in given if each not in known]
+        if wrong:
+            raise ValueError(
+                f"{name} must be of {', '.join(known)}. Received: {wrong[0]!r}."
+            )
 
 
 def _computes_in_half(network: keras.layers.Layer) -> bool:

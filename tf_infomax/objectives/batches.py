@@ -1,11 +1,12 @@
 """What a batch of an objective may be, and what of an encoder it goes into."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import keras
 import tensorflow as tf
 
-IMAGES = "x"  # the view that a bare tensor of images is
+IMAGES = "x"  # the view that whole images are, if no others are made of them
+_WHOLE = "image"
 LABEL, INDEX = "label", "index"  # of a batch, beside its views
 
 
@@ -41,31 +42,44 @@ def name_features(encoder: keras.Model) -> keras.Model:
     return keras.Model(encoder.inputs[0], {"code": output}, name=encoder.name)
 
 
-def as_batch(data, takes: Mapping, asks: Iterable[str] = ()) -> dict:
+def as_batch(
+    data,
+    takes: Mapping,
+    asks: Iterable[str] = (),
+    make: Callable[[tf.Tensor], dict] | None = None,
+    whole: keras.KerasTensor | None = None,
+) -> dict:
     """A batch by names: views, and `label` and `index` where they are given.
 
     Args:
-        data: a dict of views ("image" is "x"); a tensor of images; or a pair (images,
-            labels).
+        data: a dict of views by name; or whole images, as a tensor, a pair (images,
+            labels) or "image" of a dict.
         takes: view -> what its encoder takes: the views that must be there.
         asks: what else must be there.
+        make: whole images -> views; None: they are view "x".
+        whole: what whole images are.
 
     Raises:
         ValueError: with what was received, if it is none of these.
     """
-    if isinstance(data, Mapping):
-        batch = {IMAGES if name == "image" else name: v for name, v in data.items()}
-    elif isinstance(data, tuple | list):
+    labels = None
+    if isinstance(data, tuple | list):
         given = [each for each in data if each is not None]
         if not 1 <= len(given) <= 2:
             raise ValueError(
                 "a batch is a dict of views, images, or a pair (images, labels), "
                 f"without weights. Received: {len(given)} tensors."
             )
-        batch = dict(zip((IMAGES, LABEL), data, strict=False))
-    else:
-        batch = {IMAGES: data}
+        data, labels = [*data, None][:2]
+    batch = dict(data) if isinstance(data, Mapping) else {_WHOLE: data}
+    batch |= {} if labels is None else {LABEL: labels}
     batch = {name: value for name, value in batch.items() if value is not None}
+    if _WHOLE in batch:
+        images = batch.pop(_WHOLE)
+        if make is None:
+            batch[IMAGES] = images
+        else:
+            batch |= make(_check_images(_WHOLE, images, whole))
     missing = [name for name in (*takes, *asks) if name not in batch]
     if missing:
         raise ValueError(

@@ -1,5 +1,7 @@
 """Deep InfoMax from its options: global and local terms (Hjelm et al. 2019, eq. 8)."""
 
+import keras
+
 from tf_infomax import critics
 from tf_infomax.encoders import build_trunk
 from tf_infomax.objectives.infomax import InfoMax
@@ -24,21 +26,32 @@ def _build_terms(config, parts: Parts) -> list[Term]:
     pairs = [("x", "x")] if len(parts.shapes) == 1 else [("x", "y"), ("y", "x")]
     terms = []
     if config.alpha > 0:
-        name = config.global_critic
-        local = tuple(parts.encoder.output["local"].shape[1:])
-        critic = critics.GLOBAL_CRITICS[name](
-            config.critic_units or _default_units(name),
-            lambda width: build_trunk(config.encoder, local, width),
-        )
+        critic = _build_global(config, parts)
         options = rank_x(config.bound)
         terms += _spread("global", critic, config.alpha, pairs, config.bound, options)
     if config.beta > 0:
-        name = config.local_critic
-        units = config.critic_units or _default_units(name)
-        critic = critics.LOCAL_CRITICS[name](units)
+        critic = _build_local(config)
         options = rank_x(config.bound, pooled=config.negatives == "all")
         terms += _spread("local", critic, config.beta, pairs, config.bound, options)
     return terms
+
+
+def _build_global(config, parts: Parts) -> keras.layers.Layer:
+    name = config.global_critic
+    if not isinstance(name, str):
+        return name
+    local = tuple(parts.encoder.output["local"].shape[1:])
+    return critics.GLOBAL_CRITICS[name](
+        config.critic_units or _default_units(name),
+        lambda width: build_trunk(config.encoder, local, width),
+    )
+
+
+def _build_local(config) -> keras.layers.Layer:
+    name = config.local_critic
+    if not isinstance(name, str):
+        return name
+    return critics.LOCAL_CRITICS[name](config.critic_units or _default_units(name))
 
 
 def _default_units(critic: str) -> int:

@@ -275,15 +275,12 @@ class InfoMax(Objective):
             for term in self.terms
         ]
         return {
-            "name": self.name,
+            **self._base_config(),
             "encoder": serialize(self.networks["encoder"]),
             "terms": terms,
             "prior": self.prior and serialize(self.prior),
-            "front": self.front and serialize(self.front),
             "memory": self.memory and serialize(self.memory),
             "gamma": self.gamma,
-            "seed": self.seed,
-            "ema": self.ema,
             "view_encoders": {
                 view: serialize(self.networks[_role_of(view)])
                 for view in self._views

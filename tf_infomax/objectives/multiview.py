@@ -6,7 +6,7 @@ Source: Tschannen et al. 2020, eq. 1; Tian et al. 2019, section 3.4 (more views)
 import keras
 
 from tf_infomax import critics
-from tf_infomax.bounds import BOUNDS
+from tf_infomax.bounds import as_bound
 from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.parts import (
@@ -55,7 +55,7 @@ def _build_terms(config, views: list[str]) -> list[Term]:
         "hard": (("count", config.hard_negatives),),
         "weighted": (("hardness", config.hardness),),
     }
-    both = "candidates" in BOUNDS[config.bound].options
+    both = "candidates" in as_bound(config.bound).options
     return [
         Term(
             name="views" if len(pairs) == 1 else f"views_{x}{y}",
@@ -73,8 +73,10 @@ def _build_terms(config, views: list[str]) -> list[Term]:
     ]
 
 
-def _build_critic(config) -> critics.Critic:
+def _build_critic(config) -> keras.layers.Layer:
     name, units = config.view_critic, config.critic_units
+    if not isinstance(name, str):
+        return name
     options = {"cosine": {"temperature": config.temperature}}.get(name, {})
     if units:
         options["widths"] = (units, units) if name == "separable" else (units,)

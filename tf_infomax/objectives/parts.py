@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import keras
 
-from tf_infomax.bounds import BOUNDS
+from tf_infomax.bounds import as_bound
 from tf_infomax.encoders import build_decoder
 from tf_infomax.objectives.infomax import InfoMax, split_side
 from tf_infomax.objectives.prior_matching import PriorMatching
@@ -44,7 +44,13 @@ def build_prior(config) -> dict:
 
 def shared_options(config, parts: Parts) -> dict:
     """What every objective takes."""
-    return {"seed": config.seed, "ema": config.ema, "front": parts.front}
+    return {
+        "seed": config.seed,
+        "ema": config.ema,
+        "front": parts.front,
+        "views": config.views,
+        "augment": config.augment,
+    }
 
 
 def mirror(config, parts: Parts, build: Callable = build_decoder) -> keras.Model:
@@ -56,7 +62,7 @@ def mirror(config, parts: Parts, build: Callable = build_decoder) -> keras.Model
 def rank_x(bound: str, **options) -> tuple[tuple[str, object], ...]:
     """Options of a bound, of those it has; x is ranked for each y."""
     options = {"candidates": "x", **options}
-    return tuple((k, v) for k, v in options.items() if k in BOUNDS[bound].options)
+    return tuple((k, v) for k, v in options.items() if k in as_bound(bound).options)
 
 
 def check_targets(config, objective: InfoMax) -> InfoMax:

@@ -5,11 +5,13 @@ functions of their own, `dim_local(encoder, bound="jsd", critic_units=256)`.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 
 import keras
 
+from tf_infomax.data.views import PARTS, VIEWS, build_front, view_shapes
 from tf_infomax.objectives.base import Objective
 from tf_infomax.objectives.batches import name_features
 from tf_infomax.objectives.parts import Parts
@@ -21,7 +23,10 @@ def build(
     name: str,
     encoder: keras.Model,
     *,
-    views: tuple[str, ...] = (),
+    views: str | Sequence[str] = (),
+    augment: Sequence[str] = (),
+    image_shape: tuple[int, int, int] | None = None,
+    other_encoder: keras.Model | None = None,
     front: keras.Model | None = None,
     images: int = 1,
     classes: int = 0,
@@ -33,52 +38,98 @@ def build(
 
     Args:
         name: of its row.
-        encoder: a built model from uint8 images to a dict of features.
-        views: names of the views of a batch, all of them images as `encoder` takes;
-            views with encoders of their own get copies of it, with fresh weights. ():
-            "x" alone, of "multiview" also "y".
-        front: a model from whole images to view "x".
+        encoder: a built model from uint8 images (of view "x") to a dict of features.
+        views: a key of `data.views.VIEWS`, "augment" or "halves": what the objective
+            makes of whole images; or the names of the views that a batch has, as a dict
+            of images. (): "x" alone, of "multiview" also "y".
+        augment: augmentations of views that the objective makes, "crop", "flip", ...
+        image_shape: (H, W, C) of whole images, where views are parts of them.
+        other_encoder: of the views but "x", where these have encoders of their own;
+            None: as `encoder`. They are copies with fresh weights.
+        front: a model from whole images to view "x", where views are given by names.
         images: how many are trained on, for a memory bank or targets.
         classes: of the labels, for objectives with labels.
         seed: of all draws.
         ema: decay of an average of the encoder's weights; 0: none.
-        **options: of the row, as its flags.
+        **options: of the row, as its flags. A `bound` may also be a `bounds.Bound` or a
+            function of scores; `local_critic`, `global_critic` and `view_critic` may be
+            layers.
 
     Raises:
-        ValueError: if there is no such row or option.
+        ValueError: if there is no such row or option, or one does not fit another.
     """
+    row = _row_of(name)
+    _check_options(name, row, options)
+    encoder = name_features(encoder)
+    made = views if isinstance(views, str) else "one"
+    shapes, front = _shapes_of(row, encoder, views, image_shape, front)
+    own = {n: v for n, v in options.items() if n in _OWN and not isinstance(v, str)}
+    written = {n: v for n, v in options.items() if n not in own}
+    preset = {n: v for n, v in row.preset_of(written).items() if row.has(n)}
+    chosen = vars(row.options(**{**preset, **written}))
+    config = SimpleNamespace(
+        **{**chosen, **own},
+        encoder=encoder.name,
+        seed=seed,
+        ema=ema,
+        views=made,
+        augment=tuple(augment),
+        batch_size=math.inf,  # unknown here, so that no ceiling is
+        is_changed=options.__contains__,
+    )
+
+    def copy(flag: str, shape: tuple) -> keras.Model:
+        model = encoder if other_encoder is None else name_features(other_encoder)
+        _check_shape("other_encoder", model, shape)
+        return keras.models.clone_model(model)
+
+    parts = Parts(encoder, shapes, front, images, classes, copy)
+    return row.load()(config, parts)
+
+
+_OWN = ("bound", "local_critic", "global_critic", "view_critic")
+
+
+def _row_of(name: str) -> Row:
     if name not in OBJECTIVES:
         raise ValueError(
             f"objective must be one of {', '.join(OBJECTIVES)}. Received: {name!r}."
         )
-    row = OBJECTIVES[name]
+    return OBJECTIVES[name]
+
+
+def _check_options(name: str, row: Row, options: dict) -> None:
     wrong = [option for option in options if not row.has(option)]
     if wrong:
         known = getattr(row.options, "__dataclass_fields__", {})
         raise ValueError(
             f"{name} has the options {', '.join(known)}. Received: {wrong[0]!r}."
         )
-    encoder = name_features(encoder)
+
+
+def _shapes_of(row: Row, encoder: keras.Model, views, image_shape, front):
+    """View -> (H, W, C), and the model from whole images to view "x"."""
     shape = tuple(encoder.input.shape[1:])
-    preset = {n: v for n, v in row.preset_of(options).items() if row.has(n)}
-    own = row.options(**{**preset, **options})
-    config = SimpleNamespace(
-        **vars(own),
-        encoder=encoder.name,
-        seed=seed,
-        ema=ema,
-        batch_size=math.inf,  # unknown here, so that no ceiling is
-        is_changed=options.__contains__,
-    )
-    parts = Parts(
-        encoder=encoder,
-        shapes=dict.fromkeys(views or _views_of(row), shape),
-        front=front,
-        images=images,
-        classes=classes,
-        build_encoder=lambda flag, shape: keras.models.clone_model(encoder),
-    )
-    return row.load()(config, parts)
+    if not isinstance(views, str):
+        return dict.fromkeys(views or _views_of(row), shape), front
+    accepted = [each for each in row.choices.get("views", VIEWS) if each != "pairs"]
+    if views not in accepted:
+        raise ValueError(
+            f"views must be one of {', '.join(accepted)}, or names of views. "
+            f"Received: {views!r}."
+        )
+    if views in PARTS and image_shape is None:
+        raise ValueError(f"views={views!r} needs image_shape, that of whole images.")
+    whole = tuple(image_shape or shape)
+    shapes = view_shapes(views, whole)
+    _check_shape("encoder", encoder, shapes["x"])
+    return shapes, build_front(views, whole)
+
+
+def _check_shape(role: str, encoder: keras.Model, shape: tuple) -> None:
+    taken = tuple(encoder.input.shape[1:])
+    if taken != tuple(shape):
+        raise ValueError(f"{role} must take images {shape}. Received: one of {taken}.")
 
 
 def _views_of(row: Row) -> tuple[str, ...]:

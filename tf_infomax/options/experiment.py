@@ -5,8 +5,9 @@ an effect is decided by the rows: an option of none of the chosen ones is refuse
 Imports the standard library only.
 """
 
+import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tf_infomax.options import tables
@@ -287,6 +288,7 @@ class Config(_Resolved):
 
     Attributes:
         given: names of the options that were given.
+        complete: whether the others, too, are as a file says.
     """
 
     def __init__(self, **given):
@@ -307,6 +309,7 @@ class Config(_Resolved):
             value = given.get(name, preset.get(name, each.default))
             object.__setattr__(self, name, value)
         object.__setattr__(self, "given", frozenset(given))
+        object.__setattr__(self, "complete", False)
         self.__post_init__()
 
     def __post_init__(self):
@@ -318,18 +321,25 @@ class Config(_Resolved):
         _check_core(self)
 
     @property
+    def row_names(self) -> dict[str, tuple[str, ...]]:
+        """Flag of `ROWS` -> the names of those that are chosen."""
+        datasets = (self.dataset, self.eval_dataset, self.pair_dataset)
+        return {
+            "objective": (self.objective,),
+            "encoder": (self.encoder.partition(":")[0],),
+            "dataset": tuple(name for text in datasets for name, _ in rows_of(text)),
+            "evaluations": self.evaluations,
+        }
+
+    @property
     def rows(self) -> dict[str, Row]:
         """The rows that are chosen, by the flag and value that choose them."""
-        encoder = self.encoder.partition(":")[0]
-        found = {
-            f"--objective={self.objective}": OBJECTIVES.get(self.objective),
-            f"--encoder={encoder}": ENCODERS.get(encoder),
+        return {
+            f"--{flag}={name}": ROWS[flag][name]
+            for flag, names in self.row_names.items()
+            for name in names
+            if name in ROWS[flag]
         }
-        for text in (self.dataset, self.eval_dataset, self.pair_dataset):
-            found |= {f"--dataset={name}": row for name, row in rows_of(text)}
-        for name in self.evaluations:
-            found[f"--evaluations={name}"] = EVALUATIONS.get(name)
-        return {chosen: row for chosen, row in found.items() if row}
 
     def _checks(self) -> Iterator:
         """What the chosen rows' classes of options check, each once."""
@@ -349,18 +359,38 @@ class Config(_Resolved):
     def replace(self, **changes) -> "Config":
         """Another experiment: what was given of this one, and the changes.
 
-        With other evaluations the options of those that go are forgotten.
+        Of one read from a file that has all options the others stay as well, whatever
+        their defaults are by now, unless the objective changes. With other evaluations
+        the options of those that go are forgotten.
         """
-        given = {name: getattr(self, name) for name in self.given}
-        if "evaluations" in changes:
-            chosen = [EVALUATIONS.get(n, Row("")) for n in changes["evaluations"]]
-            given = {
-                name: value
-                for name, value in given.items()
-                if "evaluations" not in _owners(name)
-                or any(row.has(name) for row in chosen)
-            }
-        return type(self)(**{**given, **changes})
+        same = changes.get("objective", self.objective) == self.objective
+        kept = self.__dataclass_fields__ if self.complete and same else self.given
+        kept = [each for each in kept if each not in self._forgotten(changes)]
+        values = {name: getattr(self, name) for name in kept}
+        other = type(self)(**{**values, **changes})
+        if not self.complete:
+            return other
+        return other.as_given((self.given & {*kept}) | {*changes})
+
+    def _forgotten(self, changes: Mapping) -> set[str]:
+        """The options of evaluations alone, of which none is chosen any longer."""
+        chosen = [
+            EVALUATIONS.get(each, Row("")) for each in changes.get("evaluations", ())
+        ]
+        return {
+            name
+            for name in self.__dataclass_fields__
+            if "evaluations" in changes
+            and "evaluations" in _owners(name)
+            and not any(row.has(name) for row in chosen)
+        }
+
+    def as_given(self, names: Iterable[str]) -> "Config":
+        """The same, all options written down, of which these count as given."""
+        other = copy.copy(self)
+        object.__setattr__(other, "given", frozenset(names))
+        object.__setattr__(other, "complete", True)
+        return other
 
     def require_length(self) -> None:
         """Raises ConfigError unless the options say how long to train."""

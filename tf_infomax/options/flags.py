@@ -30,6 +30,7 @@ from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seals import DamagedError, open_text
 
 FLAGS = flags.FLAGS
+_GIVEN = "# Given:"  # of a flagfile that has all options, those that are no defaults
 _HELP = {"--help", "-help", "--helpshort", "--helpfull", "-h"}
 
 _KINDS = {
@@ -87,13 +88,26 @@ def override(config: Config, given: Options) -> Config:
 
 
 def format_flags(options: Options) -> str:
-    """All options as a flagfile that repeats the experiment."""
-    lines = []
+    """All options as a flagfile that repeats the experiment.
+
+    Of an experiment comments say which options were given, the others being defaults,
+    and which packages its rows are of.
+    """
+    lines = _comments(options) if isinstance(options, Config) else []
     for each in fields_of(type(options), GROUPS):
         value = getattr(options, each.name)
         values = value if each.metadata["repeated"] else [value]
         lines += [f"{_format_flag(each.name, value)}\n" for value in values]
     return "".join(lines)
+
+
+def _comments(config: Config) -> list[str]:
+    lines = [f"{_GIVEN} {', '.join(sorted(config.given)) or 'nothing'}\n"]
+    for flag, names in config.row_names.items():
+        for name in names:
+            package = plugins.package_of(flag, name)
+            lines += [f"# --{flag}={name}: of the package {package}\n"] * bool(package)
+    return lines
 
 
 def _format_flag(name: str, value) -> str:
@@ -127,7 +141,17 @@ def parse_flagfile(
         raise ConfigError(f"{path}: {error}") from error
     if len(rest) > 1:
         raise ConfigError(f"{path}: no flag: {rest[1]!r}.")
-    return from_flags(options, values)
+    found = from_flags(options, values)
+    return _marked(found, text) if isinstance(found, Config) else found
+
+
+def _marked(config: Config, text: str) -> Config:
+    """The same, of which those are given that the text says, if it says it."""
+    marks = [line for line in text.split("\n") if line.startswith(_GIVEN)]
+    if not marks:
+        return config
+    names = {name.strip() for name in marks[0][len(_GIVEN) :].split(",")}
+    return config.as_given(names & config.given)
 
 
 def open_flagfile(

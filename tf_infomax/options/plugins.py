@@ -66,6 +66,12 @@ def _package_of(point: EntryPoint) -> str:
     return point.dist.name if point.dist else point.value
 
 
+def package_of(flag: str, name: str) -> str:
+    """The package that a row was added from; "" of this one's own."""
+    groups = {id(rows): group for group, rows in GROUPS.items()}
+    return _added.get((groups[id(ROWS[flag])], name), "")
+
+
 def add_rows(wanted: Iterable[str] = ()) -> None:
     """Adds the rows of all installed packages to their tables.
 

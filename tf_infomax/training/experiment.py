@@ -208,7 +208,8 @@ def build_objective(
 def count_steps(config: Config, images: int) -> tuple[int, int]:
     """(steps per epoch, steps of the run).
 
-    An epoch is a pass over the data, rounded to whole executions.
+    An epoch is a pass over the data, rounded to whole executions; the last execution of
+    a run is as short as its steps make it.
     """
     config.require_length()
     try:
@@ -217,12 +218,7 @@ def count_steps(config: Config, images: int) -> tuple[int, int]:
         raise ConfigError(f"--batch_size: {error}") from error
     execution = config.steps_per_execution
     per_epoch = max(1, round(per_pass / execution)) * execution
-    steps = config.steps or config.epochs * per_epoch
-    if steps % execution:
-        raise ConfigError(
-            f"--steps_per_execution={execution} must divide --steps={steps}."
-        )
-    return per_epoch, steps
+    return per_epoch, config.steps or config.epochs * per_epoch
 
 
 def set_precision(mixed_precision: str) -> None:

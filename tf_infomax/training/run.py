@@ -117,6 +117,7 @@ class Run:
 
     Attributes:
         step: steps done.
+        fit_end: steps after which the present call of `fit` ends.
         until: steps after which `train` ends; below `steps` for a part of the run.
         state: what a checkpoint keeps beside the variables: `best` (value of the best
             checkpoint so far) and `seconds` (spent in training so far).
@@ -154,7 +155,7 @@ class Run:
         self.until = self.steps
         self.variables = self.objective.state()
         self.state = {"best": None, "seconds": 0.0}
-        self.step, self.stopped = 0, ""
+        self.step, self.fit_end, self.stopped = 0, 0, ""
         self.rows: list[dict] = []
         self.resumed = self._resume([checkpoint] if checkpoint else CHECKPOINTS)
         if self.step > self.steps:
@@ -264,6 +265,7 @@ class Run:
     def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
         """Trains from the current step to `until`, or to a signal."""
         for first, last, length in segments(self.step, self.per_epoch, self.until):
+            self.fit_end = last
             batches = make_batches(
                 self.data.train.images,
                 self.config.batch_size,
@@ -423,7 +425,7 @@ class Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         run, now = self.run, time.monotonic()
-        run.step += run.config.steps_per_execution
+        run.step = min(run.step + run.config.steps_per_execution, run.fit_end)
         run.state["seconds"] += now - self.clock
         self.clock = now
         due = run.step - self.saved_at >= run.config.checkpoint_every

@@ -1,9 +1,12 @@
 """What a run has learned, read from its work directory without the training data."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import keras
 
 from tf_infomax.objectives import Objective
-from tf_infomax.options import Config
+from tf_infomax.options import Config, ConfigError
 from tf_infomax.training import experiment
 from tf_infomax.training.workdir import WorkDirectory
 
@@ -57,3 +60,30 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
         objective.set_weights(weights)
     taken = tuple(objective.encoder.input.shape[1:])
     return Trained(original, objective, taken, state["step"])
+
+
+def load(path: str | Path, checkpoint: str = "last") -> keras.Model:
+    """What was saved, as a Keras model, with all classes of this package known.
+
+    Args:
+        path: a `.keras` file (of an objective, an encoder, a critic); or the work
+            directory of a run, of which it is the objective.
+        checkpoint: of a run, "last" or "best".
+
+    Returns:
+        The model. An objective has its `encoder`, and can be compiled and fitted on.
+
+    Raises:
+        ConfigError: if there is nothing such, or it cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return load_trained(WorkDirectory(str(path)), checkpoint).objective
+    if path.suffix != ".keras" or not path.is_file():
+        raise ConfigError(
+            f"path must be a .keras file or the folder of a run. Received: {path}."
+        )
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # whatever a damaged archive raises
+        raise ConfigError(f"{path} cannot be read: {error}") from error

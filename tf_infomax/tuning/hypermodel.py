@@ -310,7 +310,7 @@ class InfoMaxHyperModel(keras_tuner.HyperModel):
         workdir.claim(config)
         execution = config.steps_per_execution
         calls = math.ceil(share * run.steps / execution - 1e-9)
-        run.until = max(1, calls) * execution
+        run.until = min(max(1, calls) * execution, run.steps)
         try:
             if not self.interrupted():
                 fit_until_signal(run, self.shown, [*callbacks])
