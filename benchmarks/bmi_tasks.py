@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.data.synthetic import Pairs
-from tf_infomax.options import flags
+from tf_infomax.options import command
 from tf_infomax.runtime.progress import tell
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     if not any(options.data.glob("*_*.npz")):
         parser.error(f"--data={options.data} has no NUMBER_SEED.npz; see bmi_draw.py.")
-    flags.load_tensorflow(split_operations=False)
+    command.load_tensorflow(split_operations=False)
     from tf_infomax.studies import known_pairs
 
     first, _, last = options.tasks.partition("-")

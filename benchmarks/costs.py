@@ -24,7 +24,7 @@ ROUNDS = 5
 
 _STARTUP = """
 import sys, time
-from tf_infomax.options import flags
+from tf_infomax.options import command, flags
 from tf_infomax.training import run as training
 original, begun = training.Keeper.on_train_batch_end, []
 training.Keeper.on_epoch_begin = lambda self, *a, **k: begun.append(time.time())
@@ -34,7 +34,7 @@ def end(self, *arguments, **keywords):
 training.Keeper.on_train_batch_end = end
 from tf_infomax.train import main
 sys.argv[0] = "train"
-flags.run(main, "train", "")
+command.run(main, "train", "")
 """
 
 _PIPELINE = """
@@ -54,7 +54,7 @@ for names in ((), ("shift", "flip"), everything):
 _STEP = """
 import time, tf_infomax, numpy as np
 from tf_infomax.training import experiment
-from tf_infomax.options import flags
+from tf_infomax.options import command, flags
 from pathlib import Path
 config = flags.read_flagfile(Path("configs/dim.flags"))
 import tensorflow as tf

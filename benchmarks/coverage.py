@@ -15,7 +15,7 @@ import json
 import math
 from pathlib import Path
 
-from tf_infomax.options import flags
+from tf_infomax.options import command
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import tell
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--cases", default="ksg,auto,smile,smile_plain,info_nce")
     parser.add_argument("--output", type=Path, default=Path("runs/coverage"))
     options = parser.parse_args()
-    flags.load_tensorflow(split_operations=False)
+    command.load_tensorflow(split_operations=False)
     from tf_infomax import estimate_mi
     from tf_infomax.data.synthetic import draw
 

@@ -67,9 +67,9 @@ def measure(train, case: str) -> tuple[float, float]:
 
 def run_ours(case: str) -> tuple[float, float]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tf_infomax.options import flags
+    from tf_infomax.options import command
 
-    flags.load_tensorflow(split_operations=False)
+    command.load_tensorflow(split_operations=False)
     from tf_infomax.estimation import neural
     from tf_infomax.estimation.options import Options
 

@@ -77,9 +77,9 @@ def build_tf(task: str):
 
 def run_tf(task: str, jit: bool) -> tuple[float, float]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tf_infomax.options import flags
+    from tf_infomax.options import command
 
-    flags.load_tensorflow()
+    command.load_tensorflow()
     import keras
     import tensorflow as tf
 

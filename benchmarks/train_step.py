@@ -86,9 +86,9 @@ def run_tf(
     """Seconds per step of the library's objective."""
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = onednn
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tf_infomax.options import flags
+    from tf_infomax.options import command
 
-    flags.load_tensorflow()
+    command.load_tensorflow()
     import keras
     import tensorflow as tf
 
@@ -203,9 +203,9 @@ def measure_peak() -> float:
     for the machine's widest vectors.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tf_infomax.options import flags
+    from tf_infomax.options import command
 
-    flags.load_tensorflow()
+    command.load_tensorflow()
     import numpy as np
     import tensorflow as tf
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tf_infomax.options import (
     ConfigError,
     Options,
+    command,
     flags,
     option,
     shared_option,
@@ -106,7 +107,7 @@ def main(options: ExportOptions) -> int:
     folder = Path(options.output) / options.model_name
     check_writable(folder, f"--output={folder}")
     version = choose_version(folder, options.version, options.suffix)
-    flags.load_tensorflow()
+    command.load_tensorflow()
 
     from export.building import export_run
     from tf_infomax.runtime.progress import tell
@@ -118,4 +119,4 @@ def main(options: ExportOptions) -> int:
 
 
 if __name__ == "__main__":
-    flags.run(main, "export.saved_model", __doc__, ExportOptions)
+    command.run(main, "export.saved_model", __doc__, ExportOptions)

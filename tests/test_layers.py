@@ -110,8 +110,8 @@ def test_heavy_packages_are_imported_where_they_are_used(path):
         ("TF_ENABLE_ONEDNN_OPTS", "import tf_infomax", "1", "0"),
         (
             "TF_NUM_INTRAOP_THREADS",
-            "from tf_infomax.options import flags; "
-            "flags.load_tensorflow(split_operations=False)",
+            "from tf_infomax.options import command; "
+            "command.load_tensorflow(split_operations=False)",
             "1",
             "2",
         ),

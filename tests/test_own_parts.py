@@ -280,7 +280,7 @@ def test_an_objective_without_a_step_is_refused():
     [
         (
             lambda x: x / np.float32(255),
-            "image must be uint8 images, 0 to 255.*float32",
+            "image must be uint8 images, 0 .*float32",
         ),
         (lambda x: {"y": x}, "lacks x. Received: y"),
         (lambda x: x[:, :4], r"\[None, 8, 8, 3\]. Received: uint8 \[8, 4, 8, 3\]"),

@@ -221,7 +221,7 @@ def claim(name: str, width: int, height: int) -> bytes:
 GIANTS = """
 import re, sys
 from pathlib import Path
-from tf_infomax.options.flags import load_tensorflow
+from tf_infomax.options.command import load_tensorflow
 
 load_tensorflow()
 from tf_infomax.data.files import ImageFolder, make_decoder, map_batches

@@ -1,8 +1,9 @@
 """Learning representations by maximizing mutual information.
 
 `from tf_infomax import bounds, critics, encoders, objectives` is the library;
-`tf_infomax.estimate_mi(x, y)` estimates mutual information; `tf_infomax.load(path)`
-reads what was saved; `python -m tf_infomax.train`, `evaluate`, `embed`, `tune` and `estimate` are the commands.
+`tf_infomax.estimate_mi(x, y)` estimates mutual information, `tf_infomax.load(path)`
+reads what was saved; `python -m tf_infomax.train`, `evaluate`, `embed`, `tune` and
+`estimate` are the commands.
 
 Importing the package switches oneDNN on unless the user has decided about it
 (`TF_ENABLE_ONEDNN_OPTS`): TensorFlow reads that variable once, when it is first

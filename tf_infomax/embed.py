@@ -13,6 +13,7 @@ from pathlib import Path
 from tf_infomax.options import (
     ConfigError,
     Options,
+    command,
     flags,
     option,
     shared_option,
@@ -103,7 +104,7 @@ def main(options: EmbedOptions) -> int:
     else:
         version = find_version(Path(options.saved_model))
     folder = ImageFolder(options.images)
-    flags.load_tensorflow()
+    command.load_tensorflow()
 
     from tf_infomax.embedding.embedder import from_model, from_saved_model
     from tf_infomax.embedding.formats import FORMATS, projected_every
@@ -158,4 +159,4 @@ def _read_rule(version: Path) -> str:
 
 
 if __name__ == "__main__":
-    flags.run(main, "tf_infomax.embed", __doc__, EmbedOptions)
+    command.run(main, "tf_infomax.embed", __doc__, EmbedOptions)

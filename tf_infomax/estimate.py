@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tf_infomax
 from tf_infomax.estimate_options import STAIRS, EstimateOptions
-from tf_infomax.options import ConfigError, flags, refuse_if
+from tf_infomax.options import ConfigError, command, refuse_if
 from tf_infomax.runtime.files import check_writable
 from tf_infomax.runtime.progress import tell
 
@@ -45,7 +45,7 @@ def main(options: EstimateOptions) -> int:
         x, y, truth = pairs.x, pairs.y, pairs.mi
     else:
         x, y = read_given(options.x, options.y, options.data)
-    flags.load_tensorflow(split_operations=False)
+    command.load_tensorflow(split_operations=False)
 
     from tf_infomax.estimation.report import print_table, run_all, write
 
@@ -80,7 +80,7 @@ def _run_benchmark(options: EstimateOptions) -> int:
     if output:
         check_writable(output, f"--output={output}")
         output.mkdir(parents=True, exist_ok=True)
-    flags.load_tensorflow(split_operations=False)
+    command.load_tensorflow(split_operations=False)
     if options.benchmark == "staircase":
         return _run_staircase(options, output)
     from tf_infomax.studies import known_pairs
@@ -128,4 +128,4 @@ def _run_staircase(options: EstimateOptions, output: Path | None) -> int:
 
 
 if __name__ == "__main__":
-    flags.run(main, "tf_infomax.estimate", __doc__, EstimateOptions)
+    command.run(main, "tf_infomax.estimate", __doc__, EstimateOptions)

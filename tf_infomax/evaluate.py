@@ -4,7 +4,7 @@ The experiment is the one of the work directory; only flags that say how to eval
 (--probes, --probe_seeds, --probe_images, --checkpoint, where data lie) are taken.
 """
 
-from tf_infomax.options import Config, flags
+from tf_infomax.options import Config, command, flags
 
 
 def main(given: Config) -> int:
@@ -22,7 +22,7 @@ def main(given: Config) -> int:
 
 def _evaluate(config: Config, workdir) -> int:
     which = config.checkpoint
-    flags.load_tensorflow()
+    command.load_tensorflow()
 
     from tf_infomax.reporting.report import print_results
     from tf_infomax.runtime.progress import tell
@@ -42,7 +42,7 @@ def _evaluate(config: Config, workdir) -> int:
 
 
 if __name__ == "__main__":
-    flags.run(
+    command.run(
         main,
         "tf_infomax.evaluate",
         __doc__,

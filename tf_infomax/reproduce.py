@@ -17,7 +17,7 @@ from pathlib import Path
 from tf_infomax.options import (
     ConfigError,
     Options,
-    flags,
+    command,
     option,
     refuse_if,
     shared_option,
@@ -105,7 +105,7 @@ def main(options: ReproduceOptions) -> int:
     """Runs the study, or all, and prints the verdicts."""
     root = Path(options.workdir)
     check_writable(root, f"--workdir={root}")
-    flags.load_tensorflow()
+    command.load_tensorflow()
     from tf_infomax.studies.claims import run
     from tf_infomax.studies.protocol import FIRST_SEED, STUDIES
 
@@ -243,4 +243,4 @@ def _describe_settings(content: dict) -> str:
 
 
 if __name__ == "__main__":
-    flags.run(main, "tf_infomax.reproduce", __doc__, ReproduceOptions)
+    command.run(main, "tf_infomax.reproduce", __doc__, ReproduceOptions)

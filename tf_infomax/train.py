@@ -2,7 +2,7 @@
 
 import sys
 
-from tf_infomax.options import Config, flags
+from tf_infomax.options import Config, command
 
 
 def main(config: Config) -> int:
@@ -15,7 +15,7 @@ def main(config: Config) -> int:
     with workdir.held():
         workdir.check(config)
         config.require_length()
-        flags.load_tensorflow()
+        command.load_tensorflow()
         return _train(config, workdir)
 
 
@@ -56,4 +56,4 @@ def _train(config: Config, workdir) -> int:
 
 
 if __name__ == "__main__":
-    flags.run(main, "tf_infomax.train", __doc__)
+    command.run(main, "tf_infomax.train", __doc__)

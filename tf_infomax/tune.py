@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tf_infomax.options import ConfigError, flags
+from tf_infomax.options import ConfigError, command
 from tf_infomax.runtime.progress import tell
 from tf_infomax.tuning.folder import SearchFolder
 from tf_infomax.tuning.options import TuneOptions
@@ -52,7 +52,7 @@ def main(options: TuneOptions) -> int:
             command_line(), options.tuner_workers, folder.path / "logs", tell
         )
     end_with_parent()
-    flags.load_tensorflow()
+    command.load_tensorflow()
 
     from tf_infomax.tuning.search import run_search
 
@@ -91,4 +91,4 @@ def _finish(options: TuneOptions, folder: SearchFolder) -> None:
 
 
 if __name__ == "__main__":
-    flags.run(main, "tf_infomax.tune", __doc__, TuneOptions)
+    command.run(main, "tf_infomax.tune", __doc__, TuneOptions)

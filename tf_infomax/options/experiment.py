@@ -7,36 +7,23 @@ Imports the standard library only.
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tf_infomax.options import tables
+from tf_infomax.options import rules, tables
 from tf_infomax.options.core import (
     Options,
     Row,
-    format_value,
     option,
     own_options,
-    refuse_if,
     suggest,
 )
 from tf_infomax.options.datasets import DATASETS, rows_of
-from tf_infomax.options.encoders import ENCODERS, SAME_SIZE
+from tf_infomax.options.encoders import ENCODERS
 from tf_infomax.options.evaluations import EVALUATIONS, USUAL
-from tf_infomax.options.objectives import OBJECTIVES, refuse_void
+from tf_infomax.options.objectives import OBJECTIVES
+from tf_infomax.options.rows import ROWS, list_names
 from tf_infomax.runtime.errors import ConfigError
-
-
-def list_names(rows: Mapping[str, Row]) -> str:
-    """The names of rows, with what stands behind a colon."""
-    shown = []
-    for name, row in rows.items():
-        optional = row.argument.startswith("[")
-        argument = row.argument.strip("[]")
-        shown += [name] if optional or not argument else []
-        shown += [f"{name}:{argument}"] if argument else []
-    return ", ".join(shown)
-
 
 _RUN, _READ, _VIEW = "Run", "Data", "Views"
 _MODEL, _OBJECTIVE = "Encoder", "Objective"
@@ -267,15 +254,6 @@ GROUPS = (
 )  # fmt: skip
 
 
-# Flag -> the rows that it chooses from.
-ROWS: dict[str, dict[str, Row]] = {
-    "objective": OBJECTIVES,
-    "encoder": ENCODERS,
-    "dataset": DATASETS,
-    "evaluations": EVALUATIONS,
-}
-
-
 class _Resolved(Core, *own_options(r for rows in ROWS.values() for r in rows.values())):
     """All options of core and rows, for `Config`."""
 
@@ -314,11 +292,7 @@ class Config(_Resolved):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_rows(self)
-        for check in self._checks():
-            check(self)
-        _check_features(self)
-        _check_core(self)
+        rules.check(self)
 
     @property
     def row_names(self) -> dict[str, tuple[str, ...]]:
@@ -340,16 +314,6 @@ class Config(_Resolved):
             for name in names
             if name in ROWS[flag]
         }
-
-    def _checks(self) -> Iterator:
-        """What the chosen rows' classes of options check, each once."""
-        done = set()
-        for row in self.rows.values():
-            for each in reversed(row.options.__mro__):
-                check = vars(each).get("check")
-                if check and each not in done:
-                    done.add(each)
-                    yield check.__func__
 
     def is_changed(self, name: str) -> bool:
         """Whether an option was given a value that is not its default."""
@@ -409,145 +373,3 @@ class Config(_Resolved):
         # The other one may lack the options of a package that is not installed here.
         pairs = {n: (getattr(self, n), getattr(other, n, None)) for n in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _owners(name: str) -> dict[str, list[str]]:
-    """Flag -> values whose rows have an option; empty for options of the core."""
-    found: dict[str, list[str]] = {}
-    for flag, rows in ROWS.items():
-        for value, row in rows.items():
-            if row.has(name):
-                argument = row.argument and f":{row.argument}"
-                found.setdefault(flag, []).append(value + argument)
-    return found
-
-
-def _check_rows(c: Config) -> None:
-    """Refuses what the chosen rows leave without effect or cannot do without."""
-    _check_names(c)
-    rows = c.rows.values()
-    for each in dataclasses.fields(c):
-        name, value = each.name, getattr(c, each.name)
-        if not c.is_changed(name):
-            continue
-        owners, condition = _owners(name), each.metadata["of"]
-        needed = " or ".join(f"--{f}={', '.join(v)}" for f, v in owners.items())
-        if owners and any(row.has(name) for row in rows):
-            needed = ""
-        if not needed and condition and getattr(c, condition[0]) != condition[1]:
-            needed = "--{}={}".format(*condition)
-        refuse_if(
-            bool(needed),
-            f"--{name}={format_value(value)} changes nothing without {needed}.",
-        )
-    row = OBJECTIVES[c.objective]
-    for name, choices in row.choices.items():
-        refuse_if(
-            getattr(c, name) not in choices,
-            f"--objective={c.objective} takes --{name}={','.join(choices)}. "
-            f"Received: {getattr(c, name)}.",
-        )
-
-
-def _check_features(c: Config) -> None:
-    """Refuses an encoder that does not give what the objective asks for."""
-    asks = sorted(OBJECTIVES[c.objective].asks)
-    asked = [each[len("encoder:") :] for each in asks if each.startswith("encoder:")]
-    row = ENCODERS[c.encoder.partition(":")[0]]
-    gives = row.gives(c) if callable(row.gives) else row.gives
-    missing = [feature for feature in asked if feature not in gives]
-    if not missing:
-        return
-    able = {
-        name: row
-        for name, row in ENCODERS.items()
-        if callable(row.gives) or {*asked} <= row.gives
-    }
-    raise ConfigError(
-        f"--objective={c.objective} needs an encoder with the feature {missing[0]!r}; "
-        f"take {list_names(able)}. Received: --encoder={c.encoder}, which gives "
-        f"{', '.join(sorted(gives))}."
-    )
-
-
-def _check_names(c: Config) -> None:
-    """Refuses names of no row, and arguments where there are none, or missing."""
-    for flag, rows in (
-        ("dataset", DATASETS),
-        ("eval_dataset", DATASETS),
-        ("pair_dataset", DATASETS),
-        ("encoder", ENCODERS),
-    ):
-        text = getattr(c, flag)
-        if not text and flag in ("eval_dataset", "pair_dataset"):
-            continue
-        name, _, argument = text.partition(":")
-        row = rows.get(name)
-        hint = "" if row else suggest(name, rows)
-        wanted = row.argument if row else ""
-        refuse_if(
-            row is None
-            or (bool(argument) and not wanted)
-            or (not argument and bool(wanted) and not wanted.startswith("[")),
-            f"--{flag} takes {list_names(rows)}. Received: {text!r}.{hint}",
-        )
-
-
-def _check_core(c: Config) -> None:
-    """Options of the core that make sense each by itself, but not together."""
-    refuse_if(
-        c.steps > 0 and c.epochs > 0,
-        f"give --steps or --epochs, not both. Received: {c.steps} and {c.epochs}.",
-    )
-    refuse_if(
-        c.views == "augment" and not c.augment,
-        "--views=augment needs --augment: without it both views are the same image.",
-    )
-    refuse_if(
-        (c.views == "pairs") != bool(c.pair_dataset),
-        "--views=pairs and --pair_dataset belong together. Received: "
-        f"--views={c.views} --pair_dataset={c.pair_dataset}.",
-    )
-    refuse_if(
-        c.views == "pairs" and bool(set(c.augment) & {"color", "grey"}),
-        "--augment=color,grey do not go with --views=pairs, whose images have other "
-        f"channels. Received: --augment={','.join(c.augment)}.",
-    )
-    refuse_if(
-        c.code_size != 64 and {c.encoder, c.other_encoder or c.encoder} <= {*SAME_SIZE},
-        f"--code_size changes nothing for {' and '.join(SAME_SIZE)}, whose code is as "
-        "large as the image; --code_size=64, the default, takes it back.",
-    )
-    refuse_void(
-        c,
-        "code_size",
-        not c.encoder.startswith("keras:"),
-        "an encoder of this package: that of keras:FILE is as its layer is",
-    )
-    refuse_void(c, "probe_every", c.online_probe != "none", "an --online_probe")
-    kind = c.dataset.partition(":")[0]
-    refuse_if(
-        kind == "folder" and not c.image_size,
-        "--dataset=folder:PATH needs --image_size, the side to resize the images to.",
-    )
-    refuse_if(
-        bool(c.labels) and kind != "arrays",
-        f"--labels belongs to --dataset=arrays:FILE.npy. Received: {c.dataset}.",
-    )
-    refuse_if(
-        c.best == "probe" and c.online_probe == "none" and c.checkpoint == "best",
-        "--best=probe needs an --online_probe.",
-    )
-    refuse_if(
-        c.deterministic and c.jit_compile,
-        "--jit_compile is refused by Keras when --deterministic is on: choose one.",
-    )
-    refuse_if(
-        c.strategy == "mirrored" and c.jit_compile,
-        "--jit_compile does not work under --strategy=mirrored: choose one.",
-    )
-    refuse_if(
-        c.strategy == "mirrored" and c.steps_per_execution > 1,
-        "--steps_per_execution must be 1 under --strategy=mirrored. Received: "
-        f"{c.steps_per_execution}.",
-    )

@@ -13,7 +13,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from tf_infomax.options.core import Options, Row, own_options
-from tf_infomax.options.experiment import ROWS, Config, list_names
+from tf_infomax.options.experiment import Config
+from tf_infomax.options.rows import ROWS, list_names
 from tf_infomax.runtime.errors import ConfigError
 
 GROUPS: dict[str, dict[str, Row]] = {
