@@ -7,7 +7,7 @@ Imports the standard library only.
 
 import copy
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tf_infomax.options import rules, tables
@@ -329,12 +329,12 @@ class Config(_Resolved):
         """
         same = changes.get("objective", self.objective) == self.objective
         kept = self.__dataclass_fields__ if self.complete and same else self.given
-        kept = [each for each in kept if each not in self._forgotten(changes)]
+        kept = set(kept) - self._forgotten(changes)
         values = {name: getattr(self, name) for name in kept}
         other = type(self)(**{**values, **changes})
         if not self.complete:
             return other
-        return other.as_given((self.given & {*kept}) | {*changes})
+        return other.as_given((self.given & kept) | {*changes})
 
     def _forgotten(self, changes: Mapping) -> set[str]:
         """The options of evaluations alone, of which none is chosen any longer."""
@@ -345,7 +345,7 @@ class Config(_Resolved):
             name
             for name in self.__dataclass_fields__
             if "evaluations" in changes
-            and "evaluations" in _owners(name)
+            and "evaluations" in rules.owners(name)
             and not any(row.has(name) for row in chosen)
         }
 

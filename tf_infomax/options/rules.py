@@ -31,7 +31,7 @@ def _checks(rows: Iterable[Row]) -> Iterator[Callable]:
                 yield check.__func__
 
 
-def _owners(name: str) -> dict[str, list[str]]:
+def owners(name: str) -> dict[str, list[str]]:
     """Flag -> values whose rows have an option; empty for options of the core."""
     found: dict[str, list[str]] = {}
     for flag, rows in ROWS.items():
@@ -50,9 +50,9 @@ def _check_rows(c) -> None:
         name, value = each.name, getattr(c, each.name)
         if not c.is_changed(name):
             continue
-        owners, condition = _owners(name), each.metadata["of"]
-        needed = " or ".join(f"--{f}={', '.join(v)}" for f, v in owners.items())
-        if owners and any(row.has(name) for row in rows):
+        found, condition = owners(name), each.metadata["of"]
+        needed = " or ".join(f"--{f}={', '.join(v)}" for f, v in found.items())
+        if found and any(row.has(name) for row in rows):
             needed = ""
         if not needed and condition and getattr(c, condition[0]) != condition[1]:
             needed = "--{}={}".format(*condition)
