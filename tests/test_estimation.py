@@ -1127,6 +1127,44 @@ class TestEstimateMi:
         for word in words:
             assert word in str(caught.value)
 
+    def test_parts_that_are_given_are_used_and_no_others(self, rng):
+        """What is reported is that of the last part, whatever the others say."""
+        x = rng.normal(size=(900, 1))
+        y = x + 0.5 * rng.normal(size=(900, 1))
+        parts = np.split(np.arange(900), [500, 600])
+        options = dict(parts=tuple(parts), max_steps=150, batch_size=64)
+        found = estimate_mi(x, y, "nwj", **options)
+        assert found.pairs == {"train": 500, "choose": 100, "report": 300}
+        assert found.value > 0.4  # of 0.805
+        broken = y.copy()
+        broken[parts[2]] = rng.permutation(y[parts[2]])
+        assert estimate_mi(x, broken, "nwj", **options).raw < 0.05
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            ([0, 1, 2], [3, 4], [4, 5]),
+            ([0, 1, 2], [3, 4], [5]),
+            ([0, 1], [2, 3], [4, 900]),
+            ([0, 1], [2, 3], [-1, 5]),
+            ([0.0, 1.0], [2, 3], [4, 5]),
+        ],
+    )
+    def test_parts_that_are_none_are_refused(self, parts, rng):
+        x = rng.normal(size=(900, 1))
+        with pytest.raises(PairsError, match="parts must be positions below 900"):
+            estimate_mi(x, x, "nwj", parts=parts)
+
+    def test_parts_go_with_one_fold(self, rng):
+        x = rng.normal(size=(60, 1))
+        parts = tuple(np.split(np.arange(60), [30, 40]))
+        with pytest.raises(ValueError, match="parts must be three, with folds=1"):
+            estimate_mi(x, x, "nwj", parts=parts, folds=2)
+        with pytest.raises(ValueError, match="parts must be three"):
+            estimate_mi(x, x, "nwj", parts=parts[:2])
+        with pytest.raises(ValueError, match="parts changes nothing for ksg"):
+            estimate_mi(x, x, "ksg", parts=parts)
+
     def test_unknown_methods_and_options_are_refused(self, data):
         with pytest.raises(ValueError, match="minee"):
             estimate_mi(data.x, data.y, "minee")

@@ -236,3 +236,27 @@ def split(
     return [
         tuple(rows[np.isin(rows // block, part)] for part in triple) for triple in parts
     ]
+
+
+def check_parts(parts, n: int) -> tuple[np.ndarray, ...]:
+    """The positions to train on, to choose on and to report on, as `split` gives them.
+
+    Raises:
+        PairsError: unless they are positions of n pairs, each in one part at most, and
+            two or more in each.
+    """
+    parts = tuple(np.asarray(part) for part in parts)
+    positions = np.concatenate([part.ravel() for part in parts])
+    if (
+        positions.dtype.kind not in "iu"
+        or min(map(len, parts)) < 2
+        or positions.min() < 0
+        or positions.max() >= n
+        or len(np.unique(positions)) < len(positions)
+    ):
+        raise PairsError(
+            f"parts must be positions below {n}, the number of pairs, none of them "
+            "twice, and at least two in each. Received: "
+            f"{', '.join(f'{len(part)}' for part in parts)} of them."
+        )
+    return parts

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 SHARED = ("level", "block", "bracket", "seed")
 POINTS = (*SHARED, "preprocess")
 NEIGHBORS = (*POINTS, "k")
-SPLIT = (*SHARED, "folds", "max_reported")
+SPLIT = (*SHARED, "folds", "parts", "max_reported")
 TRAINED = (
     *SPLIT, "preprocess", "widths", "batch_size", "learning_rate", "weight_decay",
     "max_steps", "check_every", "patience", "schedule", "shown",
@@ -124,6 +124,8 @@ class Options(TrainOptions):
         preprocess: a name of `inputs.MARGINALS`.
         folds: 1 splits once and reports on a fifth; k reports on every pair, by a
             critic that was trained without its fold.
+        parts: positions of the pairs to train on, to choose on and to report on, where
+            chance shall not divide them.
         k: neighbours.
         alpha: of I_alpha.
         tau: of SMILE.
@@ -142,6 +144,7 @@ class Options(TrainOptions):
     y_encoder: object | None = None
     preprocess: str = "standardize"
     folds: int = 1
+    parts: tuple | None = None
     k: int = 5
     alpha: float = 0.01
     tau: float = 5.0
@@ -160,6 +163,8 @@ class Options(TrainOptions):
         _accept_numbers(self, "alpha", "tau", "level")
         if self.entropy_y is not None:
             _accept_numbers(self, "entropy_y")
+        alone = self.parts is None or (self.folds == 1 and len(self.parts) == 3)
+        _accept(self, "parts", alone, "three, with folds=1")
         for name in ("correct", "bracket"):
             _accept(self, name, type(getattr(self, name)) is bool, "True or False")
         if self.bracket and self.log_conditional is None:

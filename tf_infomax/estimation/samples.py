@@ -11,7 +11,13 @@ from functools import cached_property
 import numpy as np
 
 from tf_infomax.estimation.columns import Columns
-from tf_infomax.estimation.inputs import Marginal, fit_marginal, split, transform
+from tf_infomax.estimation.inputs import (
+    Marginal,
+    check_parts,
+    fit_marginal,
+    split,
+    transform,
+)
 from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.values import Scores
 
@@ -69,7 +75,7 @@ class Samples:
 
     Args:
         x, y: `[n, ...]`, checked.
-        options: seed, block, folds, preprocess, max_reported.
+        options: seed, block, folds, parts, preprocess, max_reported.
         columns: which these are of the columns that came; default: all.
     """
 
@@ -94,9 +100,13 @@ class Samples:
         """One split, or one for each fold of a cross-fit."""
         o = self.options
         most = o.max_reported
+        if o.parts is not None:
+            parts = [check_parts(o.parts, len(self.x))]
+        else:
+            parts = split(len(self.x), o.seed, o.block, o.folds)
         return [
             Fold(train, choose[:most], report[:most], (self.x, self.y), o.preprocess)
-            for train, choose, report in split(len(self.x), o.seed, o.block, o.folds)
+            for train, choose, report in parts
         ]
 
 

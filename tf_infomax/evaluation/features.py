@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_infomax.data.views import build_front
+
 _MOST_KEPT = 1 << 30  # bytes of features
 
 
@@ -18,6 +20,13 @@ def hash_weights(weights: Iterable[np.ndarray]) -> str:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def see_part(images: np.ndarray, view: str) -> np.ndarray:
+    """What an encoder of view x sees of whole images: a part of them, or all."""
+    front = build_front(view, images.shape[1:])
+    images = images[:]
+    return images if front is None else front.predict(images, 500, verbose=0)
 
 
 def compile_features(

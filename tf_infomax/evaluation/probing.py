@@ -15,8 +15,7 @@ import keras
 import numpy as np
 
 from tf_infomax.data.images import ImageSet
-from tf_infomax.data.views import build_front
-from tf_infomax.evaluation.features import FeatureStore, hash_weights
+from tf_infomax.evaluation.features import FeatureStore, hash_weights, see_part
 from tf_infomax.evaluation.probes import Labelled, describe_classes, run_probe
 from tf_infomax.evaluation.summary import summarize
 from tf_infomax.runtime.progress import Progress, format_left
@@ -175,13 +174,10 @@ def _encoder_source(label: str, encoder: keras.Model, probes, store) -> _Source:
 
 def _pixel_source(view: str, shape: tuple[int, ...], probes) -> _Source:
     """What the encoder sees of whole images, where it sees a part of them."""
-    front = build_front(view, shape)
 
     def compute(images, shown) -> dict[str, np.ndarray]:
-        images = images[:]
-        if front is not None:
-            images = front.predict(images, 500, verbose=0)
-        return {"pixels": images.reshape(len(images), -1).astype(np.float32)}
+        pixels = see_part(images, view)
+        return {"pixels": pixels.reshape(len(pixels), -1).astype(np.float32)}
 
     return _Source("", {"pixels": int(np.prod(shape))}, compute, "", probes)
 

@@ -19,11 +19,21 @@ class Ndm(Options):
     )
 
 
+@dataclass(frozen=True)
+class Mine(Options):
+    """Of MINE between images and codes."""
+
+    mine_steps: int = option(
+        600, _GROUP, "Training steps of mine, at most.", low=1, driver=True
+    )
+
+
 EVALUATIONS: dict[str, Row] = {
     "values": Row("tf_infomax.evaluation.values:evaluate"),
     "health": Row("tf_infomax.evaluation.health:evaluate"),
     "knn": Row("tf_infomax.evaluation.neighbors:evaluate"),
     "ndm": Row("tf_infomax.evaluation.ndm:evaluate", options=Ndm),
+    "mine": Row("tf_infomax.evaluation.mine:evaluate", options=Mine),
     "probes": Row("tf_infomax.evaluation.probing:evaluate"),  # take the longest
 }
 USUAL = ("values", "health", "probes")

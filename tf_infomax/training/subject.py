@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_infomax.data.batches import make_fixed_batches
 from tf_infomax.data.images import ImageSet
-from tf_infomax.evaluation.features import FeatureStore
+from tf_infomax.evaluation.features import FeatureStore, see_part
 from tf_infomax.evaluation.probes import Labelled, draw_labelled
 from tf_infomax.runtime.progress import Progress
 from tf_infomax.training.experiment import build_encoder
@@ -94,6 +94,10 @@ class Subject:
         return draw_labelled(
             data.probe_train, data.probe_test, config.probe_images, config.probe_seeds
         )
+
+    def seen(self, images) -> np.ndarray:
+        """What the encoder sees of whole images, uint8."""
+        return see_part(images, self.config.views)
 
     def features(self, name: str, images, trained: bool = True) -> np.ndarray:
         """A feature of images, `[n, width]`, trained or with the initial weights."""
