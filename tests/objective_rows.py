@@ -11,7 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax import critics, encoders
-from tf_infomax.objectives import InfoMax, Objective, PriorMatching, Term
+from tf_infomax.objectives import (
+    Coordinates,
+    InfoMax,
+    Objective,
+    PriorMatching,
+    Term,
+)
 from tf_infomax.objectives.autoencoder import build_autoencoder, build_vae
 from tf_infomax.objectives.bigan import build_bigan
 from tf_infomax.objectives.nat import build_nat
@@ -66,6 +72,11 @@ def _build_both(encoder) -> InfoMax:
     return InfoMax(encoder, terms, PriorMatching(widths=(8, 4)), 0.5)
 
 
+def _build_structure(encoder) -> InfoMax:
+    tasks = [Coordinates(kind, 0.5, widths=(8, 6)) for kind in ("absolute", "relative")]
+    return InfoMax(encoder, _build_local_term(), tasks=tasks)
+
+
 def _build_views(encoder) -> InfoMax:
     critic = critics.VECTOR_CRITICS["bilinear"]()
     return InfoMax(encoder, [Term("views", "x.code", "y.code", critic, "info_nce")])
@@ -95,6 +106,7 @@ ROWS = {
     "dim_local_global": Row(
         _build_both, {"prior": "prior/discriminator"}, {"prior": "uniform"}
     ),
+    "dim_structure": Row(_build_structure),
     "multiview": Row(_build_views),
     "cpc": Row(_build_cpc),
     "autoencoder": Row(

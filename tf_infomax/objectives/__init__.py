@@ -3,6 +3,7 @@
 from tf_infomax.objectives.autoencoder import VAE, Autoencoder
 from tf_infomax.objectives.base import Objective, Value
 from tf_infomax.objectives.bigan import BiGAN
+from tf_infomax.objectives.coordinates import Coordinates
 from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.nat import NAT
@@ -18,6 +19,7 @@ from tf_infomax.objectives.presets import (
 )
 from tf_infomax.objectives.prior_matching import PriorMatching
 from tf_infomax.objectives.supervised import Supervised
+from tf_infomax.objectives.tasks import Task
 from tf_infomax.objectives.terms import Term
 
 __all__ = [
@@ -26,11 +28,13 @@ __all__ = [
     "VAE",
     "Autoencoder",
     "BiGAN",
+    "Coordinates",
     "InfoMax",
     "MemoryBank",
     "Objective",
     "PriorMatching",
     "Supervised",
+    "Task",
     "Term",
     "Value",
     "ae",

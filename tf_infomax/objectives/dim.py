@@ -1,21 +1,29 @@
 """Deep InfoMax from its options: global and local terms (Hjelm et al. 2019, eq. 8)."""
 
+import math
+
 import keras
 
 from tf_infomax import critics
 from tf_infomax.encoders import build_trunk
+from tf_infomax.objectives.coordinates import KINDS, Coordinates
 from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.parts import Parts, build_prior, rank_x, shared_options
 from tf_infomax.objectives.terms import Term
+from tf_infomax.runtime.errors import ConfigError
 
 
 def build(config, parts: Parts) -> InfoMax:
-    """alpha times the global, beta times the local term, gamma times the prior's."""
+    """alpha times the global, beta times the local term, gamma times the prior's.
+
+    Minus the loss of predicting coordinates, where that is asked for.
+    """
     prior = build_prior(config)
     return InfoMax(
         parts.encoder,
         _build_terms(config, parts),
         **prior,
+        tasks=_build_tasks(config, parts),
         **shared_options(config, parts),
     )
 
@@ -34,6 +42,20 @@ def _build_terms(config, parts: Parts) -> list[Term]:
         options = rank_x(config.bound, pooled=config.negatives == "all")
         terms += _spread("local", critic, config.beta, pairs, config.bound, options)
     return terms
+
+
+def _build_tasks(config, parts: Parts) -> list[Coordinates]:
+    if config.coordinates == "none":
+        return []
+    local = parts.encoder.output["local"].shape[1:]
+    if math.prod(local[:-1]) < 2:
+        raise ConfigError(
+            f"--coordinates={config.coordinates} needs a local feature of more than "
+            f"one place. Received: --encoder={config.encoder}, whose is {list(local)}."
+        )
+    kinds = KINDS if config.coordinates == "both" else (config.coordinates,)
+    views = tuple(parts.shapes)
+    return [Coordinates(kind, config.coordinates_weight, views) for kind in kinds]
 
 
 def _build_global(config, parts: Parts) -> keras.layers.Layer:

@@ -12,7 +12,11 @@ from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES
 from tf_infomax.objectives.prior_matching import PriorMatching
 from tf_infomax.objectives.replicas import gather
+from tf_infomax.objectives.tasks import Task
 from tf_infomax.objectives.terms import Term
+
+# Tell the draws of parts of a step apart, and from those of its views.
+_OF_MEMORY, _OF_TASKS = 1, 16
 
 _PRIOR_VALUES = {
     "prior/encoder": Value(measures="-log D(code), of the encoder"),
@@ -31,6 +35,15 @@ def _role_of(view: str) -> str:
     return f"encoder_{view}"
 
 
+def _by_role(tasks: Sequence[Task]) -> dict[str, Task]:
+    """Tasks by their roles; refuses two of one name."""
+    found = {f"task_{task.name}": task for task in tasks}
+    if len(found) < len(tasks):
+        names = ", ".join(task.name for task in tasks)
+        raise ValueError(f"each task needs a name of its own. Received: {names}.")
+    return found
+
+
 @keras.saving.register_keras_serializable("tf_infomax")
 class InfoMax(Objective):
     """max_E sum_k weight_k I_k(x_k; y_k) - gamma * prior loss.
@@ -47,6 +60,7 @@ class InfoMax(Objective):
         view_encoders: encoders of single views, by name; all other views have
             `encoder`. An average (`ema`) is that of `encoder` alone.
         terms: the table, or its only term.
+        tasks: what else is to be told from features; each has a name of its own.
         prior: matches `code` of view "x" to a prior; its name; or None.
         gamma: weight of the prior term.
         memory: the bank of terms whose negatives are "memory"; their batches also hold
@@ -62,6 +76,7 @@ class InfoMax(Objective):
         gamma: float = 0.0,
         view_encoders: dict[str, keras.Model] | None = None,
         memory: MemoryBank | None = None,
+        tasks: Sequence[Task] = (),
         **kwargs,
     ):
         terms = (terms,) if isinstance(terms, Term) else tuple(terms)
@@ -71,6 +86,7 @@ class InfoMax(Objective):
             "encoder": encoder,
             **{_role_of(view): each for view, each in (view_encoders or {}).items()},
             **{f"critic_{place}": critic for place, critic in enumerate(critics)},
+            **_by_role(tasks),
         }
         players = {"encoder": tuple(networks)}
         if prior is not None:
@@ -79,7 +95,8 @@ class InfoMax(Objective):
         if memory is not None:
             networks["memory"] = memory
         super().__init__(networks, **kwargs)
-        self.terms, self.players, self.gamma = terms, players, gamma
+        self.terms, self.tasks = terms, tuple(tasks)
+        self.players, self.gamma = players, gamma
         self.asks = frozenset({INDEX} if memory is not None else ())
         self._build_parts(view_encoders or {})
         self.values = self._list_values()
@@ -94,8 +111,9 @@ class InfoMax(Objective):
 
     @property
     def step_values(self) -> tuple[str, ...]:
-        """Each term, and the two losses of the prior."""
+        """Each term, what the tasks report, and the two losses of the prior."""
         names = tuple(term.name for term in self.terms)
+        names += tuple(name for task in self.tasks for name in task.values)
         return names + (tuple(_PRIOR_VALUES) if "prior" in self.players else ())
 
     @property
@@ -104,13 +122,19 @@ class InfoMax(Objective):
 
     @property
     def takes(self) -> dict[str, keras.KerasTensor]:
-        """The views that the terms name, sorted."""
+        """The views that terms and tasks name, sorted."""
         return {view: self._encoder_of(view).input for view in self._views}
 
     @property
     def _views(self) -> list[str]:
-        sides = [side for term in self.terms for side in (term.x, term.y)]
+        sides = [side for _, sides in self._named_sides for side in sides]
         return sorted({split_side(side)[0] for side in sides})
+
+    @property
+    def _named_sides(self) -> list[tuple[str, tuple[str, ...]]]:
+        """What each term and each task is called, and the features that it needs."""
+        found = [(f"term {term.name!r}", (term.x, term.y)) for term in self.terms]
+        return found + [(f"task {task.name!r}", task.sides) for task in self.tasks]
 
     def _encoder_of(self, view: str) -> keras.Model:
         """The encoder that is trained on this view."""
@@ -132,15 +156,9 @@ class InfoMax(Objective):
                 f"view_encoders names {', '.join(sorted(unknown))}, but the terms have "
                 f"only the views {', '.join(self._views)}."
             )
+        for name, sides in self._named_sides:
+            self._check_sides(name, sides)
         for term in self.terms:
-            for side in (term.x, term.y):
-                view, name = split_side(side)
-                outputs = self._encoder_of(view).output
-                if name not in outputs:
-                    raise ValueError(
-                        f"term {term.name!r} names {side!r}, but the encoder gives "
-                        f"only: {', '.join(sorted(outputs))}."
-                    )
             if not term.critic.built:
                 term.critic.build((self._shape_of(term.x), self._shape_of(term.y)))
         if self.prior is not None and not self.prior.built:
@@ -155,6 +173,20 @@ class InfoMax(Objective):
             self.memory.build(
                 {v: self._shape_of(f"{v}.{name}")[-1] for v, name in self._remembered}
             )
+        for task in self.tasks:
+            if not task.built:
+                task.build({side: self._shape_of(side) for side in task.sides})
+
+    def _check_sides(self, owner: str, sides: Sequence[str]) -> None:
+        """Refuses features that the encoders do not give."""
+        for side in sides:
+            view, name = split_side(side)
+            outputs = self._encoder_of(view).output
+            if name not in outputs:
+                raise ValueError(
+                    f"{owner} names {side!r}, but the encoder gives only: "
+                    f"{', '.join(sorted(outputs))}."
+                )
 
     @property
     def _remembered(self) -> list[tuple[str, str]]:
@@ -168,7 +200,7 @@ class InfoMax(Objective):
         return sorted(set(sides))
 
     def _list_values(self) -> dict[str, Value]:
-        """Every reading, by "kind/name", and the prior's losses."""
+        """Every reading, by "kind/name", what tasks report, and the prior's losses."""
         values = {}
         for term in self.terms:
             locations = math.prod(self._shape_of(term.x)[1:-1])
@@ -185,6 +217,8 @@ class InfoMax(Objective):
                         "objective": reading.key == term.assessed().key,
                     },
                 )
+        for task in self.tasks:
+            values |= task.values
         return values | (_PRIOR_VALUES if self.prior is not None else {})
 
     def _encode(self, batch: dict) -> dict[str, dict[str, tf.Tensor]]:
@@ -198,7 +232,7 @@ class InfoMax(Objective):
             if term.negatives == "memory":
                 views = [split_side(side)[0] for side in (term.x, term.y)]
                 # Of its own stream: the same bits would draw the prior's samples.
-                own = tf.random.fold_in(seed, 1, alg="philox")
+                own = tf.random.fold_in(seed, _OF_MEMORY, alg="philox")
                 value = self.memory.value(term.critic, x, y, views, batch[INDEX], own)
             else:
                 embedded = term.critic.embed(x, y, training=True)
@@ -208,7 +242,7 @@ class InfoMax(Objective):
         if self.memory is not None:
             codes = {view: features[view][name] for view, name in self._remembered}
             self.memory.remember(codes, batch[INDEX])
-        return self._with_prior(loss, values, features, seed)
+        return self._with_others(loss, values, features, seed)
 
     def test_losses(self, batch, seed):
         """A term's own value stands under its name, its readings beside it."""
@@ -219,9 +253,16 @@ class InfoMax(Objective):
             value = readings[term.assessed().key]
             values |= readings | {term.name: value}
             loss += term.loss(value)
-        return self._with_prior(loss, values, features, seed)
+        return self._with_others(loss, values, features, seed)
 
-    def _with_prior(self, loss, values, features, seed) -> tuple[dict, dict]:
+    def _with_others(self, loss, values, features, seed) -> tuple[dict, dict]:
+        """With the tasks, and the prior."""
+        for place, task in enumerate(self.tasks):
+            sides = {side: _feature(side, features) for side in task.sides}
+            own = tf.random.fold_in(seed, _OF_TASKS + place, alg="philox")
+            task_loss, found = task(sides, own)
+            loss += task.weight * task_loss
+            values |= found
         if self.prior is None:
             return {"encoder": loss}, values
         codes = gather(features[IMAGES]["code"])
@@ -233,7 +274,7 @@ class InfoMax(Objective):
         return {"encoder": loss, "prior": discriminator_loss}, values
 
     def merit(self, values):
-        """Of the terms alone: the prior is a means."""
+        """Of the terms alone: tasks and the prior are means."""
         return -sum(float(t.loss(values[t.assessed().key])) for t in self.terms)
 
     def describe(self):
@@ -254,6 +295,7 @@ class InfoMax(Objective):
             "terms": terms,
             "bound": ", ".join(dict.fromkeys(each["bound"] for each in terms.values())),
             "critics": {name: each["critic"] for name, each in terms.items()},
+            "tasks": {task.name: task.describe() for task in self.tasks},
             "prior": self.prior and self.prior.prior,
         }
 
@@ -266,18 +308,11 @@ class InfoMax(Objective):
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
-        terms = [
-            {
-                **vars(term),
-                "critic": serialize(term.critic),
-                "bound": serialize(term.bound),
-            }
-            for term in self.terms
-        ]
         return {
             **self._base_config(),
             "encoder": serialize(self.networks["encoder"]),
-            "terms": terms,
+            "terms": [term.get_config() for term in self.terms],
+            "tasks": [serialize(task) for task in self.tasks],
             "prior": self.prior and serialize(self.prior),
             "memory": self.memory and serialize(self.memory),
             "gamma": self.gamma,
@@ -291,27 +326,23 @@ class InfoMax(Objective):
     @classmethod
     def from_config(cls, config):
         deserialize = keras.saving.deserialize_keras_object
-        terms = []
-        for term in config["terms"]:
-            options = {
-                name: tuple(tuple(option) for option in term[name])
-                for name in ("options", "negative_options")
-            }
-            parts = {name: deserialize(term[name]) for name in ("critic", "bound")}
-            terms.append(Term(**{**term, **options, **parts}))
         parts = {
             name: config[name] and deserialize(config[name])
             for name in ("encoder", "prior", "front", "memory")
         }
-        view_encoders = {
+        parts["terms"] = [Term.from_config(each) for each in config["terms"]]
+        parts["tasks"] = [deserialize(each) for each in config.get("tasks", ())]
+        parts["view_encoders"] = {
             view: deserialize(each) for view, each in config["view_encoders"].items()
         }
-        return cls(
-            **{**config, **parts, "terms": terms, "view_encoders": view_encoders}
-        )
+        return cls(**{**config, **parts})
+
+
+def _feature(side: str, features: dict) -> tf.Tensor:
+    view, name = split_side(side)
+    return features[view][name]
 
 
 def _sides(term: Term, features: dict) -> tuple[tf.Tensor, tf.Tensor]:
     """The two features of a term."""
-    (view, x), (other, y) = split_side(term.x), split_side(term.y)
-    return features[view][x], features[other][y]
+    return _feature(term.x, features), _feature(term.y, features)

@@ -22,6 +22,8 @@ from tf_infomax import bounds
 from tf_infomax.critics import as_critic
 from tf_infomax.objectives.negatives import NEGATIVES, score_all_pairs
 
+_PARTS = ("critic", "bound")  # what Keras serializes
+
 
 @dataclass(frozen=True)
 class Term:
@@ -151,3 +153,19 @@ class Term:
             scores = term.row.log_ratio(scores)
             values[information.key] = information.value(scores)
         return values
+
+    def get_config(self) -> dict:
+        """What `from_config` makes the same term of, for `.keras` files."""
+        serialize = keras.saving.serialize_keras_object
+        parts = {name: serialize(getattr(self, name)) for name in _PARTS}
+        return {**vars(self), **parts}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Term":
+        deserialize = keras.saving.deserialize_keras_object
+        parts = {name: deserialize(config[name]) for name in _PARTS}
+        options = {
+            name: tuple(tuple(option) for option in config[name])
+            for name in ("options", "negative_options")
+        }
+        return cls(**{**config, **options, **parts})

@@ -100,7 +100,28 @@ class Prior(Discriminator):
 
 
 @dataclass(frozen=True)
-class Dim(Terms, CriticUnits, Prior):
+class Structure(Options):
+    """Of objectives between local features and the code of an image."""
+
+    coordinates: str = option(
+        "none",
+        _GROUP,
+        "Also predict, from local features and the code, their row and column in the "
+        "map (absolute), their offset from one of them (relative), or both.",
+        choices=("none", "absolute", "relative", "both"),
+    )
+    coordinates_weight: float = option(
+        1.0, _GROUP, "Weight of each such prediction.", above=0.0
+    )
+
+    @staticmethod
+    def check(config) -> None:
+        chosen = config.coordinates != "none"
+        refuse_void(config, "coordinates_weight", chosen, "--coordinates")
+
+
+@dataclass(frozen=True)
+class Dim(Terms, CriticUnits, Prior, Structure):
     """Of Deep InfoMax (Hjelm et al. 2019, eq. 8)."""
 
     alpha: float = option(
