@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_infomax import encoders
+from tf_infomax.data.images import MappedImages
 from tf_infomax.evaluation import features, health, neighbors, probes
 
 
@@ -166,6 +167,23 @@ def test_features_of_many_images_are_those_of_each(rng):
     np.testing.assert_allclose(found["code"], direct["code"], rtol=1e-4, atol=1e-5)
     flat = tf.reshape(direct["conv"], [7, -1])
     np.testing.assert_allclose(found["conv"], flat, rtol=1e-4, atol=1e-5)
+
+
+def test_some_images_are_drawn_from_all_places():
+    images = np.arange(1000)[:, None] * np.ones((1, 2), int)
+    assert features.draw_some(images, 1000) is images
+    some = features.draw_some(images, 100)[:, 0]
+    assert len(np.unique(some)) == 100
+    np.testing.assert_array_equal(np.histogram(some, 4, (0, 1000))[0] > 10, True)
+    mapped = MappedImages(images, np.arange(1000))
+    np.testing.assert_array_equal(features.draw_some(mapped, 100)[:][:, 0], some)
+
+
+def test_large_images_are_as_many_as_there_is_memory_for():
+    parts = [np.zeros((n, 4, 4, 1), np.uint8) for n in (100, 20, 40)]
+    assert [*map(id, features.draw_share(parts, 2560))] == [*map(id, parts)]
+    assert [*map(len, features.draw_share(parts, 1280))] == [50, 10, 20]
+    assert [*map(len, features.draw_share(parts, 1))] == [2, 2, 2]
 
 
 class TestFeatureStore:

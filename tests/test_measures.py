@@ -1,7 +1,57 @@
 """What evaluations measure beside probes and bounds: in results, table and warnings."""
 
+import json
+
+import keras
+import numpy as np
+import pytest
+
 from tf_infomax.evaluation.summary import describe
+from tf_infomax.options import Config
+from tf_infomax.options.evaluations import EVALUATIONS
 from tf_infomax.reporting import report
+from tf_infomax.training import experiment
+from tf_infomax.training import results as assessment
+from tf_infomax.training import run as training
+from tf_infomax.training.workdir import WorkDirectory
+
+QUICK = dict(ndm_steps=10, mine_steps=10, decoder_steps=10)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run in half precision on small images of two classes, by all evaluations."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("measured")
+    labels = np.arange(300) % 2
+    images = rng.integers(0, 120, (300, 12, 12, 1)) + 100 * labels[:, None, None, None]
+    np.savez(folder / "data.npz", images=images.astype(np.uint8), labels=labels)
+    config = Config(
+        objective="ae", encoder="mlp", dataset=f"arrays:{folder / 'data.npz'}",
+        workdir=str(folder / "run"), steps=3, batch_size=16, code_size=4,
+        progress="none", probe_seeds=1, probes=("linear",),
+        mixed_precision="bfloat16", evaluations=tuple(EVALUATIONS), **QUICK,
+    )  # fmt: skip
+    workdir = WorkDirectory(config.workdir)
+    run = training.Run(config, workdir, experiment.load_data(config))
+    workdir.claim(config)
+    training.train(run)
+    yield run
+    experiment.set_precision("none")
+
+
+def test_all_evaluations_of_a_run(run):
+    before, told = keras.config.dtype_policy(), []
+    results = assessment.evaluate_run(run, told.append)
+    assessment.check_complete(results)  # none has failed
+    assert keras.config.dtype_policy() == before
+    for start in ("ndm", "mine", "reconstruction/ssim", "reconstruction/explained"):
+        result = results[f"{start}/code"]
+        assert np.isfinite(result["mean"])
+        assert {"sd", "n", "unit", "measures", "warnings"} <= set(result)
+        assert any(text.startswith(f"{start}/code ") for text in told)
+    assert (run.workdir.path / "decoded.png").exists()
+    assert run.workdir.read_results() == json.loads(json.dumps(results))
 
 
 def test_results_stand_in_a_table_with_their_warnings(capsys):

@@ -75,10 +75,3 @@ def test_codes_that_never_change_tell_nothing(pairs):
     assert found["mine/code"]["mean"] == 0.0
     assert "constant" in found["mine/code"]["warnings"][0]
     json.dumps(found, allow_nan=False)
-
-
-def test_large_images_are_as_many_as_there_is_memory_for(monkeypatch):
-    parts = [np.zeros((n, 4, 4, 1), np.uint8) for n in (100, 20, 40)]
-    assert [len(part) for part in mine._limit(parts)] == [100, 20, 40]
-    monkeypatch.setattr(mine, "_MOST", 16 * 80)
-    assert [len(part) for part in mine._limit(parts)] == [50, 10, 20]

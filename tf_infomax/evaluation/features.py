@@ -1,6 +1,7 @@
 """Frozen features of many images, computed once, and what they depend on."""
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -27,6 +28,27 @@ def see_part(images: np.ndarray, view: str) -> np.ndarray:
     front = build_front(view, images.shape[1:])
     images = images[:]
     return images if front is None else front.predict(images, 500, verbose=0)
+
+
+def draw_some(images, most: int):
+    """At most so many images, from all places of an array or of what is read later.
+
+    Neighbours may be of one class. The images themselves, if they are no more.
+    """
+    if len(images) <= most:
+        return images
+    rows = np.sort(np.random.default_rng(0).permutation(len(images))[:most])
+    return images[rows] if isinstance(images, np.ndarray) else images.select(rows)
+
+
+def draw_share(parts: Sequence, most: int) -> list:
+    """Of each part the same share, so that all together have at most so many numbers.
+
+    At least two images of each.
+    """
+    size = math.prod(parts[0].shape[1:]) * sum(map(len, parts))
+    share = min(1.0, most / size)
+    return [draw_some(part, max(2, int(share * len(part)))) for part in parts]
 
 
 def compile_features(

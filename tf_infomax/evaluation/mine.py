@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tf_infomax.estimation import Estimate, estimate_mi
+from tf_infomax.evaluation.features import draw_share
 from tf_infomax.evaluation.summary import describe
 from tf_infomax.runtime.progress import Progress
 
@@ -28,7 +29,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     """MINE of images and their codes, and once of those of an untrained encoder."""
     config = subject.config
     seeds = {True: config.probe_seeds, False: _UNTRAINED_SEEDS}
-    parts = _limit(subject.unlabelled)
+    parts = draw_share(subject.unlabelled, _MOST)
     pixels = [subject.seen(images) for images in parts]
     codes = {
         trained: [subject.features("code", images, trained) for images in parts]
@@ -52,13 +53,6 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
                 )
                 done += config.mine_steps
             yield f"mine/{label}code", _describe(found)
-
-
-def _limit(parts) -> list:
-    """The first images of each part, as many as there is memory for."""
-    size = int(np.prod(parts[0].shape[1:])) * sum(map(len, parts))
-    share = min(1.0, _MOST / size)
-    return [images[: max(2, int(share * len(images)))] for images in parts]
 
 
 def estimate_mine(images, codes, **options) -> Estimate:

@@ -28,12 +28,34 @@ class Mine(Options):
     )
 
 
+@dataclass(frozen=True)
+class Reconstruction(Options):
+    """Of decoders of frozen features."""
+
+    decoded: tuple[str, ...] = option(
+        ("code",),
+        _GROUP,
+        "Features that a decoder makes images of.",
+        choices=("code", "fc", "conv"),
+        driver=True,
+    )
+    decoder_steps: int = option(
+        400, _GROUP, "Training steps of each decoder.", low=1, driver=True
+    )
+    decoder_seeds: int = option(
+        1, _GROUP, "Decoders of each feature, trained anew.", low=1, driver=True
+    )
+
+
 EVALUATIONS: dict[str, Row] = {
     "values": Row("tf_infomax.evaluation.values:evaluate"),
     "health": Row("tf_infomax.evaluation.health:evaluate"),
     "knn": Row("tf_infomax.evaluation.neighbors:evaluate"),
     "ndm": Row("tf_infomax.evaluation.ndm:evaluate", options=Ndm),
     "mine": Row("tf_infomax.evaluation.mine:evaluate", options=Mine),
+    "reconstruction": Row(
+        "tf_infomax.evaluation.reconstruction:evaluate", options=Reconstruction
+    ),
     "probes": Row("tf_infomax.evaluation.probing:evaluate"),  # take the longest
 }
 USUAL = ("values", "health", "probes")

@@ -62,7 +62,8 @@ def print_measures(results: dict) -> None:
 
 def _describe_unit(result: dict) -> str:
     ceiling = result.get("ceiling")
-    return result["unit"] + ("" if ceiling is None else f", at most {ceiling:.3f}")
+    most = "" if ceiling is None else f"at most {ceiling:.3f}"
+    return ", ".join(part for part in (result["unit"], most) if part)
 
 
 def list_warnings(results: dict) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """From a configuration to an objective and data: the one module that knows them all."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import keras
@@ -225,6 +227,17 @@ def set_precision(mixed_precision: str) -> None:
     """Precision of layers built from now on: "none" (float32), "float16", ..."""
     mixed = mixed_precision != "none"
     keras.config.set_dtype_policy(f"mixed_{mixed_precision}" if mixed else "float32")
+
+
+@contextmanager
+def precision(mixed_precision: str) -> Iterator[None]:
+    """`set_precision` for as long as the block runs."""
+    before = keras.config.dtype_policy()
+    set_precision(mixed_precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def prepare_machine(config: Config) -> tf.distribute.Strategy:

@@ -31,6 +31,7 @@ from tf_infomax.objectives import Objective
 from tf_infomax.options.evaluations import EVALUATIONS
 from tf_infomax.reporting import report
 from tf_infomax.reporting.measures import format_measure
+from tf_infomax.training.experiment import precision
 from tf_infomax.training.run import Run
 from tf_infomax.training.subject import Subject
 
@@ -123,7 +124,13 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
     Returns:
         The results, flat; `check_complete` tells whether all of them are there.
     """
-    subject, record = Subject(run, tell), Record(run, tell)
+    # What evaluations train, they train in float32, whatever the run was trained in.
+    with precision("none"):
+        return _evaluate(Subject(run, tell), Record(run, tell))
+
+
+def _evaluate(subject: Subject, record: Record) -> dict:
+    run = subject.run
     chosen = [name for name in EVALUATIONS if name in run.config.evaluations]
     slow = [name for name in chosen if name in _AFTER_FIGURES]
     for name in chosen:
@@ -131,13 +138,13 @@ def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
             record.add_all(name, EVALUATIONS[name].load()(subject))
     with record.surviving("health"):
         for warning in _warn(run.objective, record.results, subject.codes):
-            tell(f"warning: {warning}")
+            subject.tell(f"warning: {warning}")
     with record.surviving("curves.png"):
         _draw_curves(run, record.results)
     with record.surviving("neighbors.png"):
         _draw_neighbors(run, subject.images, subject.codes)
     with record.surviving("pictures"):
-        _draw_pictures(run, subject.images)
+        _draw_pictures(subject)
     for name in slow:
         record.add_all(name, EVALUATIONS[name].load()(subject))
     return record.finish()
@@ -160,19 +167,17 @@ def _warn(objective: Objective, results: dict, codes: np.ndarray) -> list[str]:
     return warnings
 
 
-def _draw_pictures(run: Run, images: np.ndarray) -> None:
+def _draw_pictures(subject: Subject) -> None:
     """What the objective makes of images, and out of nothing, if it can."""
-    objective, which = run.objective, run.config.checkpoint
+    objective, images = subject.objective, subject.images
     chosen = images[np.linspace(0, len(images) - 1, min(10, len(images))).astype(int)]
     if hasattr(objective, "reconstruct"):
-        path = run.workdir.of_checkpoint("reconstructions.png", which)
         pairs = np.stack([chosen, objective.reconstruct(chosen)])
-        report.draw_images(pairs, "image | from its code", path)
+        subject.draw("reconstructions.png", pairs, "image | from its code")
     if hasattr(objective, "sample"):
-        path = run.workdir.of_checkpoint("samples.png", which)
-        samples = objective.sample(_SAMPLES, run.config.seed)
+        samples = objective.sample(_SAMPLES, subject.config.seed)
         rows = samples.reshape(4, -1, *samples.shape[1:])
-        report.draw_images(rows, "from codes drawn from the prior", path)
+        subject.draw("samples.png", rows, "from codes drawn from the prior")
 
 
 def _draw_neighbors(run: Run, images: np.ndarray, codes: np.ndarray) -> None:

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from tf_infomax.data.batches import make_fixed_batches
-from tf_infomax.data.images import ImageSet
-from tf_infomax.evaluation.features import FeatureStore, see_part
+from tf_infomax.evaluation.features import FeatureStore, draw_some, see_part
 from tf_infomax.evaluation.probes import Labelled, draw_labelled
+from tf_infomax.reporting import report
 from tf_infomax.runtime.progress import Progress
-from tf_infomax.training.experiment import build_encoder
+from tf_infomax.training.experiment import build_encoder, precision
 from tf_infomax.training.run import Run
 
 _SHOWN = 2000  # test images whose codes are looked at
@@ -72,9 +72,9 @@ class Subject:
             )
         small = len(self.data.test) <= _SHOWN
         return Unlabelled(
-            _draw_some(train, _FITTED),
-            _draw_some(held_out.single, _SHOWN),
-            self.images if small else _draw_some(self.data.test.single, _SHOWN),
+            draw_some(train.images, _FITTED),
+            draw_some(held_out.single.images, _SHOWN),
+            self.images if small else draw_some(self.data.test.single.images, _SHOWN),
         )
 
     @cached_property
@@ -116,8 +116,9 @@ class Subject:
     @cached_property
     def untrained(self) -> keras.Model:
         """The encoder as it was at step 0: the same seed gives the same weights."""
-        keras.utils.set_random_seed(self.config.seed)
-        return build_encoder(self.config, self.data.train.image_shape)
+        with precision(self.config.mixed_precision):
+            keras.utils.set_random_seed(self.config.seed)
+            return build_encoder(self.config, self.data.train.image_shape)
 
     @property
     def batch_size(self) -> int:
@@ -135,6 +136,11 @@ class Subject:
             labels=self.run.labels_of(self.data.test),
         )
 
+    def draw(self, name: str, images: np.ndarray, title: str) -> None:
+        """A figure of the run: rows of images, uint8 `[rows, columns, H, W, C]`."""
+        path = self.run.workdir.of_checkpoint(name, self.config.checkpoint)
+        report.draw_images(images, title, path)
+
     def read_probes(self) -> dict:
         """Probes that were finished in an earlier evaluation."""
         return self.run.workdir.read_probes(self.config.checkpoint)
@@ -142,11 +148,3 @@ class Subject:
     def keep_probes(self, done: dict) -> None:
         """Keeps finished probes for a later one."""
         self.run.workdir.write_probes(done, self.config.checkpoint)
-
-
-def _draw_some(images: ImageSet, most: int):
-    """Images drawn from all places of a set: neighbours may be of one class."""
-    if len(images) <= most:
-        return images.images
-    rows = np.random.default_rng(0).permutation(len(images))[:most]
-    return images.select(np.sort(rows)).images
