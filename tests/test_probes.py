@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from tf_infomax.evaluation import logistic, probes
@@ -91,6 +92,33 @@ def test_the_linear_probe_is_that_of_an_independent_solver(rng):
         )
         expected = reference.score(test, labels[200:])
         assert found.accuracy[seed] == pytest.approx(expected, abs=1.5 / 300)
+
+
+def test_the_support_vector_machine_is_at_its_minimum(rng):
+    """One class against the rest; of a mean loss, so that copies change nothing."""
+    features, labels = make(rng, 300, 8)
+    data = logistic.rotate(probes.standardize(features, features)[0])
+    penalty, rows = 0.1, data.leading.astype(np.float64)
+    predict = probes._train_svm(data, labels, penalty, 0)
+
+    def loss(flat, sign):
+        margins = sign * (rows @ flat[:-1] + flat[-1])
+        short = np.maximum(0.0, 1.0 - margins)
+        # The bias is a weight of a constant feature to liblinear, and penalized as one.
+        value = 0.5 * flat @ flat + np.mean(short**2) / penalty
+        slope = -2.0 * sign * short / (penalty * len(rows))
+        return value, flat + np.append(slope @ rows, slope.sum())
+
+    scores = []
+    for k in range(3):
+        sign = np.where(labels == k, 1.0, -1.0)
+        start = np.zeros(rows.shape[1] + 1)
+        found = minimize(loss, start, (sign,), jac=True, tol=1e-10).x
+        scores.append(rows @ found[:-1] + found[-1])
+    assert np.mean(predict(data.rows) == np.argmax(scores, axis=0)) > 0.99
+    twice = data.select(np.arange(600) % 300)
+    again = probes._train_svm(twice, labels[np.arange(600) % 300], penalty, 0)
+    np.testing.assert_array_equal(again(data.rows), predict(data.rows))
 
 
 def test_penalties_are_tried_to_the_end(rng):

@@ -1,15 +1,17 @@
 """Probes: how well labels can be read off frozen features.
 
 `linear` is multinomial logistic regression with an L2 penalty, solved to its minimum
-(see `logistic`), and `mlp` a classifier with one hidden layer of 200 ReLU units (Hjelm
-et al. 2019, section 4.1) of the first 300 principal coordinates of the features.
-Features are standardized with the statistics of all training images handed in.
+(see `logistic`); `mlp` a classifier with one hidden layer of 200 ReLU units (Hjelm
+et al. 2019, section 4.1) of the first 300 principal coordinates of the features; `svm`
+a linear support vector machine of the same coordinates, one class against the rest
+(section 4.2 there), with the squared hinge loss, whose minimum is soon found. Features
+are standardized with the statistics of all training images handed in.
 
 Seed s draws its own labelled examples: as many as asked for, or nine tenths of all
 where there are no more. On these, and no others, it chooses its regularization by
-three-fold cross-validation (`mlp`, of two, on at most 2,000 of them), and then trains
-on them from its own initial weights. The spread over seeds therefore shows what the
-choice of labelled examples is worth.
+three-fold cross-validation (`mlp`, of two, on at most 2,000 of them, `svm` on at most
+1,000), and then trains on them, `mlp` from its own initial weights. The spread over
+seeds therefore shows what the choice of labelled examples is worth.
 """
 
 import math
@@ -25,6 +27,7 @@ from tf_infomax.evaluation.logistic import Rotated
 
 # Of |W|^2 / 2 beside the mean log-loss of standardized features.
 _LINEAR_PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+_SVM_PENALTIES = (1.0, 1e-1, 1e-2)  # of |w|^2 / 2 beside the mean loss of a class
 _MLP_PENALTIES = (1e-1, 1e-3)  # scikit-learn's alpha
 _FOLDS = 3
 _HIDDEN, _EPOCHS, _WAIT = 200, 50, 5
@@ -51,16 +54,33 @@ def _train_linear(data: Rotated, classes, penalty, seed, start=None) -> Predict:
     return lambda rows: logistic.predict(weights, rows)[:, 0].argmax(axis=1)
 
 
-def _try_mlp(data: Rotated, classes, part, seed) -> Iterator:
-    """Predictions of the examples held out, of a network for each fold."""
-    for penalty in _MLP_PENALTIES:
-        found = np.empty_like(classes)
-        for fold in range(part.max() + 1):
-            held_out = part == fold
-            train = data.select(~held_out)
-            predict = _train_mlp(train, classes[~held_out], penalty, seed)
-            found[held_out] = predict(data.rows[held_out])
-        yield penalty, found, None
+def _try_each(train: Callable, penalties) -> Callable:
+    """Attempts of which each penalty and fold is a training of its own."""
+
+    def attempts(data: Rotated, classes, part, seed) -> Iterator:
+        for penalty in penalties:
+            found = np.empty_like(classes)
+            for fold in range(part.max() + 1):
+                held_out = part == fold
+                kept = data.select(~held_out)
+                predict = train(kept, classes[~held_out], penalty, seed)
+                found[held_out] = predict(data.rows[held_out])
+            yield penalty, found, None
+
+    return attempts
+
+
+def _train_svm(data: Rotated, classes, penalty, seed, start=None) -> Predict:
+    """min penalty |w|^2 / 2 + mean max(0, 1 - y (w x + b))^2 of each class, y = +-1."""
+    from sklearn.svm import LinearSVC
+
+    rows, known = data.leading, np.unique(classes)
+    if len(known) == 1:
+        return lambda rows: np.repeat(known, len(rows))
+    # The primal takes a few Newton steps where the dual does not end in thousands.
+    model = LinearSVC(C=1.0 / (penalty * len(rows)), dual=False)
+    model.fit(rows, classes)
+    return lambda rows: model.predict(data.lead(rows))
 
 
 def _train_mlp(data: Rotated, classes, penalty, seed, start=None) -> Predict:
@@ -107,7 +127,12 @@ class Probe(NamedTuple):
 
 PROBES = {
     "linear": Probe(_try_linear, _train_linear, _LINEAR_PENALTIES),
-    "mlp": Probe(_try_mlp, _train_mlp, _MLP_PENALTIES, most=2000),
+    "mlp": Probe(
+        _try_each(_train_mlp, _MLP_PENALTIES), _train_mlp, _MLP_PENALTIES, most=2000
+    ),
+    "svm": Probe(
+        _try_each(_train_svm, _SVM_PENALTIES), _train_svm, _SVM_PENALTIES, most=1000
+    ),
 }
 
 

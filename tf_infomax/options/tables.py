@@ -19,7 +19,7 @@ VECTOR_CRITICS = ("inner_product", "bilinear", "separable", "concatenated", "cos
 VIEWS = ("one", "augment", "crops", "halves", "quadrants", "color", "pairs")
 AUGMENTATIONS = ("crop", "shift", "flip", "color", "grey", "cutout")
 PIXEL_RANGES = ("0_255", "0_1", "-1_1", "0_65535")
-PROBES = ("linear", "mlp")
+PROBES = ("linear", "mlp", "svm")
 ESTIMATORS = (
     "auto", "dv", "mine", "nwj", "tuba", "interpolated", "info_nce",
     "info_nce_rows", "info_nce_columns", "jsd", "flo", "smile", "density_ratio",
