@@ -18,9 +18,11 @@ from tf_infomax.objectives import (
     PriorMatching,
     Term,
 )
+from tf_infomax.objectives.aae import build_aae
 from tf_infomax.objectives.autoencoder import build_autoencoder, build_vae
 from tf_infomax.objectives.bigan import build_bigan
 from tf_infomax.objectives.nat import build_nat
+from tf_infomax.objectives.only_prior import build_only_prior
 from tf_infomax.objectives.supervised import build_supervised
 
 SHAPE, CODE, N = (8, 8, 3), 6, 8
@@ -69,7 +71,7 @@ def _build_local_term() -> Term:
 def _build_both(encoder) -> InfoMax:
     critic = critics.InnerProduct()
     terms = [_build_local_term(), Term("global", "x.code", "x.code", critic, "jsd")]
-    return InfoMax(encoder, terms, PriorMatching(widths=(8, 4)), 0.5)
+    return InfoMax(encoder, terms, _build_prior("uniform"), 0.5)
 
 
 def _build_structure(encoder) -> InfoMax:
@@ -101,6 +103,10 @@ def _build_bigan(encoder) -> Objective:
     return build_bigan(encoder, _build_decoder(), discriminator, gradient_penalty=0.5)
 
 
+def _build_prior(name: str) -> PriorMatching:
+    return PriorMatching(name, widths=(8, 4))
+
+
 ROWS = {
     "dim_local": Row(lambda e: InfoMax(e, [_build_local_term()])),
     "dim_local_global": Row(
@@ -121,6 +127,20 @@ ROWS = {
         _build_bigan,
         {"discriminator": "bigan/discriminator"},
         {"prior": "normal", "gradient_penalty": 0.5},
+    ),
+    "aae": Row(
+        lambda e: build_aae(e, _build_decoder(), _build_prior("normal"), gamma=2.0),
+        {"prior": "prior/discriminator"},
+        {"prior": "normal", "gamma": 2.0, "likelihood": "gaussian"},
+    ),
+    "prior_matching": Row(
+        lambda e: build_only_prior(e, _build_prior("ball")),
+        {"prior": "prior/discriminator"},
+        {"prior": "ball", "gradient_penalty": 1.0},
+    ),
+    "prior_matching_mmd": Row(
+        lambda e: build_only_prior(e, PriorMatching("uniform", loss="mmd")),
+        facts={"prior": "uniform", "prior_loss": "mmd"},
     ),
     "nat": Row(lambda e: build_nat(e, 2 * N), facts={"assign_every": 1}, xla=False),
     "supervised": Row(lambda e: build_supervised(e, 3), facts={"classes": 3}),

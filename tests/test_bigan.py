@@ -153,7 +153,7 @@ class TestCollapse:
             ),
             (
                 {"accuracy/encoded": 0.0, "accuracy/generated": 0.01},
-                ["encoder and generator have won"],
+                ["the discriminator has lost"],
             ),
             ({"spread": 0.01}, ["the generator has collapsed: its samples vary 0.01"]),
         ],

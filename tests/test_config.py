@@ -19,6 +19,7 @@ from tf_infomax.options.objectives import OBJECTIVES
         ("BOUNDS", "tf_infomax.bounds", "BOUNDS"),
         ("LIKELIHOODS", "tf_infomax.objectives.autoencoder", "LIKELIHOODS"),
         ("PRIORS", "tf_infomax.objectives.priors", "PRIORS"),
+        ("PRIOR_LOSSES", "tf_infomax.objectives.prior_losses", "PRIOR_LOSSES"),
         ("LOCAL_CRITICS", "tf_infomax.critics", "LOCAL_CRITICS"),
         ("GLOBAL_CRITICS", "tf_infomax.critics", "GLOBAL_CRITICS"),
         ("VECTOR_CRITICS", "tf_infomax.critics", "VECTOR_CRITICS"),
@@ -189,6 +190,9 @@ OWN_MODEL = dict(encoder="keras:a.keras", encoder_layers=("code=c", "local=l"))
         (dict(global_critic="global_dot"), "--alpha above 0"),
         (dict(gamma=0.0, prior="normal"), "a --gamma above 0"),
         (dict(gamma=0.0, gradient_penalty=3.0), "a --gamma above 0"),
+        (dict(gamma=0.0, prior_loss="minimax"), "a --gamma above 0"),
+        (dict(prior_loss="mmd", gradient_penalty=3.0), "a discriminator (--prior"),
+        (dict(objective="bigan", prior_loss="mmd"), "dim_local, dim_global"),
     ],
 )  # fmt: skip
 def test_an_option_that_the_others_leave_without_effect_is_refused(options, needed):

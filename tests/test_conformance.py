@@ -195,6 +195,17 @@ class TestPriors:
         np.testing.assert_array_equal(draws[0], draws[1])
         assert not np.allclose(draws[0], draws[2])
 
+    @pytest.mark.parametrize("width", [1, 5])
+    def test_scale_is_the_mean_square_between_two_draws(self, name, width):
+        prior = priors.PRIORS[name]
+        draws = [
+            prior.sample([20000, width], tf.constant([2, k], tf.int64)).numpy()
+            for k in (0, 1)
+        ]
+        squares = np.square(draws[0] - draws[1]).sum(axis=1)
+        error = squares.std() / np.sqrt(len(squares))
+        assert prior.scale(width) == pytest.approx(squares.mean(), abs=4 * error)
+
     def test_both_losses_reach_their_weights(self, name):
         matching = PriorMatching(name, widths=(6, 4))
         code = tf.random.normal((8, 3))

@@ -22,11 +22,11 @@ def build_encoder(code=8):
 POOLED = (("candidates", "x"), ("pooled", True))
 
 
-def build_objective(gamma=0.5, optimizer=None, **kwargs):
+def build_objective(gamma=0.5, optimizer=None, prior_loss="non_saturating", **kwargs):
     keras.utils.set_random_seed(0)
     critic = critics.LOCAL_CRITICS["encode_and_dot_plain"](8)
     terms = [Term("local", "x.local", "x.code", critic, "info_nce", 1.0, POOLED)]
-    prior = PriorMatching(widths=(8, 4)) if gamma else None
+    prior = PriorMatching(widths=(8, 4), loss=prior_loss) if gamma else None
     objective = InfoMax(build_encoder(), terms, prior, gamma, **kwargs)
     objective.compile(optimizer or keras.optimizers.Adam(1e-2))
     return objective
@@ -59,9 +59,10 @@ def test_local_term_is_the_formula(batch):
     assert objective.terms[0].ceiling(8, 16) == pytest.approx(np.log(1 + 7 * 16))
 
 
-def test_bug_encoder_helps_the_discriminator(batch):
+@pytest.mark.parametrize("loss", ["non_saturating", "minimax", "boundary_seeking"])
+def test_bug_encoder_helps_the_discriminator(batch, loss):
     """Ports minimized one joint loss; here the encoder must raise the other's loss."""
-    objective = build_objective()
+    objective = build_objective(prior_loss=loss)
     code = objective.encoder(batch["x"])["code"]
     seed = tf.constant([0, 0], tf.int64)
     for _ in range(50):  # a discriminator that knows the difference

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "tf_infomax"
 FLOORS = (
     {"runtime"},
     {"options", "vectors"},
-    {"bounds", "optimizers"},
+    {"bounds", "distances", "optimizers"},
     {"encoders", "data", "critics"},
     {"estimation"},
     {"evaluation", "objectives"},

@@ -1,5 +1,6 @@
 """Objectives: Keras models with their own `train_step`, each with an `.encoder`."""
 
+from tf_infomax.objectives.aae import AAE
 from tf_infomax.objectives.autoencoder import VAE, Autoencoder
 from tf_infomax.objectives.base import Objective, Value
 from tf_infomax.objectives.bigan import BiGAN
@@ -8,6 +9,7 @@ from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.nat import NAT
 from tf_infomax.objectives.negatives import NEGATIVES
+from tf_infomax.objectives.only_prior import OnlyPrior
 from tf_infomax.objectives.presets import (
     ae,
     beta_vae,
@@ -23,6 +25,7 @@ from tf_infomax.objectives.tasks import Task
 from tf_infomax.objectives.terms import Term
 
 __all__ = [
+    "AAE",
     "NAT",
     "NEGATIVES",
     "VAE",
@@ -32,6 +35,7 @@ __all__ = [
     "InfoMax",
     "MemoryBank",
     "Objective",
+    "OnlyPrior",
     "PriorMatching",
     "Supervised",
     "Task",

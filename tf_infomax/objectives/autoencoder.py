@@ -13,6 +13,7 @@ from tf_infomax.objectives.parts import Parts, mirror, shared_options
 from tf_infomax.objectives.pixels import (
     EXPLAINED,
     check_decoder,
+    draw_images,
     explain,
     to_bytes,
     to_unit,
@@ -91,9 +92,12 @@ class Autoencoder(Objective):
         check_decoder(self.networks["encoder"], self.networks["decoder"], gives)
 
     def step_losses(self, batch, seed):
-        code = self.networks["encoder"](batch[IMAGES])["code"]
-        loss, explained = self._decode(batch, tf.cast(code, tf.float32))
+        loss, explained = self._decode(batch, self._encode(batch[IMAGES]))
         return {"encoder": loss}, {"reconstruction": loss, "explained": explained}
+
+    def _encode(self, images, **mode) -> tf.Tensor:
+        """Codes as the decoder takes them."""
+        return tf.cast(self.networks["encoder"](images, **mode)["code"], tf.float32)
 
     def _decode(self, batch: dict, code: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean -log p(x | code), and the share of variance that is explained."""
@@ -103,7 +107,7 @@ class Autoencoder(Objective):
 
     def reconstruct(self, images) -> np.ndarray:
         """What the decoder makes of the codes of uint8 images, as uint8 images."""
-        code = self.networks["encoder"](images, training=False)["code"]
+        code = self._encode(images, training=False)
         return to_bytes(self.networks["decoder"](code, training=False)["image"])
 
     def describe_collapse(self, values):
@@ -183,9 +187,8 @@ class VAE(Autoencoder):
 
     def sample(self, count: int, seed: int) -> np.ndarray:
         """uint8 images of codes drawn from N(0, I)."""
-        seeds = tf.constant([self.seed, seed], tf.int64)
-        code = PRIORS["normal"].sample([count, self.units], seeds)
-        return to_bytes(self.networks["decoder"](code, training=False)["image"])
+        seeds = (self.seed, seed)
+        return draw_images(self.networks["decoder"], "normal", count, seeds)
 
     def describe_collapse(self, values):
         active, found = values["active_units"], super().describe_collapse(values)
@@ -262,7 +265,7 @@ def build_vae(encoder, decoder, **kwargs) -> VAE:
 def build(config, parts: Parts) -> Autoencoder:
     """`build_autoencoder` as the options say."""
     return build_autoencoder(
-        parts.encoder, mirror(config, parts), **_options(config, parts)
+        parts.encoder, mirror(config, parts), **reconstruction_options(config, parts)
     )
 
 
@@ -272,11 +275,12 @@ def build_variational(config, parts: Parts) -> VAE:
         parts.encoder,
         mirror(config, parts),
         kl_weight=config.kl_weight,
-        **_options(config, parts),
+        **reconstruction_options(config, parts),
     )
 
 
-def _options(config, parts: Parts) -> dict:
+def reconstruction_options(config, parts: Parts) -> dict:
+    """What every autoencoder takes."""
     return {
         "likelihood": config.likelihood,
         "deviation": config.deviation,

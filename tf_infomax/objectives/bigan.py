@@ -7,12 +7,18 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.encoders import build_pair_discriminator
+from tf_infomax.objectives.adversaries import (
+    describe_winner,
+    share,
+    value_of_told,
+)
 from tf_infomax.objectives.base import Objective, Value
 from tf_infomax.objectives.batches import IMAGES
 from tf_infomax.objectives.parts import Parts, mirror, shared_options
 from tf_infomax.objectives.pixels import (
     EXPLAINED,
     check_decoder,
+    draw_images,
     explain,
     to_bytes,
     to_unit,
@@ -20,7 +26,6 @@ from tf_infomax.objectives.pixels import (
 from tf_infomax.objectives.priors import PRIORS
 from tf_infomax.objectives.replicas import draw, variance
 
-_SURE = 0.98  # accuracy of a discriminator that has won
 _NARROW = 0.1  # of the images' variance, that of samples which are nearly all the same
 
 
@@ -56,18 +61,8 @@ class BiGAN(Objective):
     values: Mapping = {
         "bigan/encoder": Value(measures="loss of encoder and generator"),
         "bigan/discriminator": Value(measures="loss of the discriminator"),
-        "accuracy/encoded": Value(
-            kind="accuracy",
-            unit="share",
-            measures="pairs (image, its code) that the discriminator tells",
-            ceiling=lambda batch_size: 1.0,
-        ),
-        "accuracy/generated": Value(
-            kind="accuracy",
-            unit="share",
-            measures="pairs (sample, its z) that the discriminator tells",
-            ceiling=lambda batch_size: 1.0,
-        ),
+        "accuracy/encoded": value_of_told("pairs (image, its code)"),
+        "accuracy/generated": value_of_told("pairs (sample, its z)"),
         "spread": Value(
             kind="score",
             unit="ratio",
@@ -122,8 +117,8 @@ class BiGAN(Objective):
         values = {
             "bigan/encoder": losses["encoder"],
             "bigan/discriminator": losses["discriminator"],
-            "accuracy/encoded": _share(encoded > 0),
-            "accuracy/generated": _share(generated < 0),
+            "accuracy/encoded": share(encoded > 0),
+            "accuracy/generated": share(generated < 0),
             "spread": tf.math.divide_no_nan(_spread(samples), _spread(images)),
         }
         return losses, values, code
@@ -159,26 +154,15 @@ class BiGAN(Objective):
 
     def sample(self, count: int, seed: int) -> np.ndarray:
         """uint8 images of codes drawn from the prior."""
-        size = self.networks["encoder"].output["code"].shape[-1]
-        seeds = tf.constant([self.seed, seed], tf.int64)
-        z = PRIORS[self.prior].sample([count, size], seeds)
-        return to_bytes(self.networks["generator"](z, training=False)["image"])
+        decoder, seeds = self.networks["generator"], (self.seed, seed)
+        return draw_images(decoder, self.prior, count, seeds)
 
     def describe_collapse(self, values):
-        found = []
-        told = values["accuracy/encoded"], values["accuracy/generated"]
-        if min(told) > _SURE:
-            found.append(
-                "the discriminator has won: it tells "
-                f"{told[0]:.0%} of the encoded and {told[1]:.0%} of the generated "
-                "pairs, and encoder and generator learn little from it; a gradient "
-                "penalty, or a smaller learning rate of its own, holds it back."
-            )
-        if max(told) < 1 - _SURE:
-            found.append(
-                "encoder and generator have won: the discriminator takes nearly all "
-                "pairs for the other kind and teaches nothing."
-            )
+        told = {
+            "the encoded": values["accuracy/encoded"],
+            "the generated pairs": values["accuracy/generated"],
+        }
+        found = describe_winner(told)
         if values["spread"] < _NARROW:
             found.append(
                 "the generator has collapsed: its samples vary "
@@ -204,10 +188,6 @@ class BiGAN(Objective):
 def _mean_softplus(logits: tf.Tensor) -> tf.Tensor:
     """Mean log(1 + e^u), which is -log(1 - sigmoid(u))."""
     return tf.reduce_mean(tf.nn.softplus(logits))
-
-
-def _share(told: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(tf.cast(told, tf.float32))
 
 
 def _spread(images: tf.Tensor) -> tf.Tensor:

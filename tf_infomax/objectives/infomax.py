@@ -11,17 +11,11 @@ from tf_infomax.objectives.batches import IMAGES, INDEX
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES
 from tf_infomax.objectives.prior_matching import PriorMatching
-from tf_infomax.objectives.replicas import gather
 from tf_infomax.objectives.tasks import Task
 from tf_infomax.objectives.terms import Term
 
 # Tell the draws of parts of a step apart, and from those of its views.
 _OF_MEMORY, _OF_TASKS = 1, 16
-
-_PRIOR_VALUES = {
-    "prior/encoder": Value(measures="-log D(code), of the encoder"),
-    "prior/discriminator": Value(measures="loss of the prior's discriminator"),
-}
 
 
 def split_side(side: str) -> tuple[str, str]:
@@ -52,8 +46,8 @@ class InfoMax(Objective):
     terms (Hjelm et al. 2019, eq. 8; Tschannen et al. 2020, eq. 1). Each view that a
     term names is encoded once. Under a distribution strategy every replica scores the
     pairs of the whole global batch, so that the summed gradient is the single-device
-    one. The players are "encoder" (with the critics) and, with a prior, "prior" (its
-    discriminator).
+    one. The players are "encoder" (with the critics) and, with a prior that has a
+    discriminator, "prior".
 
     Args:
         encoder: a model from uint8 images to a dict of features.
@@ -91,7 +85,7 @@ class InfoMax(Objective):
         players = {"encoder": tuple(networks)}
         if prior is not None:
             networks["prior"] = prior
-            players["prior"] = ("prior",)
+            players |= prior.players
         if memory is not None:
             networks["memory"] = memory
         super().__init__(networks, **kwargs)
@@ -114,7 +108,7 @@ class InfoMax(Objective):
         """Each term, what the tasks report, and the two losses of the prior."""
         names = tuple(term.name for term in self.terms)
         names += tuple(name for task in self.tasks for name in task.values)
-        return names + (tuple(_PRIOR_VALUES) if "prior" in self.players else ())
+        return names + (tuple(self.prior.loss_values) if self.prior else ())
 
     @property
     def shown(self):
@@ -219,7 +213,7 @@ class InfoMax(Objective):
                 )
         for task in self.tasks:
             values |= task.values
-        return values | (_PRIOR_VALUES if self.prior is not None else {})
+        return values | (self.prior.loss_values if self.prior else {})
 
     def _encode(self, batch: dict) -> dict[str, dict[str, tf.Tensor]]:
         """view -> feature -> tensor."""
@@ -265,13 +259,9 @@ class InfoMax(Objective):
             values |= found
         if self.prior is None:
             return {"encoder": loss}, values
-        codes = gather(features[IMAGES]["code"])
-        encoder_loss, discriminator_loss = self.prior(codes, seed)
-        loss += self.gamma * encoder_loss
-        values |= dict(
-            zip(_PRIOR_VALUES, (encoder_loss, discriminator_loss), strict=True)
-        )
-        return {"encoder": loss, "prior": discriminator_loss}, values
+        losses, found = self.prior.match(features[IMAGES]["code"], seed)
+        loss += self.gamma * losses["encoder"]
+        return losses | {"encoder": loss}, values | found
 
     def merit(self, values):
         """Of the terms alone: tasks and the prior are means."""
@@ -296,7 +286,7 @@ class InfoMax(Objective):
             "bound": ", ".join(dict.fromkeys(each["bound"] for each in terms.values())),
             "critics": {name: each["critic"] for name, each in terms.items()},
             "tasks": {task.name: task.describe() for task in self.tasks},
-            "prior": self.prior and self.prior.prior,
+            **(self.prior.describe() if self.prior else {"prior": None}),
         }
 
     def list_critics(self):

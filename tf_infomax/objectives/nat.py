@@ -10,7 +10,7 @@ from tf_infomax.objectives.base import Objective, Value
 from tf_infomax.objectives.batches import IMAGES, INDEX
 from tf_infomax.objectives.parts import Parts, shared_options
 from tf_infomax.objectives.priors import PRIORS
-from tf_infomax.objectives.replicas import gather, own_rows
+from tf_infomax.objectives.replicas import fold_images, gather, own_rows
 from tf_infomax.vectors import normalize
 
 _UNIT = "squared length"
@@ -169,8 +169,7 @@ class NAT(Objective):
 
     def test_losses(self, batch, seed):
         """Of fresh points, other ones for other images."""
-        codes, brightness = gather(self._encode(batch)), _add_up(batch[IMAGES])
-        seed = tf.random.fold_in(seed, brightness, alg="philox")
+        codes, seed = gather(self._encode(batch)), fold_images(seed, batch[IMAGES])
         points, directions = (
             PRIORS["sphere"].sample(tf.shape(codes), each)
             for each in (seed, tf.random.fold_in(seed, 1, alg="philox"))
@@ -215,11 +214,6 @@ class NAT(Objective):
 def _mean_square(differences: tf.Tensor) -> tf.Tensor:
     """The mean of |d|^2 over the rows of `[N, D]`."""
     return tf.reduce_mean(tf.reduce_sum(tf.square(differences), axis=-1))
-
-
-def _add_up(images: tf.Tensor) -> tf.Tensor:
-    """The sum of all pixels of all replicas, int64."""
-    return tf.reduce_sum(gather(tf.reduce_sum(tf.cast(images, tf.int64))[None]))
 
 
 def build_nat(encoder: keras.Model, images: int, seed: int = 0, **kwargs) -> NAT:

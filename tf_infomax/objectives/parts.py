@@ -9,7 +9,7 @@ import keras
 from tf_infomax.bounds import as_bound
 from tf_infomax.encoders import build_decoder
 from tf_infomax.objectives.infomax import InfoMax, split_side
-from tf_infomax.objectives.prior_matching import PriorMatching
+from tf_infomax.objectives.prior_matching import WIDTHS, PriorMatching
 from tf_infomax.runtime.errors import ConfigError
 
 
@@ -33,13 +33,17 @@ class Parts(NamedTuple):
     build_encoder: Callable[[str, tuple[int, int, int]], keras.Model]
 
 
+def build_matching(config, widths: tuple[int, ...] = WIDTHS) -> PriorMatching:
+    """The prior that the options name; `widths` are those of its discriminator."""
+    penalty, loss = config.gradient_penalty, config.prior_loss
+    return PriorMatching(config.prior, widths, penalty, loss)
+
+
 def build_prior(config) -> dict:
     """`prior` and `gamma` of `InfoMax`, if the options give the prior a weight."""
     if config.gamma <= 0:
         return {}
-    penalty = config.gradient_penalty
-    prior = PriorMatching(config.prior, gradient_penalty=penalty)
-    return {"prior": prior, "gamma": config.gamma}
+    return {"prior": build_matching(config), "gamma": config.gamma}
 
 
 def shared_options(config, parts: Parts) -> dict:

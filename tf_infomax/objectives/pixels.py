@@ -1,4 +1,4 @@
-"""Images as numbers between 0 and 1, and how much of them is reconstructed."""
+"""Images as numbers between 0 and 1, how much of them comes back, and new ones."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.objectives.base import Value
+from tf_infomax.objectives.priors import PRIORS
 from tf_infomax.objectives.replicas import variance
 
 EXPLAINED = Value(
@@ -27,6 +28,15 @@ def to_bytes(images: tf.Tensor) -> np.ndarray:
     """Intensities in [0, 1] as uint8 images."""
     rounded = tf.round(255.0 * tf.clip_by_value(images, 0.0, 1.0))
     return tf.cast(rounded, tf.uint8).numpy()
+
+
+def draw_images(
+    decoder: keras.Model, prior: str, count: int, seed: tuple[int, int]
+) -> np.ndarray:
+    """uint8 images of codes that are drawn from a prior."""
+    shape = [count, decoder.input.shape[-1]]
+    code = PRIORS[prior].sample(shape, tf.constant(seed, tf.int64))
+    return to_bytes(decoder(code, training=False)["image"])
 
 
 def explain(images: tf.Tensor, reconstructed: tf.Tensor) -> tf.Tensor:

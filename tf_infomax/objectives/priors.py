@@ -1,9 +1,10 @@
 """Prior distributions that the code can be matched to.
 
-A prior is a pair: `sample(shape, seed)` draws from it (stateless, seed of two
-integers), and `squash(y)` maps the encoder's linear code into its support before the
-discriminator compares the two. The code itself stays linear for every other use. A draw
-is the same in every way of running TensorFlow, to the rounding of its functions.
+A prior is three functions: `sample(shape, seed)` draws from it (stateless, seed of two
+integers), `squash(y)` maps the encoder's linear code into its support before the two
+are compared, and `scale(D)` tells how far apart its draws are. The code itself stays
+linear for every other use. A draw is the same in every way of running TensorFlow, to
+the rounding of its functions.
 
 Imports TensorFlow and `vectors` only.
 """
@@ -18,10 +19,17 @@ from tf_infomax.vectors import normalize
 
 
 class Prior(NamedTuple):
-    """A row of `PRIORS`: `sample([N, D], seed) -> [N, D]` and `squash(code)`."""
+    """A row of `PRIORS`.
+
+    Attributes:
+        sample: ([N, D], seed) -> draws `[N, D]`.
+        squash: codes `[N, D]` -> points of its support.
+        scale: D -> E|v - v'|^2 of two draws, twice the sum of the variances.
+    """
 
     sample: Callable[..., tf.Tensor]
     squash: Callable[[tf.Tensor], tf.Tensor]
+    scale: Callable[[int], float]
 
 
 def _bits(shape, seed) -> tf.Tensor:
@@ -64,8 +72,8 @@ def _squash_to_ball(y: tf.Tensor) -> tf.Tensor:
 
 # Hjelm et al. 2019, section 4.2: uniform worked better than Gaussian, ball and sphere.
 PRIORS = {
-    "uniform": Prior(_sample_uniform, tf.sigmoid),
-    "normal": Prior(_sample_normal, tf.identity),
-    "ball": Prior(_sample_ball, _squash_to_ball),
-    "sphere": Prior(_sample_sphere, normalize),
+    "uniform": Prior(_sample_uniform, tf.sigmoid, lambda d: d / 6.0),
+    "normal": Prior(_sample_normal, tf.identity, lambda d: 2.0 * d),
+    "ball": Prior(_sample_ball, _squash_to_ball, lambda d: 2.0 * d / (d + 2.0)),
+    "sphere": Prior(_sample_sphere, normalize, lambda d: 2.0),
 }

@@ -29,6 +29,15 @@ def own_rows(whole: tf.Tensor, rows: int) -> tf.Tensor:
     return whole[first : first + rows]
 
 
+def fold_images(seed, images: tf.Tensor) -> tf.Tensor:
+    """A seed of its own for these images, the same on all replicas.
+
+    By the sum of their pixels: a test has one seed for all its batches.
+    """
+    pixels = gather(tf.reduce_sum(tf.cast(images, tf.int64))[None])
+    return tf.random.fold_in(seed, tf.reduce_sum(pixels), alg="philox")
+
+
 def draw(sample: Callable, rows: int, shape: Sequence[int], seed) -> tf.Tensor:
     """This replica's rows of one draw for the whole batch.
 

@@ -79,8 +79,34 @@ class Discriminator(Options):
     )
 
 
+WITHOUT_DISCRIMINATOR = ("mmd", "sliced_wasserstein")  # of the prior losses
+
+
 @dataclass(frozen=True)
-class Prior(Discriminator):
+class Matching(Discriminator):
+    """Of objectives that match the code to a prior."""
+
+    prior_loss: str = option(
+        "non_saturating",
+        _GROUP,
+        "Of the encoder against the prior's discriminator; mmd, sliced_wasserstein: "
+        "distances of a batch of codes and of draws, without one.",
+        choices=tables.PRIOR_LOSSES,
+    )
+
+    @staticmethod
+    def check(config) -> None:
+        others = [n for n in tables.PRIOR_LOSSES if n not in WITHOUT_DISCRIMINATOR]
+        refuse_void(
+            config,
+            "gradient_penalty",
+            config.prior_loss in others,
+            f"a discriminator (--prior_loss={', '.join(others)})",
+        )
+
+
+@dataclass(frozen=True)
+class Prior(Matching):
     """Of objectives that match the code to a prior, with a weight."""
 
     gamma: float = option(
@@ -95,7 +121,7 @@ class Prior(Discriminator):
     def check(config) -> None:
         gamma = f"a --gamma above 0 (--objective={config.objective} has "
         gamma += f"{config.gamma:g})"
-        for name in ("prior", "gradient_penalty"):
+        for name in ("prior", "gradient_penalty", "prior_loss"):
             refuse_void(config, name, config.gamma > 0, gamma)
 
 
@@ -353,6 +379,19 @@ class Variational(Reconstruction):
 
 
 @dataclass(frozen=True)
+class Adversarial(Reconstruction, Prior):
+    """Of autoencoders whose codes are matched to a prior."""
+
+    @staticmethod
+    def check(config) -> None:
+        refuse_if(
+            config.gamma <= 0,
+            "--gamma must be above 0 for --objective=aae; with 0 it is --objective=ae. "
+            f"Received: {config.gamma:g}.",
+        )
+
+
+@dataclass(frozen=True)
 class Nat(Options):
     """Of noise as targets."""
 
@@ -378,6 +417,13 @@ def _preset_of_multiview(given: Mapping) -> dict:
     views = given.get("views", "halves")
     parts = {"encoder": "mlp"} if views in ("halves", "quadrants") else {}
     return {"gamma": 0.0, "views": views, **parts}
+
+
+def _preset_of_aae(given: Mapping) -> dict:
+    """A normal prior; what a discriminator has, if there is one."""
+    alone = given.get("prior_loss") in WITHOUT_DISCRIMINATOR
+    against = {} if alone else {"gradient_penalty": 0.5, "beta_1": 0.5}
+    return {"prior": "normal", "gamma": 1.0, **against}
 
 
 _ONE_VIEW = {"views": ("one",)}
@@ -454,6 +500,17 @@ OBJECTIVES: dict[str, Row] = {
         "tf_infomax.objectives.bigan:build",
         options=Discriminator,
         preset={"prior": "normal", "gradient_penalty": 0.5, "beta_1": 0.5},
+        choices=_ONE_VIEW,
+    ),
+    "aae": Row(
+        "tf_infomax.objectives.aae:build",
+        options=Adversarial,
+        preset=_preset_of_aae,
+        choices=_ONE_VIEW,
+    ),
+    "prior_matching": Row(
+        "tf_infomax.objectives.only_prior:build",
+        options=Matching,
         choices=_ONE_VIEW,
     ),
     "nat": Row("tf_infomax.objectives.nat:build", options=Nat, choices=_ONE_VIEW),

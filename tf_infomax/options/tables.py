@@ -10,6 +10,9 @@ BOUNDS = (
 )  # fmt: skip
 LIKELIHOODS = ("gaussian", "bernoulli")
 PRIORS = ("uniform", "normal", "ball", "sphere")
+PRIOR_LOSSES = (
+    "non_saturating", "minimax", "boundary_seeking", "mmd", "sliced_wasserstein",
+)  # fmt: skip
 LOCAL_CRITICS = (
     "encode_and_dot", "encode_and_dot_paper", "encode_and_dot_plain",
     "concat_and_convolve",
