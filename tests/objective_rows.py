@@ -76,7 +76,7 @@ def _build_both(encoder) -> InfoMax:
 
 def _build_structure(encoder) -> InfoMax:
     tasks = [Coordinates(kind, 0.5, widths=(8, 6)) for kind in ("absolute", "relative")]
-    return InfoMax(encoder, _build_local_term(), tasks=tasks)
+    return InfoMax(encoder, _build_local_term(), tasks=tasks, occlude=(3, 3))
 
 
 def _build_views(encoder) -> InfoMax:

@@ -24,6 +24,7 @@ from tf_infomax.encoders.predictive import (
     predicted_distances,
 )
 from tf_infomax.encoders.real_nvp import RealNVP, build_real_nvp
+from tf_infomax.encoders.receptive_field import find_receptive_field
 from tf_infomax.options import encoders as rows
 from tf_infomax.options.encoders import SAME_SIZE
 
@@ -44,6 +45,7 @@ __all__ = [
     "build_real_nvp",
     "build_skip_mlp",
     "build_trunk",
+    "find_receptive_field",
     "predicted_distances",
     "strip_scaling",
 ]

@@ -8,6 +8,7 @@ from tf_infomax import critics
 from tf_infomax.encoders import build_trunk
 from tf_infomax.objectives.coordinates import KINDS, Coordinates
 from tf_infomax.objectives.infomax import InfoMax
+from tf_infomax.objectives.occlusion import choose_block
 from tf_infomax.objectives.parts import Parts, build_prior, rank_x, shared_options
 from tf_infomax.objectives.terms import Term
 from tf_infomax.runtime.errors import ConfigError
@@ -24,6 +25,7 @@ def build(config, parts: Parts) -> InfoMax:
         _build_terms(config, parts),
         **prior,
         tasks=_build_tasks(config, parts),
+        occlude=choose_block(parts.encoder) if config.occlude else None,
         **shared_options(config, parts),
     )
 

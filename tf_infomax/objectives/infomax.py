@@ -10,18 +10,14 @@ from tf_infomax.objectives.base import Objective, Value
 from tf_infomax.objectives.batches import IMAGES, INDEX
 from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES
+from tf_infomax.objectives.occlusion import check_block, encode_occluded
 from tf_infomax.objectives.prior_matching import PriorMatching
 from tf_infomax.objectives.tasks import Task
-from tf_infomax.objectives.terms import Term
+from tf_infomax.objectives.terms import Term, split_side, take_feature
 
 # Tell the draws of parts of a step apart, and from those of its views.
-_OF_MEMORY, _OF_TASKS = 1, 16
-
-
-def split_side(side: str) -> tuple[str, str]:
-    """ "view.feature" -> (view, feature); of a feature alone the view is "x"."""
-    view, _, name = side.rpartition(".")
-    return view or "x", name
+_OF_MEMORY, _OF_OCCLUSION, _OF_TASKS = 1, 8, 16
+_WHOLE = "whole images (trained with occluded ones)"
 
 
 def _role_of(view: str) -> str:
@@ -55,6 +51,9 @@ class InfoMax(Objective):
             `encoder`. An average (`ema`) is that of `encoder` alone.
         terms: the table, or its only term.
         tasks: what else is to be told from features; each has a name of its own.
+        occlude: height and width in pixels of a block, of which one at least is hidden
+            and one visible in each image whose code is trained; all other features, and
+            those of tests, are of whole images. None: so are these codes.
         prior: matches `code` of view "x" to a prior; its name; or None.
         gamma: weight of the prior term.
         memory: the bank of terms whose negatives are "memory"; their batches also hold
@@ -71,6 +70,7 @@ class InfoMax(Objective):
         view_encoders: dict[str, keras.Model] | None = None,
         memory: MemoryBank | None = None,
         tasks: Sequence[Task] = (),
+        occlude: tuple[int, int] | None = None,
         **kwargs,
     ):
         terms = (terms,) if isinstance(terms, Term) else tuple(terms)
@@ -91,6 +91,7 @@ class InfoMax(Objective):
         super().__init__(networks, **kwargs)
         self.terms, self.tasks = terms, tuple(tasks)
         self.players, self.gamma = players, gamma
+        self.occlude = occlude and tuple(occlude)
         self.asks = frozenset({INDEX} if memory is not None else ())
         self._build_parts(view_encoders or {})
         self.values = self._list_values()
@@ -152,6 +153,7 @@ class InfoMax(Objective):
             )
         for name, sides in self._named_sides:
             self._check_sides(name, sides)
+        check_block(self.occlude, self.takes)
         for term in self.terms:
             if not term.critic.built:
                 term.critic.build((self._shape_of(term.x), self._shape_of(term.y)))
@@ -213,16 +215,29 @@ class InfoMax(Objective):
                 )
         for task in self.tasks:
             values |= task.values
-        return values | (self.prior.loss_values if self.prior else {})
+        values |= self.prior.loss_values if self.prior else {}
+        if not self.occlude:
+            return values
+        return {
+            name: each._replace(facts={**each.facts, "codes_of": _WHOLE})
+            for name, each in values.items()
+        }
 
-    def _encode(self, batch: dict) -> dict[str, dict[str, tf.Tensor]]:
-        """view -> feature -> tensor."""
-        return {view: self._encoder_of(view)(batch[view]) for view in self._views}
+    def _encode(self, batch: dict, seed=None) -> dict[str, dict[str, tf.Tensor]]:
+        """view -> feature -> tensor; training has a seed, and codes may be occluded."""
+        if not self.occlude or seed is None:
+            return {view: self._encoder_of(view)(batch[view]) for view in self._views}
+        features = {}
+        for place, view in enumerate(self._views):
+            own = tf.random.fold_in(seed, _OF_OCCLUSION + place, alg="philox")
+            images, encoder = batch[view], self._encoder_of(view)
+            features[view] = encode_occluded(encoder, images, self.occlude, own)
+        return features
 
     def step_losses(self, batch, seed):
-        features, values, loss = self._encode(batch), {}, 0.0
+        features, values, loss = self._encode(batch, seed), {}, 0.0
         for term in self.terms:
-            x, y = _sides(term, features)
+            x, y = (take_feature(side, features) for side in (term.x, term.y))
             if term.negatives == "memory":
                 views = [split_side(side)[0] for side in (term.x, term.y)]
                 # Of its own stream: the same bits would draw the prior's samples.
@@ -242,7 +257,7 @@ class InfoMax(Objective):
         """A term's own value stands under its name, its readings beside it."""
         features, values, loss = self._encode(batch), {}, 0.0
         for term in self.terms:
-            x, y = _sides(term, features)
+            x, y = (take_feature(side, features) for side in (term.x, term.y))
             readings = term.read(*term.critic.embed(x, y, training=False))
             value = readings[term.assessed().key]
             values |= readings | {term.name: value}
@@ -252,7 +267,7 @@ class InfoMax(Objective):
     def _with_others(self, loss, values, features, seed) -> tuple[dict, dict]:
         """With the tasks, and the prior."""
         for place, task in enumerate(self.tasks):
-            sides = {side: _feature(side, features) for side in task.sides}
+            sides = {side: take_feature(side, features) for side in task.sides}
             own = tf.random.fold_in(seed, _OF_TASKS + place, alg="philox")
             task_loss, found = task(sides, own)
             loss += task.weight * task_loss
@@ -286,6 +301,7 @@ class InfoMax(Objective):
             "bound": ", ".join(dict.fromkeys(each["bound"] for each in terms.values())),
             "critics": {name: each["critic"] for name, each in terms.items()},
             "tasks": {task.name: task.describe() for task in self.tasks},
+            "occluded_block": self.occlude and list(self.occlude),
             **(self.prior.describe() if self.prior else {"prior": None}),
         }
 
@@ -306,6 +322,7 @@ class InfoMax(Objective):
             "prior": self.prior and serialize(self.prior),
             "memory": self.memory and serialize(self.memory),
             "gamma": self.gamma,
+            "occlude": self.occlude,
             "view_encoders": {
                 view: serialize(self.networks[_role_of(view)])
                 for view in self._views
@@ -326,13 +343,3 @@ class InfoMax(Objective):
             view: deserialize(each) for view, each in config["view_encoders"].items()
         }
         return cls(**{**config, **parts})
-
-
-def _feature(side: str, features: dict) -> tf.Tensor:
-    view, name = split_side(side)
-    return features[view][name]
-
-
-def _sides(term: Term, features: dict) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two features of a term."""
-    return _feature(term.x, features), _feature(term.y, features)

@@ -8,8 +8,9 @@ import keras
 
 from tf_infomax.bounds import as_bound
 from tf_infomax.encoders import build_decoder
-from tf_infomax.objectives.infomax import InfoMax, split_side
+from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.prior_matching import WIDTHS, PriorMatching
+from tf_infomax.objectives.terms import split_side
 from tf_infomax.runtime.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ Every value is filed under its kind:
   something with the pair.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import keras
@@ -23,6 +23,18 @@ from tf_infomax.critics import as_critic
 from tf_infomax.objectives.negatives import NEGATIVES, score_all_pairs
 
 _PARTS = ("critic", "bound")  # what Keras serializes
+
+
+def split_side(side: str) -> tuple[str, str]:
+    """ "view.feature" -> (view, feature); of a feature alone the view is "x"."""
+    view, _, name = side.rpartition(".")
+    return view or "x", name
+
+
+def take_feature(side: str, features: Mapping) -> tf.Tensor:
+    """The feature of a side, of view -> feature -> tensor."""
+    view, name = split_side(side)
+    return features[view][name]
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,12 @@ class Structure(Options):
     coordinates_weight: float = option(
         1.0, _GROUP, "Weight of each such prediction.", above=0.0
     )
+    occlude: bool = option(
+        False,
+        _GROUP,
+        "In training codes are of images of which a random rectangle is hidden, local "
+        "features of whole ones.",
+    )
 
     @staticmethod
     def check(config) -> None:

@@ -52,11 +52,17 @@ def _describe(name: str, result: dict) -> str:
     pooled = ", pooled" if result["pooled"] else ""
     text = (
         f"{name} ({result['bound']}{pooled}, {result['n']} test batches): "
-        f"{result['mean']:.3f}{spread}, {above}; {result['measures']}"
+        f"{result['mean']:.3f}{spread}, {above}; {_describe_meaning(result)}"
     )
     if result["mean"] < chance:
         text += f"; below {chance:.3g}, where no critic at all would be"
     return text
+
+
+def _describe_meaning(result: dict) -> str:
+    """What it measures, and on which images where training had others."""
+    images = result.get("codes_of")
+    return result["measures"] + (f"; codes of {images}" if images else "")
 
 
 def _describe_value(name: str, result: dict) -> str:
@@ -66,7 +72,7 @@ def _describe_value(name: str, result: dict) -> str:
     chance = "" if result["chance"] is None else f", by chance {result['chance']:.4g}"
     return (
         f"{name} ({result['n']} test batches): {result['mean']:.4g}{spread}{ceiling} "
-        f"({result['unit']}{chance}); {result['measures']}"
+        f"({result['unit']}{chance}); {_describe_meaning(result)}"
     )
 
 
