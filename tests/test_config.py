@@ -34,6 +34,7 @@ from tf_infomax.options.objectives import OBJECTIVES
         ("TASKS", "tf_infomax.data.synthetic", "TASKS"),
         ("STAIRS", "tf_infomax.studies.staircase", "READINGS"),
         ("STUDIES", "tf_infomax.studies.protocol", "STUDIES"),
+        ("DIM_TABLES", "tf_infomax.studies.dim_tables", "TABLES"),
         ("FORMATS", "tf_infomax.embedding.formats", "FORMATS"),
         ("RUNTIMES", "export.conversion", "RUNTIMES"),
         ("TUNERS", "tf_infomax.tuning.search", "TUNERS"),

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,7 @@ class TestOutcome:
         runs.collect(
             values, [0, 1, 2], lambda arm, seed, _: {"v": [values[arm][seed]]}, str
         )
-        verdict = judge(plan, runs, (0, 1, 2), ())
+        verdict = judge(plan, partial(measure, runs=runs), (0, 1, 2), ())
         assert [finding.word for finding in verdict.findings] == [
             "reproduced",
             "contradicted",
@@ -149,11 +150,11 @@ class TestOutcome:
         assert "Less. Contradicted" in str(verdict)
         assert "Controls passed: b: +0.0333" in str(verdict)
         assert "frozen before" in str(verdict)
-        other = judge(plan, runs, (0, 1, 2), ("seeds 0, 1, 2",))
+        other = judge(plan, partial(measure, runs=runs), (0, 1, 2), ("seeds 0, 1, 2",))
         assert "exploratory (seeds 0, 1, 2)" in str(other)
         wrong = judge(
             Plan("1", "none", {}, {}, tuple(sentences), (sentences[1].rules[0],), ""),
-            runs,
+            partial(measure, runs=runs),
             (0, 1, 2),
             (),
         )

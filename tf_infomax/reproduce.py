@@ -2,10 +2,12 @@
 
 Trains all arms of a study with several seeds, and prints a verdict on each of its
 claims with effects and their intervals over seeds; results.json and figure.png are in
-the work directory. Settings, rules and seeds are frozen in studies/protocol.py; a
-verdict by others says that it is exploratory. Finished runs are not repeated, and a
-second process of the same folder shares the work. `--study=all` runs every study in
-turn and writes report.html and report.md.
+the work directory. Settings, rules and seeds are frozen in studies/protocol.py and
+studies/dim_tables.py; a verdict by others says that it is exploratory. Finished runs
+are not repeated, and a second process of the same folder shares the work.
+`--study=all` runs every study of the critique in turn and writes report.html and
+report.md. The tables of Deep InfoMax (`dim_table`) can be made in parts: `--only`,
+`--cells`.
 """
 
 import base64
@@ -26,7 +28,7 @@ from tf_infomax.options import (
 from tf_infomax.runtime.files import check_writable, replacing
 from tf_infomax.runtime.progress import tell
 
-_STUDIES = tables.STUDIES
+_STUDIES, _TABLES = tables.STUDIES, tables.DIM_TABLES
 _RUN, _DATA = "Run", "Data"
 
 
@@ -34,12 +36,17 @@ _RUN, _DATA = "Run", "Data"
 class ReproduceOptions(Options):
     """Which study, at which scale, on which data."""
 
-    study: str = option("", _RUN, "Of the critique.", choices=(*_STUDIES, "all"))
+    study: str = option(
+        "",
+        _RUN,
+        "Of the critique, or a table of Deep InfoMax.",
+        choices=(*_STUDIES, "all", *_TABLES),
+    )
     scale: str = option(
         "cpu",
         _RUN,
-        "smoke: minutes, shows nothing; cpu: at most 45 minutes on two cores; paper: "
-        "its own setting.",
+        "smoke: minutes, shows nothing; cpu: at most 45 minutes on two cores (tables: "
+        "3 for each cell); paper: its own setting.",
         choices=("smoke", "cpu", "paper"),
     )
     seeds: int = option(
@@ -50,8 +57,17 @@ class ReproduceOptions(Options):
         low=1,
     )
     workdir: str = option("", _RUN, "Folder of the runs and results.")
+    only: tuple[str, ...] = option(
+        (), _RUN, "Of a table, the rows to make now, comma-separated; empty: all."
+    )
+    cells: tuple[str, ...] = option(
+        (), _RUN, "Of a table, work directories whose cells count where they fit."
+    )
     dataset: str = option(
-        "fashion", _DATA, "Labelled images: fashion, tfds:mnist, arrays:FILE, ..."
+        "",
+        _DATA,
+        "Labelled images: fashion, tfds:mnist, arrays:FILE, ...; empty: fashion, of "
+        "tables fashion_m.",
     )
     data_dir: str = shared_option("data_dir")
     local_files: str = shared_option("local_files")
@@ -61,9 +77,25 @@ class ReproduceOptions(Options):
     def __post_init__(self):
         super().__post_init__()
         if not self.study:
-            raise ConfigError(f"--study is needed: {', '.join(_STUDIES)} or all.")
+            known = ", ".join((*_STUDIES, *_TABLES))
+            raise ConfigError(f"--study is needed: {known} or all.")
         if not self.workdir:
             raise ConfigError("--workdir is needed: a folder for runs and results.")
+        for name in ("only", "cells"):
+            given = getattr(self, name)
+            refuse_if(
+                bool(given) and self.study not in _TABLES,
+                f"--{name}={','.join(given)} goes with --study={', '.join(_TABLES)}. "
+                f"Received: --study={self.study}.",
+            )
+        for folder in self.cells:
+            refuse_if(
+                not (Path(folder) / "cells").is_dir(),
+                f"--cells={folder} is no work directory of a table.",
+            )
+        if not self.dataset:
+            dataset = "fashion_m" if self.study in _TABLES else "fashion"
+            object.__setattr__(self, "dataset", dataset)
 
 
 def read_images(options: ReproduceOptions):
@@ -106,6 +138,8 @@ def main(options: ReproduceOptions) -> int:
     root = Path(options.workdir)
     check_writable(root, f"--workdir={root}")
     command.load_tensorflow()
+    if options.study in _TABLES:
+        return _make_table(options, root)
     from tf_infomax.studies.claims import run
     from tf_infomax.studies.protocol import FIRST_SEED, STUDIES
 
@@ -120,12 +154,42 @@ def main(options: ReproduceOptions) -> int:
         _check_study(folder / "results.json", name)
         given = images if STUDIES[name].data else None
         verdict = run(name, options.scale, seeds, given, folder, tell)
-        if options.scale == "smoke":
-            print(f"{name}: smoke scale, too short to show anything.")
-        print(f"{name}: {verdict.word}.\n{verdict}")
+        _print(name, options.scale, verdict)
         print(f"{folder / 'results.json'}, {folder / 'figure.png'}")
     if options.study == "all":
         write_report(root, names)
+    return 0
+
+
+def _print(name: str, scale: str, verdict) -> None:
+    if scale == "smoke":
+        print(f"{name}: smoke scale, too short to show anything.")
+    print(f"{name}: {verdict.word}.\n{verdict}")
+
+
+def _make_table(options: ReproduceOptions, folder: Path) -> int:
+    from tf_infomax.studies.dim_tables import SEEDS
+    from tf_infomax.studies.table import print_table, run
+
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_study(folder / "results.json", options.study)
+    names = ("dataset", "data_dir", "local_files", "download")
+    given = {name: value for name in names if (value := getattr(options, name))}
+    verdict = run(
+        options.study,
+        options.scale,
+        range(SEEDS[0], SEEDS[0] + options.seeds),
+        given,
+        folder,
+        tell,
+        options.only,
+        [Path(each) for each in options.cells],
+    )
+    print_table(folder)
+    _print(options.study, options.scale, verdict)
+    print(
+        ", ".join(str(folder / n) for n in ("results.json", "table.md", "figure.png"))
+    )
     return 0
 
 

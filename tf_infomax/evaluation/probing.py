@@ -34,6 +34,7 @@ class Settings:
         seeds: repetitions.
         limit: labelled training images of each repetition, 0 for nine tenths of all.
         view: a key of `views.VIEWS`; raw pixels are those of view x.
+        baselines: whether the untrained encoder and raw pixels are probed as well.
         progress: style of it.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     limit: int
     view: str
     progress: str = "none"
+    baselines: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict | Exception]]:
         config.probe_images,
         config.views,
         config.progress,
+        config.baselines,
     )
     yield from assess_probes(
         subject.objective.encoder,
@@ -151,11 +154,10 @@ def _list_jobs(
 ) -> list[_Job]:
     """All probes, by source; the quick and most wanted features of each first."""
     names = settings.names
-    sources = [
-        _encoder_source("", encoder, names, store),
-        _encoder_source("random/", untrained, names[:1], store),
-        _pixel_source(settings.view, train.images.shape[1:], names[:1]),
-    ]
+    sources = [_encoder_source("", encoder, names, store)]
+    if settings.baselines:
+        pixels = _pixel_source(settings.view, train.images.shape[1:], names[:1])
+        sources += [_encoder_source("random/", untrained, names[:1], store), pixels]
     return [
         _Job(source, part, probe)
         for source in sources

@@ -56,6 +56,7 @@ EVALUATIONS: dict[str, Row] = {
     "reconstruction": Row(
         "tf_infomax.evaluation.reconstruction:evaluate", options=Reconstruction
     ),
+    "pca": Row("tf_infomax.evaluation.pca:evaluate"),
     "probes": Row("tf_infomax.evaluation.probing:evaluate"),  # take the longest
 }
 USUAL = ("values", "health", "probes")

@@ -41,6 +41,7 @@ STUDIES = (
     "bijective", "adversarial", "hard_to_invert", "critics", "encoders",
     "negatives", "invariance",
 )  # fmt: skip
+DIM_TABLES = ("dim_table",)
 FORMATS = ("npz", "csv", "tfrecord", "projector")
 RUNTIMES = ("tflite", "onnx")
 TUNERS = ("random", "bayesian", "hyperband")

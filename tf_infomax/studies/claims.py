@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_infomax.studies import adversarial, halves, invariance, negatives, protocol
 from tf_infomax.studies.halves import Images
-from tf_infomax.studies.outcome import Verdict, draw, judge, write
+from tf_infomax.studies.outcome import Verdict, draw, judge, measure, write
 from tf_infomax.studies.rules import Plan
 from tf_infomax.studies.runs import Runs
 
@@ -45,8 +45,8 @@ def run(
     )
     exploratory = protocol.why_exploratory(name, scale, seeds, data and data.name)
     notes = [*kind.note(plan, runs), f"Data: {data.name if data else 'drawn'}."]
-    verdict = judge(plan, runs, seeds, exploratory, notes)
-    write(folder, runs, verdict)
+    verdict = judge(plan, partial(measure, runs=runs), seeds, exploratory, notes)
+    write(folder, runs, verdict, runs.settings)
     kind.draw(folder / "figure.png", plan, runs)
     return verdict
 

@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tf_infomax.runtime.files import replacing
-from tf_infomax.studies.rules import Claim, Plan, Rule
+from tf_infomax.studies.rules import Claim, Rule
 from tf_infomax.studies.runs import Runs
 
 _LOWEST = -5.0  # drawn for all below: NWJ may start at minus millions
@@ -22,7 +22,7 @@ class Effect:
 
     Attributes:
         rule: that the mean is held against.
-        values: the difference, one per seed.
+        values: the difference, one per seed; () if nothing was measured.
     """
 
     rule: Rule
@@ -30,7 +30,7 @@ class Effect:
 
     @property
     def mean(self) -> float:
-        return float(np.mean(self.values))
+        return float(np.mean(self.values)) if self.values else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -63,6 +63,8 @@ class Effect:
         return {True: "yes", False: "no", None: "undecided"}[self.holds]
 
     def __str__(self) -> str:
+        if not self.values:
+            return f"{self.rule.what}: not measured, undecided"
         low, high = self.interval
         spread = f" (95 % {low:+.3g} .. {high:+.3g})" if math.isfinite(low) else ""
         unit = f" {self.rule.unit}" if self.rule.unit else ""
@@ -168,18 +170,24 @@ class Verdict:
 
 
 def judge(
-    plan: Plan,
-    runs: Runs,
+    plan,
+    measured: Callable[[Rule], Effect],
     seeds: Sequence[int],
     exploratory: Sequence[str],
     notes: Sequence[str] = (),
 ) -> Verdict:
-    """Holds finished runs against the rules of a plan."""
-    controls = tuple(measure(rule, runs) for rule in plan.controls)
+    """Holds what was measured against the rules of a plan.
+
+    Args:
+        plan: a `rules.Plan`, or another with claims, controls and a history.
+        measured: rule -> effect.
+        seeds, exploratory, notes: of the verdict.
+    """
+    controls = tuple(map(measured, plan.controls))
     word = judge_controls(controls)
     return Verdict(
         tuple(
-            Finding(claim, tuple(measure(rule, runs) for rule in claim.rules), word)
+            Finding(claim, tuple(map(measured, claim.rules)), word)
             for claim in plan.claims
         ),
         controls,
@@ -194,7 +202,7 @@ def _join(effects: Iterable[Effect]) -> str:
     return "; ".join(map(str, effects))
 
 
-def write(folder: Path, runs: Runs, verdict: Verdict) -> None:
+def write(folder: Path, runs: Runs, verdict: Verdict, settings: dict) -> None:
     """results.json: words, claims, controls, effects, the settings and the curves."""
     content = {
         "verdict": verdict.word,
@@ -218,7 +226,7 @@ def write(folder: Path, runs: Runs, verdict: Verdict) -> None:
         },
         "notes": verdict.notes,
         "seconds": round(runs.seconds, 1),
-        "settings": runs.settings,
+        "settings": settings,
         "curves": {f"{arm}-{seed}": c for (arm, seed), c in runs.found.items()},
     }
     with replacing(folder / "results.json") as file:
@@ -229,7 +237,7 @@ def _describe(effects: Iterable[Effect]) -> list[dict]:
     return [
         {
             **asdict(effect),
-            "mean": effect.mean,
+            "mean": _finite(effect.mean),
             "interval": [_finite(value) for value in effect.interval],
             "holds": effect.holds,
             "text": str(effect),

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tf_infomax.options import ConfigError
 from tf_infomax.runtime import locks
-from tf_infomax.runtime.progress import format_left
+from tf_infomax.runtime.progress import format_left, tell
 from tf_infomax.studies import kept
 from tf_infomax.studies.kept import Unfinished
 from tf_infomax.studies.rules import Reading
@@ -18,13 +19,16 @@ class Runs:
 
     Attributes:
         folder: of the files.
-        settings: that a file must have been made with.
+        settings: that a file must have been made with, or arm -> these.
+        others: folders whose files count as well where they fit; those that do not are
+            told.
         found: the curves.
         seconds: that the runs have taken, over all starts.
     """
 
     folder: Path
-    settings: dict
+    settings: dict | Callable[[str], dict]
+    others: Sequence[Path] = ()
     found: dict[tuple[str, int], dict] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -66,14 +70,35 @@ class Runs:
                 if content is not None:
                     done[arm, seed] = content
         for which in wanted:
-            self.seconds += done[which]["seconds"]
-            self.found[which] = done[which]["curves"]
+            self._take(which, done[which])
+
+    def look(self, arms: Iterable[str], seeds: Sequence[int]) -> None:
+        """Takes what is finished of these, and makes none."""
+        for which in ((arm, seed) for seed in seeds for arm in arms):
+            if which not in self.found:
+                content = self._read(*which)
+                if content is not None:
+                    self._take(which, content)
+
+    def _take(self, which: tuple[str, int], content: dict) -> None:
+        self.seconds += content["seconds"]
+        self.found[which] = content["curves"]
+
+    def _settings_of(self, arm: str) -> dict:
+        return self.settings(arm) if callable(self.settings) else self.settings
 
     def _path(self, arm: str, seed: int) -> Path:
         return self.folder / f"{arm}-{seed}.json"
 
     def _read(self, arm: str, seed: int) -> dict | None:
-        return kept.read(self._path(arm, seed), self.settings, "--workdir")
+        path, settings = self._path(arm, seed), self._settings_of(arm)
+        found = kept.read(path, settings, "--workdir")
+        for folder in self.others if found is None else ():
+            try:
+                found = found or kept.read(folder / path.name, settings, "--cells")
+            except ConfigError as error:
+                tell(f"left out: {error}")
+        return found
 
     def _make(self, arm: str, seed: int, run: Callable, wait: bool, told: tuple):
         """What a run gives; None if another process has it in hand."""
@@ -91,10 +116,11 @@ class Runs:
                 f"{_left(count + share, before, total, began)}".rstrip()
             )
             state = path.with_suffix(".npz")
-            unfinished = Unfinished(state, self.settings, show)
+            settings = self._settings_of(arm)
+            unfinished = Unfinished(state, settings, show)
             curves = run(arm, seed, unfinished)
             content = {"seconds": unfinished.count_seconds(), "curves": curves}
-            kept.write(path, self.settings, **content)
+            kept.write(path, settings, **content)
             state.unlink(missing_ok=True)
             return content
 

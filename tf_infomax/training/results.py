@@ -152,6 +152,8 @@ def _evaluate(subject: Subject, record: Record) -> dict:
 
 def _draw_curves(run: Run, results: dict) -> None:
     rows = run.workdir.read_rows()  # all, whatever checkpoint is evaluated
+    if not rows:
+        return  # of a run that has not come to the end of an epoch
     path = run.workdir.path / "curves.png"
     watched = run.data.watched[0]
     report.draw_curves(rows, report.readings_of(results), path, watched)
