@@ -48,7 +48,7 @@ class BiGAN(Objective):
     Args:
         networks: "encoder"; "generator", a decoder of its code to a dict of which
             `image` is in [0, 1]; "discriminator", from `[image, code]` to a logit,
-            of each pair by itself (no batch norm) where it is penalized.
+            of each pair by itself (no batch norm).
         prior: of z, a key of `PRIORS`; codes are squashed into its support.
         gradient_penalty: weight of the penalty.
         **kwargs: `seed`, `ema` and `front` of `Objective`.
@@ -106,9 +106,7 @@ class BiGAN(Objective):
         rows = code.shape[0] or tf.shape(code)[0]
         z = draw(PRIORS[self.prior].sample, rows, code.shape[1:], seed)
         samples = self.networks["generator"](z)["image"]
-        encoded, encoded_penalty = self._judge(images, code)
-        generated, generated_penalty = self._judge(samples, z)
-        penalty = 0.5 * (encoded_penalty + generated_penalty)
+        encoded, generated, penalty = self._judge((images, samples), (code, z))
         judged = _mean_softplus(-encoded) + _mean_softplus(generated)
         losses = {
             "encoder": _mean_softplus(encoded) + _mean_softplus(-generated),
@@ -127,17 +125,24 @@ class BiGAN(Objective):
         code = tf.cast(self.networks["encoder"](images, **mode)["code"], tf.float32)
         return PRIORS[self.prior].squash(code)
 
-    def _judge(self, images, codes) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits `[N, 1]`, and the mean of |grad D|^2 if that is asked for."""
+    def _judge(self, images, codes) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Logits `[N, 1]` of encoded and of generated pairs, and the penalty of both.
+
+        Args:
+            images, codes: of encoded and of generated pairs. Both kinds go through the
+                network at once: one large product is faster than two.
+        """
         discriminator = self.networks["discriminator"]
+        pairs = [tf.concat(images, 0), tf.concat(codes, 0)]
         if not self.gradient_penalty:
-            return discriminator([images, codes]), 0.0
+            return *tf.split(discriminator(pairs), 2), 0.0
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([images, codes])
-            logits = discriminator([images, codes])
-        gradients = tape.gradient(logits, [images, codes])
-        squares = [tf.reduce_sum(tf.square(each)) for each in gradients]
-        return logits, tf.add_n(squares) / tf.cast(tf.shape(images)[0], tf.float32)
+            tape.watch(pairs)
+            logits = discriminator(pairs)
+        gradients = tape.gradient(logits, pairs)
+        squares = tf.add_n([tf.reduce_sum(tf.square(each)) for each in gradients])
+        rows = tf.cast(tf.shape(codes[0])[0], tf.float32)
+        return *tf.split(logits, 2), 0.5 * squares / rows
 
     def merit(self, values):
         """How well E and G are each other's inverse: a loss tells who is ahead only."""
