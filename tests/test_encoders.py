@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_infomax import encoders
+from tf_infomax.encoders.crops import fold, unfold
 
 # name: (image shape, local, conv, fc). basic32x32 as in Hjelm et al. 2019, table 1.
 SHAPES = {
@@ -41,6 +42,101 @@ def test_basic28x28_and_64x64_parameters():
         encoder = encoders.ENCODERS[name](SHAPES[name][0], 64)
         count = sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
         assert count == expected
+
+
+def count_weights(encoder) -> int:
+    return sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
+
+
+ALEX_CONVS = [(3, 96), (96, 192), (192, 384), (384, 384), (384, 192)]
+
+
+def test_alexnets_are_the_tables_of_appendix_a2():
+    """Convolutions without biases but for those of crops; two numbers for each norm."""
+    convs = sum(9 * a * b for a, b in ALEX_CONVS)
+    norms = 2 * sum(b for _, b in ALEX_CONVS)
+    whole = encoders.ENCODERS["alex64x64"]((64, 64, 3), 64)
+    dense = 7 * 7 * 192 * 4096 + 4096 * 4096 + 2 * 2 * 4096 + 4096 * 64 + 64
+    assert count_weights(whole) == convs + norms + dense
+    shapes = {key: tuple(value.shape[1:]) for key, value in whole.output.items()}
+    assert shapes == {
+        "local": (15, 15, 384), "conv": (7, 7, 192), "fc": (4096,), "code": (64,),
+    }  # fmt: skip
+    folded = encoders.ENCODERS["foldalex64x64"]((64, 64, 3), 64)
+    biases = sum(b for _, b in ALEX_CONVS)
+    above = 9 * 192 * 384 + 2 * 384
+    dense = 3 * 3 * 384 * 4096 + 2 * 4096 + 4096 * 64 + 64
+    assert count_weights(folded) == convs + biases + norms + above + dense
+    shapes = {key: tuple(value.shape[1:]) for key, value in folded.output.items()}
+    assert shapes == {
+        "local": (7, 7, 192), "conv": (3, 3, 384), "fc": (4096,), "code": (64,),
+    }  # fmt: skip
+    first = folded.get_layer("conv_0").get_weights()[0]
+    assert first.std() == pytest.approx(0.02, rel=0.05)
+
+
+def test_resnet19_is_the_released_configuration():
+    """Nineteen convolutions beside the shortcuts."""
+    blocks = [
+        (64, 64, 256), (256, 64, 256), (256, 128, 512), (512, 128, 512),
+        (512, 256, 1024), (1024, 256, 1024),
+    ]  # fmt: skip
+    expected = 9 * 3 * 64 + 2 * 64
+    for taken, inner, wide in blocks:
+        expected += taken * inner + 9 * inner**2 + inner * wide + 4 * inner + 2 * wide
+        expected += (taken * wide + 2 * wide) * (taken != wide)
+    for name, locations, local in (
+        ("resnet19_32x32", 16, (8, 8, 512)),
+        ("foldresnet19_32x32", 49, (7, 7, 1024)),
+    ):
+        encoder = encoders.ENCODERS[name]((32, 32, 3), 64)
+        dense = locations * 1024 * 1024 + 2 * 1024 + 1024 * 64 + 64
+        assert count_weights(encoder) == expected + dense
+        assert tuple(encoder.output["local"].shape[1:]) == local
+        kinds = [type(layer).__name__ for layer in encoder.layers]
+        assert kinds.count("Conv2D") == 19 + 3
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "crop"), [("foldalex64x64", 64, 16), ("foldresnet19_32x32", 32, 8)]
+)
+def test_a_location_of_a_folded_encoder_sees_its_crop_alone(name, side, crop):
+    encoder = encoders.ENCODERS[name]((side, side, 3), 8)
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 256, (1, side, side, 3), np.uint8)
+    row, column = 2, 5
+    top, left = (place * crop // 2 for place in (row, column))
+    inside = np.zeros_like(base, bool)
+    inside[:, top : top + crop, left : left + crop] = True
+    local = keras.Model(encoder.input, encoder.output["local"])
+    given = [
+        base,
+        np.where(inside, base, 255 - base),  # what is around has changed
+        np.where(inside, 255 - base, base),
+    ]
+    found = local(np.concatenate(given)).numpy()[:, row, column]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-6)
+    assert np.abs(found[2] - found[0]).max() > 1e-3
+
+
+def test_crops_are_cut_and_put_back_in_their_places():
+    images = np.arange(2 * 8 * 12 * 1, dtype=np.float32).reshape(2, 8, 12, 1)
+    crops, grid = unfold(tf.constant(images), 4)
+    assert grid == (3, 5)
+    np.testing.assert_array_equal(crops[15 + 5 + 2], images[1, 2:6, 4:8])
+    corners = np.array(crops)[:, :1, :1]
+    put = np.array(fold(tf.constant(corners), grid))
+    np.testing.assert_array_equal(put, images[:, :6:2, :10:2])
+    for shape, size in (((1, 9, 8, 1), 4), ((1, 8, 8, 1), 3), ((1, 2, 8, 1), 4)):
+        with pytest.raises(ValueError, match="must cover the images"):
+            unfold(tf.zeros(shape), size)
+
+
+@pytest.mark.parametrize("name", ["alex64x64", "foldalex64x64", "resnet19_32x32"])
+def test_other_sizes_are_refused_with_the_one_that_is_taken(name):
+    side = int(name[-2:])
+    with pytest.raises(ValueError, match=rf"takes {side} x {side} .*image_size={side}"):
+        encoders.ENCODERS[name]((28, 28, 1), 8)
 
 
 def test_local_features_of_basic32x32_see_ten_pixels():

@@ -44,6 +44,20 @@ CONVNETS = {
 }
 
 
+# Networks set against other encoders are those of a table of the same size.
+_STAND_INS = {
+    "alex64x64": "basic64x64",
+    "foldalex64x64": "basic64x64",
+    "resnet19_32x32": "basic32x32",
+    "foldresnet19_32x32": "basic32x32",
+}
+
+
+def table_of(encoder: str) -> ConvTable | None:
+    """The layers that decoders and discriminators of an encoder take; None: none."""
+    return CONVNETS.get(_STAND_INS.get(encoder, encoder))
+
+
 def build_convnet(
     name: str, image_shape: tuple[int, int, int], code_size: int = 64
 ) -> keras.Model:
@@ -61,14 +75,7 @@ def build_convnet(
         ValueError: if the images have another size than the table.
     """
     table = CONVNETS[name]
-    if tuple(image_shape[:2]) != (table.size, table.size):
-        raise ValueError(
-            f"encoder {name} takes {table.size} x {table.size} images. Received: "
-            f"{image_shape[0]} x {image_shape[1]}; resize them (image_size="
-            f"{table.size}) or take another encoder of: {', '.join(CONVNETS)}, mlp."
-        )
-    images = keras.Input(image_shape, dtype="uint8", name="images")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(images)
+    images, x = begin(name, table.size, image_shape)
     maps = []
     for index, conv in enumerate(table.convs):
         x = _apply_conv(x, conv, f"conv_{index}")
@@ -126,9 +133,31 @@ def add_conv(x, conv: Conv, name: str, use_bias: bool = False):
 
 def apply_norm_relu(x, name: str):
     """Batch norm and ReLU."""
+    return keras.layers.ReLU(name=f"{name}_relu")(apply_norm(x, name))
+
+
+def apply_norm(x, name: str):
+    """Batch norm."""
     # Momentum 0.9 is the paper's framework's default; Keras' 0.99 would lag behind in
     # runs of a thousand steps.
     norm = keras.layers.BatchNormalization(
         momentum=0.9, epsilon=1e-5, synchronized=True, name=f"{name}_norm"
     )
-    return keras.layers.ReLU(name=f"{name}_relu")(norm(x))
+    return norm(x)
+
+
+def begin(name: str, side: int, image_shape: tuple[int, int, int]):
+    """(input, the same in [-1, 1]) of an encoder of square images.
+
+    Raises:
+        ValueError: if the images have another size.
+    """
+    if tuple(image_shape[:2]) != (side, side):
+        raise ValueError(
+            f"encoder {name} takes {side} x {side} images. Received: {image_shape[0]} "
+            f"x {image_shape[1]}; resize them (image_size={side}) or take another one: "
+            "mlp takes any size."
+        )
+    images = keras.Input(image_shape, dtype="uint8", name="images")
+    scale = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")
+    return images, scale(images)

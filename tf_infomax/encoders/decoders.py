@@ -10,7 +10,7 @@ import math
 
 import keras
 
-from tf_infomax.encoders.convnet import CONVNETS, Conv, ConvTable, apply_norm_relu
+from tf_infomax.encoders.convnet import Conv, ConvTable, apply_norm_relu, table_of
 
 _MLP_WIDTHS = (300, 300)
 
@@ -23,7 +23,8 @@ def build_decoder(
     Of a row of `CONVNETS` it is the table read backwards: the hidden layer, the last
     feature map, then of each convolution the transposed one, with its kernel, stride
     and padding; batch norm and ReLU after each but the last, which has a bias instead.
-    Any other encoder gets two hidden layers of 300 ReLU units.
+    AlexNet-like encoders and ResNets have that of the table of their size. Any other
+    encoder gets two hidden layers of 300 ReLU units.
 
     Args:
         name: of the encoder.
@@ -34,8 +35,9 @@ def build_decoder(
         ValueError: if the images have another size than the table.
     """
     code = keras.Input((code_size,), name="code")
-    if name in CONVNETS:
-        logits = _mirror_convnet(CONVNETS[name], image_shape, code, name)
+    table = table_of(name)
+    if table is not None:
+        logits = _mirror_convnet(table, image_shape, code, name)
     else:
         logits = _apply_mlp(image_shape, code)
     image = keras.layers.Activation("sigmoid", dtype="float32", name="image")(logits)

@@ -2,7 +2,7 @@
 
 import keras
 
-from tf_infomax.encoders.convnet import CONVNETS, add_conv
+from tf_infomax.encoders.convnet import add_conv, table_of
 
 _SLOPE = 0.2  # of the leaky ReLU below 0
 _MLP_WIDTHS = (300, 300)
@@ -15,7 +15,7 @@ def build_pair_discriminator(
 ) -> keras.Model:
     """Builds D(x, z): a logit of whether a pair is (image, its code).
 
-    The image goes through the convolutions of the encoder's table (through two layers
+    The image goes through the convolutions of `convnet.table_of` (through two layers
     of 300 units where it has none) to 256 units, the code to another 256, both together
     through 512 and 128 to one. Biases and leaky ReLU; no batch norm, so that a logit,
     and its gradient, is of its own pair.
@@ -34,8 +34,9 @@ def build_pair_discriminator(
     image = keras.Input(image_shape, name="image")
     code = keras.Input((code_size,), name="code")
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(image)
-    if name in CONVNETS:
-        for index, conv in enumerate(CONVNETS[name].convs):
+    table = table_of(name)
+    if table is not None:
+        for index, conv in enumerate(table.convs):
             x = _leak(add_conv(x, conv, f"conv_{index}", use_bias=True))
         x = keras.layers.Flatten(name="flatten")(x)
     else:

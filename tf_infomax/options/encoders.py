@@ -48,6 +48,14 @@ ENCODERS: dict[str, Row] = {
     "basic28x28": Row("tf_infomax.encoders.convnet:build_basic28x28", gives=_MAPS),
     "basic32x32": Row("tf_infomax.encoders.convnet:build_basic32x32", gives=_MAPS),
     "basic64x64": Row("tf_infomax.encoders.convnet:build_basic64x64", gives=_MAPS),
+    "alex64x64": Row("tf_infomax.encoders.alexnet:build_alexnet", gives=_MAPS),
+    "foldalex64x64": Row(
+        "tf_infomax.encoders.alexnet:build_folded_alexnet", gives=_MAPS
+    ),
+    "resnet19_32x32": Row("tf_infomax.encoders.resnet:build_resnet", gives=_MAPS),
+    "foldresnet19_32x32": Row(
+        "tf_infomax.encoders.resnet:build_folded_resnet", gives=_MAPS
+    ),
     "cpc": Row(
         "tf_infomax.encoders.predictive:build_cpc",
         gives=frozenset({"conv", "code", "future", "past"}),

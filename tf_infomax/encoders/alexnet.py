@@ -1,0 +1,101 @@
+"""The AlexNet-like encoders of Deep InfoMax for images of 64 x 64.
+
+Source: Hjelm et al. 2019, appendix A.2, and the released configurations of the same
+names.
+"""
+
+from typing import NamedTuple
+
+import keras
+
+from tf_infomax.encoders.convnet import apply_norm_relu, begin
+from tf_infomax.encoders.crops import fold, unfold
+
+
+class _Conv(NamedTuple):
+    """A convolution of 3 x 3, its filters, and whether 3 x 3 / 2 pooling follows."""
+
+    filters: int
+    pooled: bool = False
+
+
+SIDE, CROP = 64, 16
+_CONVS = (
+    _Conv(96, pooled=True),
+    _Conv(192, pooled=True),
+    _Conv(384),
+    _Conv(384),
+    _Conv(192, pooled=True),
+)
+_LOCAL = 2
+_UNITS = 4096
+
+
+def build_alexnet(
+    image_shape: tuple[int, int, int], code_size: int = 64
+) -> keras.Model:
+    """`alex64x64`: five convolutions, two hidden layers of 4,096, linear code.
+
+    `local` is `[N, 15, 15, 384]`, the third convolution; `conv` `[N, 7, 7, 192]`.
+
+    Args:
+        image_shape: (64, 64, C).
+        code_size: width D of the code.
+
+    Returns:
+        A model from uint8 `[N, 64, 64, C]` to `local`, `conv`, `fc` and `code`.
+
+    Raises:
+        ValueError: if the images have another size.
+    """
+    images, x = begin("alex64x64", SIDE, image_shape)
+    maps = _apply_convs(x)
+    x = keras.layers.Flatten(name="flatten")(maps[-1])
+    for index in range(2):
+        x = keras.layers.Dense(_UNITS, use_bias=False, name=f"hidden_{index}")(x)
+        x = apply_norm_relu(x, f"hidden_{index}")
+    code = keras.layers.Dense(code_size, name="code")(x)
+    features = {"local": maps[_LOCAL], "conv": maps[-1], "fc": x, "code": code}
+    return keras.Model(images, features, name="alex64x64")
+
+
+def build_folded_alexnet(
+    image_shape: tuple[int, int, int], code_size: int = 64
+) -> keras.Model:
+    """`foldalex64x64`: the convolutions on 7 x 7 crops of 16 pixels, then on their map.
+
+    A crop sees nothing of the others before they meet in `conv`, so that none of its
+    features can be told from its surroundings: the network of the comparison with CPC.
+    `local` is `[N, 7, 7, 192]`, one location for each crop; `conv` `[N, 3, 3, 384]`;
+    one hidden layer of 4,096. Weights are drawn from N(0, 0.02), and convolutions of
+    crops have biases.
+
+    Args, returns and errors are those of `build_alexnet`.
+    """
+    images, x = begin("foldalex64x64", SIDE, image_shape)
+    crops, grid = unfold(x, CROP)
+    drawn = {"kernel_initializer": keras.initializers.RandomNormal(stddev=0.02)}
+    local = fold(_apply_convs(crops, use_bias=True, **drawn)[-1], grid)
+    x = keras.layers.Conv2D(384, 3, 2, use_bias=False, name="fold_conv", **drawn)(local)
+    conv = apply_norm_relu(keras.layers.Dropout(0.1)(x), "fold_conv")
+    x = keras.layers.Flatten(name="flatten")(conv)
+    x = keras.layers.Dense(_UNITS, use_bias=False, name="hidden", **drawn)(x)
+    fc = keras.layers.Dropout(0.1)(apply_norm_relu(x, "hidden"))
+    code = keras.layers.Dense(code_size, name="code", **drawn)(fc)
+    features = {"local": local, "conv": conv, "fc": fc, "code": code}
+    return keras.Model(images, features, name="foldalex64x64")
+
+
+def _apply_convs(x, **options) -> list:
+    """The map after each convolution, with its pooling."""
+    maps = []
+    for index, conv in enumerate(_CONVS):
+        name = f"conv_{index}"
+        x = keras.layers.Conv2D(
+            conv.filters, 3, padding="same", name=name, **{"use_bias": False, **options}
+        )(x)
+        x = apply_norm_relu(x, name)
+        if conv.pooled:
+            x = keras.layers.MaxPooling2D(3, 2, name=f"{name}_pool")(x)
+        maps.append(x)
+    return maps
