@@ -270,6 +270,25 @@ def test_an_objective_is_told_what_it_forgot(answer, words, images):
         objective.fit(images, batch_size=8, verbose=0)
 
 
+def test_what_compile_would_leave_unused_is_refused():
+    objective = objectives.build("supervised", build_encoder(), classes=2)
+    for given in ({"prior_optimizer": "sgd"}, {"loss": "mse"}, {"metrics": ["acc"]}):
+        (name,) = given
+        with pytest.raises(TypeError, match=f"own. Received: {name}"):
+            objective.compile("adam", **given)
+
+
+@pytest.mark.parametrize("name", ["ae", "bigan"])
+def test_pictures_are_of_the_average_where_there_is_one(name, images):
+    objective = objectives.build(name, build_encoder(), ema=0.9)
+    objective.compile(keras.optimizers.SGD(1.0))
+    objective.fit(images, batch_size=16, epochs=2, verbose=0)
+    made = objective.reconstruct(images)
+    for variable in objective.networks["encoder"].trainable_variables:
+        variable.assign(tf.zeros_like(variable))
+    np.testing.assert_array_equal(objective.reconstruct(images), made)
+
+
 def test_an_objective_without_a_step_is_refused():
     with pytest.raises(TypeError, match="Empty must write step_losses"):
         type("Empty", (objectives.Objective,), {})({"encoder": build_encoder()})

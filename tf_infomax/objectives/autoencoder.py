@@ -108,6 +108,11 @@ class Autoencoder(Objective):
     def reconstruct(self, images) -> np.ndarray:
         """What the decoder makes of the codes of uint8 images, as uint8 images."""
         code = self._encode(images, training=False)
+        """What the decoder makes of the codes of uint8 images, as uint8 images.
+
+        The codes are those of `encoder`, the average where there is one.
+        """
+        code = self.encoder(images, training=False)["code"]
         return to_bytes(self.networks["decoder"](code, training=False)["image"])
 
     def describe_collapse(self, values):

@@ -26,6 +26,7 @@ from tf_infomax.optimizers import share_of_newest
 
 STEP = "step"  # name of the variable that counts steps, in checkpoints
 _SLOTS = ("momentum", "velocity")
+_COMPILED = ("jit_compile", "steps_per_execution", "run_eagerly")
 _OF_VIEWS = 3  # tells the draws of augmentations from those of a step
 
 
@@ -260,7 +261,17 @@ class Objective(keras.Model):
         Args:
             optimizer: player -> optimizer; or one, of which each player gets a copy.
             **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly`.
+
+        Raises:
+            TypeError: if anything else is given, which would have no effect.
         """
+        unknown = [name for name in kwargs if name not in _COMPILED]
+        if unknown:
+            raise TypeError(
+                f"compile takes optimizer (one, or one for each of "
+                f"{', '.join(self.players)}), {', '.join(_COMPILED)}: losses and "
+                f"metrics are the objective's own. Received: {', '.join(unknown)}."
+            )
         optimizers = self._optimizers_of(optimizer)
         first = next(iter(self.players))
         super().compile(optimizer=optimizers[first], auto_scale_loss=False, **kwargs)

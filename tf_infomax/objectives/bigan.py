@@ -102,7 +102,10 @@ class BiGAN(Objective):
 
     def _play(self, batch: dict, seed) -> tuple[dict, dict, tf.Tensor]:
         """Losses, values, and the codes as the generator takes them."""
-        images, code = to_unit(batch[IMAGES]), self._encode(batch[IMAGES])
+        images, code = (
+            to_unit(batch[IMAGES]),
+            self._squash(self.networks["encoder"](batch[IMAGES])),
+        )
         rows = code.shape[0] or tf.shape(code)[0]
         z = draw(PRIORS[self.prior].sample, rows, code.shape[1:], seed)
         samples = self.networks["generator"](z)["image"]
@@ -121,9 +124,8 @@ class BiGAN(Objective):
         }
         return losses, values, code
 
-    def _encode(self, images, **mode) -> tf.Tensor:
-        code = tf.cast(self.networks["encoder"](images, **mode)["code"], tf.float32)
-        return PRIORS[self.prior].squash(code)
+    def _squash(self, features: dict) -> tf.Tensor:
+        return PRIORS[self.prior].squash(tf.cast(features["code"], tf.float32))
 
     def _judge(self, images, codes) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Logits `[N, 1]` of encoded and of generated pairs, and the penalty of both.
@@ -153,8 +155,11 @@ class BiGAN(Objective):
         return "bigan/encoder", "bigan/discriminator"
 
     def reconstruct(self, images) -> np.ndarray:
-        """What the generator makes of the codes of uint8 images, as uint8 images."""
-        code = self._encode(images, training=False)
+        """What the generator makes of the codes of uint8 images, as uint8 images.
+
+        The codes are those of `encoder`, the average where there is one.
+        """
+        code = self._squash(self.encoder(images, training=False))
         return to_bytes(self.networks["generator"](code, training=False)["image"])
 
     def sample(self, count: int, seed: int) -> np.ndarray:
