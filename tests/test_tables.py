@@ -131,6 +131,18 @@ def test_only_takes_rows_of_the_table(given, small, tmp_path):
         make(tmp_path, given, only=["aee"])
 
 
+def test_a_difference_of_two_is_read_as_an_arm():
+    runs = Runs(None, {})
+    runs.found = {
+        ("ae", 100): {CODE: [0.5]},
+        ("ae", 101): {CODE: [0.7]},
+        ("untrained", 100): {CODE: [0.4]},
+    }
+    plan = replace(SMALL, differences={"gain": ("ae", "untrained")})
+    found = table.Cells(plan, runs, (100, 101)).read("gain", CODE)
+    assert found == {100: pytest.approx(0.1)}
+
+
 def test_effects_are_paired_by_seed():
     runs = Runs(None, {})
     runs.found = {
@@ -163,7 +175,8 @@ class TestPlans:
         named = {line.arm for line in plan.lines}
         for rule in (*rules, *plan.controls):
             sides = [side for side in (rule.of, rule.less) if hasattr(side, "arm")]
-            named |= {side.arm for side in sides}
+            read = {side.arm for side in sides}
+            named |= {a for r in read for a in plan.differences.get(r, (r,))}
         assert named == set(plan.arms)
 
     def test_whatever_is_changed_shows(self, name, monkeypatch):

@@ -165,7 +165,112 @@ DIM_TABLE = Table(
     history="1,000 steps, a learning rate of 1e-3 for all but BiGAN; not run yet",
 )
 
-TABLES: dict[str, Table] = {"dim_table": DIM_TABLE}
+_COORDINATES = (("coordinates", "absolute"),)
+_OCCLUDED = (("occlude", True),)
+_NCE = (*_CRITIC, ("bound", "info_nce"))
+
+
+def _structured(label: str, arm: str, y: str, fc: str, conv: str) -> Line:
+    return _line(label, arm, conv, fc, y)
+
+
+DIM_STRUCTURE = Table(
+    what="table 4",
+    arms={
+        "dim": Arm("dim_local", _NCE),
+        "coordinates": Arm("dim_local", (*_NCE, *_COORDINATES)),
+        "occlude": Arm("dim_local", (*_NCE, *_OCCLUDED)),
+        "both": Arm("dim_local", (*_NCE, *_COORDINATES, *_OCCLUDED)),
+        _UNTRAINED: Arm("supervised", trained=False),
+    },
+    lines=(
+        _structured("DIM(L)", "dim", "70.65", "73.33", "77.46"),
+        _structured("+ coordinates", "coordinates", "71.56", "73.89", "77.28"),
+        _structured("+ occlusion", "occlude", "72.87", "74.45", "76.77"),
+        _structured("+ both", "both", "73.99", "75.15", "77.27"),
+        Line("untrained encoder", _UNTRAINED, _PROBED, {}),
+    ),
+    columns=_PERCENT,
+    sizes=_sizes("values", "health", "probes"),
+    claims=(
+        Claim(
+            "To predict coordinates helps (table 4).",
+            "71.56 against 70.65 on Y, 73.89 against 73.33 on fc",
+            _above("coordinates", ("dim",), (_Y, _FC)),
+        ),
+        Claim(
+            "To occlude the image of the global code helps (table 4).",
+            "72.87 against 70.65 on Y, 74.45 against 73.33 on fc",
+            _above("occlude", ("dim",), (_Y, _FC)),
+        ),
+        Claim(
+            "Both together help more than either (table 4).",
+            "73.99 on Y, 75.15 on fc",
+            _above("both", ("coordinates", "occlude"), (_Y, _FC)),
+        ),
+    ),
+    controls=_above("dim", (_UNTRAINED,), low=_LEARNED),
+    history="the settings of dim_table; not run yet",
+)
+
+_FEW, _MANY = 1, 63
+_COUNTS = (_FEW, 3, 7, 15, 31, _MANY)
+_COUNTED = ("info_nce", "jsd")
+
+
+def _with_negatives(bound: str, count: int) -> Arm:
+    options = (*_CRITIC, ("bound", bound), ("negative_images", count))
+    return Arm("dim_local", options)
+
+
+DIM_NEGATIVES = Table(
+    what="the figure of appendix A.3 on the number of negatives",
+    arms={
+        **{
+            f"{bound}_{count}": _with_negatives(bound, count)
+            for bound in _COUNTED
+            for count in _COUNTS
+        },
+        _UNTRAINED: Arm("supervised", trained=False),
+    },
+    lines=(
+        *(
+            _line(
+                f"{bound}, {count} other image{'s' * (count > 1)}", f"{bound}_{count}"
+            )
+            for bound in _COUNTED
+            for count in _COUNTS
+        ),
+        Line("untrained encoder", _UNTRAINED, _PROBED, {}),
+    ),
+    columns=_PERCENT,
+    sizes=_sizes("values", "health", "probes"),
+    claims=(
+        Claim(
+            "More negatives help InfoNCE (appendix A.3).",
+            "a curve of three runs, no numbers: InfoNCE rises with the logarithm",
+            _above(f"info_nce_{_MANY}", (f"info_nce_{_FEW}",)),
+        ),
+        Claim(
+            "They help it more than JSD (appendix A.3).",
+            "JSD is nearly the same with few",
+            _above("info_nce, many - few", ("jsd, many - few",)),
+        ),
+    ),
+    controls=_above(f"info_nce_{_MANY}", (_UNTRAINED,), low=_LEARNED),
+    history="the settings of dim_table, 64 images in a batch whatever the number of "
+    "negatives; not run yet",
+    differences={
+        f"{bound}, many - few": (f"{bound}_{_MANY}", f"{bound}_{_FEW}")
+        for bound in _COUNTED
+    },
+)
+
+TABLES: dict[str, Table] = {
+    "dim_table": DIM_TABLE,
+    "dim_structure": DIM_STRUCTURE,
+    "dim_negatives": DIM_NEGATIVES,
+}
 
 VERSIONS: tuple[tuple[str, str, str], ...] = ()
 

@@ -1,7 +1,7 @@
 """What a table of the paper consists of, before anything is run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tf_infomax.options import Config
 from tf_infomax.studies.rules import Claim, Rule
@@ -83,6 +83,7 @@ class Table:
         sizes: scale -> what all arms have in common.
         claims, controls: as those of `rules.Plan`.
         history: how the setting came about.
+        differences: name -> two arms, whose difference by seed rules read by it.
     """
 
     what: str
@@ -93,3 +94,4 @@ class Table:
     claims: tuple[Claim, ...]
     controls: tuple[Rule, ...]
     history: str
+    differences: Mapping[str, tuple[str, str]] = field(default_factory=dict)

@@ -101,7 +101,12 @@ class Cells:
         self.table, self.runs, self.seeds = table, runs, seeds
 
     def read(self, arm: str, curve: str) -> dict[int, float]:
-        """Seed -> value, of the cells that have one."""
+        """Seed -> value, of the cells, or differences of two, that have one."""
+        if arm in self.table.differences:
+            first, second = (self.read(a, curve) for a in self.table.differences[arm])
+            return {
+                seed: v - second[seed] for seed, v in first.items() if seed in second
+            }
         found = {}
         for seed in self.seeds:
             values = self.runs.found.get((arm, seed), {}).get(curve)
