@@ -69,14 +69,11 @@ class AAE(Autoencoder):
 
     def _play(self, batch: dict, seed) -> tuple[dict, dict, tf.Tensor]:
         """Losses, values, and the codes before they are squashed."""
-        code = super()._encode(batch[IMAGES])
+        code = self._read_code(self.networks["encoder"](batch[IMAGES]))
         error, explained = self._decode(batch, self._squash(code))
         losses, found = self.prior.match(code, seed)
         losses["encoder"] = error + self.gamma * losses["encoder"]
         return losses, {"reconstruction": error, "explained": explained, **found}, code
-
-    def _encode(self, images, **mode) -> tf.Tensor:
-        return self._squash(super()._encode(images, **mode))
 
     def _squash(self, code: tf.Tensor) -> tf.Tensor:
         return PRIORS[self.prior.prior].squash(code)

@@ -92,12 +92,16 @@ class Autoencoder(Objective):
         check_decoder(self.networks["encoder"], self.networks["decoder"], gives)
 
     def step_losses(self, batch, seed):
-        loss, explained = self._decode(batch, self._encode(batch[IMAGES]))
+        code = self._read_code(self.networks["encoder"](batch[IMAGES]))
+        loss, explained = self._decode(batch, self._squash(code))
         return {"encoder": loss}, {"reconstruction": loss, "explained": explained}
 
-    def _encode(self, images, **mode) -> tf.Tensor:
+    def _read_code(self, features: Mapping) -> tf.Tensor:
+        return tf.cast(features["code"], tf.float32)
+
+    def _squash(self, code: tf.Tensor) -> tf.Tensor:
         """Codes as the decoder takes them."""
-        return tf.cast(self.networks["encoder"](images, **mode)["code"], tf.float32)
+        return code
 
     def _decode(self, batch: dict, code: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean -log p(x | code), and the share of variance that is explained."""
@@ -106,13 +110,11 @@ class Autoencoder(Objective):
         return tf.reduce_mean(errors), explain(images, decoded["image"])
 
     def reconstruct(self, images) -> np.ndarray:
-        """What the decoder makes of the codes of uint8 images, as uint8 images."""
-        code = self._encode(images, training=False)
         """What the decoder makes of the codes of uint8 images, as uint8 images.
 
         The codes are those of `encoder`, the average where there is one.
         """
-        code = self.encoder(images, training=False)["code"]
+        code = self._squash(self._read_code(self.encoder(images, training=False)))
         return to_bytes(self.networks["decoder"](code, training=False)["image"])
 
     def describe_collapse(self, values):
@@ -168,7 +170,7 @@ class VAE(Autoencoder):
 
     def step_losses(self, batch, seed):
         features = self.networks["encoder"](batch[IMAGES])
-        mean = tf.cast(features["code"], tf.float32)
+        mean = self._read_code(features)
         spread = self.networks["log_variance"](features[spread_feature(features)])
         log_variance = tf.cast(spread, tf.float32)
         rows = mean.shape[0] or tf.shape(mean)[0]

@@ -213,63 +213,9 @@ DIM_STRUCTURE = Table(
     history="the settings of dim_table; not run yet",
 )
 
-_FEW, _MANY = 1, 63
-_COUNTS = (_FEW, 3, 7, 15, 31, _MANY)
-_COUNTED = ("info_nce", "jsd")
-
-
-def _with_negatives(bound: str, count: int) -> Arm:
-    options = (*_CRITIC, ("bound", bound), ("negative_images", count))
-    return Arm("dim_local", options)
-
-
-DIM_NEGATIVES = Table(
-    what="the figure of appendix A.3 on the number of negatives",
-    arms={
-        **{
-            f"{bound}_{count}": _with_negatives(bound, count)
-            for bound in _COUNTED
-            for count in _COUNTS
-        },
-        _UNTRAINED: Arm("supervised", trained=False),
-    },
-    lines=(
-        *(
-            _line(
-                f"{bound}, {count} other image{'s' * (count > 1)}", f"{bound}_{count}"
-            )
-            for bound in _COUNTED
-            for count in _COUNTS
-        ),
-        Line("untrained encoder", _UNTRAINED, _PROBED, {}),
-    ),
-    columns=_PERCENT,
-    sizes=_sizes("values", "health", "probes"),
-    claims=(
-        Claim(
-            "More negatives help InfoNCE (appendix A.3).",
-            "a curve of three runs, no numbers: InfoNCE rises with the logarithm",
-            _above(f"info_nce_{_MANY}", (f"info_nce_{_FEW}",)),
-        ),
-        Claim(
-            "They help it more than JSD (appendix A.3).",
-            "JSD is nearly the same with few",
-            _above("info_nce, many - few", ("jsd, many - few",)),
-        ),
-    ),
-    controls=_above(f"info_nce_{_MANY}", (_UNTRAINED,), low=_LEARNED),
-    history="the settings of dim_table, 64 images in a batch whatever the number of "
-    "negatives; not run yet",
-    differences={
-        f"{bound}, many - few": (f"{bound}_{_MANY}", f"{bound}_{_FEW}")
-        for bound in _COUNTED
-    },
-)
-
 TABLES: dict[str, Table] = {
     "dim_table": DIM_TABLE,
     "dim_structure": DIM_STRUCTURE,
-    "dim_negatives": DIM_NEGATIVES,
 }
 
 VERSIONS: tuple[tuple[str, str, str], ...] = ()
