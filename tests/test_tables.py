@@ -189,7 +189,11 @@ class TestPlans:
         assert "rules that are not on record" in dim_tables.why_exploratory(*given)
 
 
-def test_settings_but_those_of_the_machine_make_another_cell(given):
+def test_settings_but_those_of_the_machine_make_another_cell(given, monkeypatch):
     read = partial(table._settings, "small", "cpu", SMALL)
+    before = read("ae", given)
     assert read("ae", given) == read("ae", {**given, "data_dir": "elsewhere"})
     assert read("ae", given) != read("untrained", given)
+    several = replace(SIZE, options=(*SIZE.options, ("probe_images", 20)))
+    monkeypatch.setitem(SMALL.sizes, "cpu", several)  # drivers, but what is measured
+    assert read("ae", given) != before

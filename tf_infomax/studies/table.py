@@ -14,6 +14,7 @@ from tf_infomax.studies.rules import Reading, Rule
 from tf_infomax.studies.runs import Runs
 
 _RUN = {"seed", "workdir"}  # which cell it is
+_EVALUATION = "Evaluation"  # the group of options of what is measured
 
 
 def run(
@@ -80,12 +81,10 @@ def _settings(name: str, scale: str, table: Table, arm: str, data: Mapping) -> d
     resolved = {
         each: getattr(config, each)
         for each, field in config.__dataclass_fields__.items()
-        if each not in _RUN and (not field.metadata["driver"] or each in _MEASURED)
+        if each not in _RUN
+        and (not field.metadata["driver"] or field.metadata["group"] == _EVALUATION)
     }
     return {"study": name, "trained": table.arms[arm].trained, **resolved}
-
-
-_MEASURED = {"evaluations", "probes", "probe_seeds", "probe_images"}
 
 
 class Cells:
