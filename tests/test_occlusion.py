@@ -135,6 +135,22 @@ def test_codes_alone_are_of_occluded_images_and_in_training_alone(batch):
         )
 
 
+def test_coordinates_are_told_from_whole_local_features_and_occluded_codes(batch):
+    objective = build_objective(occlude=True, coordinates="absolute")
+    encoder, (task,) = objective.networks["encoder"], objective.tasks
+    _, values = objective.step_losses(batch, SEED)
+    sides = {}
+    for view, images in batch.items():
+        occluded = occlude(images, objective.occlude, seed_of(view, SEED))
+        sides[f"{view}.local"] = encoder(images)["local"]
+        sides[f"{view}.code"] = encoder(occluded)["code"]
+    expected, _ = task(sides, SEED)
+    found = values["coordinates_absolute/cross_entropy"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    whole = objective.measure(batch)["coordinates_absolute/cross_entropy"]
+    assert abs(whole - expected) > 1e-4
+
+
 def test_tests_see_whole_images_and_say_so(batch, capsys):
     plain, occluded = build_objective(), build_objective(occlude=True)
     assert plain.measure(batch) == occluded.measure(batch)

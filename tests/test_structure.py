@@ -150,6 +150,22 @@ def test_each_step_draws_a_place_of_each_image(rng):
     assert values[0] == values[1] != values[2]
 
 
+def test_each_batch_of_a_test_has_places_of_its_own(rng, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(
+        coordinates,
+        "draw",
+        lambda sample, n, shape, seed: seeds.append(seed) or [0] * n,
+    )
+    objective = build_row(
+        "dim_local", build_encoder(), critic_units=8, coordinates="relative"
+    )
+    for value in (0, 1, 0):
+        objective.measure({"x": tf.fill([4, *SHAPE], tf.constant(value, tf.uint8))})
+    first, other, again = (tuple(seed.numpy()) for seed in seeds)
+    assert first == again != other
+
+
 def test_of_two_views_each_has_its_own_map_and_code(rng):
     features = make_features(rng, ("x", "y"))
     task = build_task(features, views=("x", "y"))

@@ -203,6 +203,22 @@ def test_collapse_is_told_while_training(tmp_path, monkeypatch, capsys):
         (dict(strategy="mirrored"), ["local"]),
         (dict(mixed_precision="float16"), ["local"]),
         (dict(mixed_precision="bfloat16"), ["local"]),
+        (
+            dict(objective="dim_global", occlude=True, strategy="mirrored", bound="dv"),
+            ["global"],
+        ),
+        (
+            dict(
+                objective="dim_local_global",
+                coordinates="both",
+                occlude=True,
+                views="augment",
+                augment=("flip",),
+                mixed_precision="float16",
+                ema=0.9,
+            ),
+            ["global_xy", "global_yx", "local_xy", "local_yx"],
+        ),
     ],
 )
 def test_every_objective_runs_from_its_options(

@@ -12,6 +12,7 @@ from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES
 from tf_infomax.objectives.occlusion import check_block, encode_occluded
 from tf_infomax.objectives.prior_matching import PriorMatching
+from tf_infomax.objectives.replicas import fold_images
 from tf_infomax.objectives.tasks import Task
 from tf_infomax.objectives.terms import Term, split_side, take_feature
 
@@ -251,7 +252,7 @@ class InfoMax(Objective):
         if self.memory is not None:
             codes = {view: features[view][name] for view, name in self._remembered}
             self.memory.remember(codes, batch[INDEX])
-        return self._with_others(loss, values, features, seed)
+        return self._with_others(loss, values, features, seed, seed)
 
     def test_losses(self, batch, seed):
         """A term's own value stands under its name, its readings beside it."""
@@ -262,13 +263,14 @@ class InfoMax(Objective):
             value = readings[term.assessed().key]
             values |= readings | {term.name: value}
             loss += term.loss(value)
-        return self._with_others(loss, values, features, seed)
+        of_tasks = fold_images(seed, batch[self._views[0]]) if self.tasks else seed
+        return self._with_others(loss, values, features, seed, of_tasks)
 
-    def _with_others(self, loss, values, features, seed) -> tuple[dict, dict]:
-        """With the tasks, and the prior."""
+    def _with_others(self, loss, values, features, seed, of_tasks) -> tuple[dict, dict]:
+        """With the tasks, which have a seed of their own, and the prior."""
         for place, task in enumerate(self.tasks):
             sides = {side: take_feature(side, features) for side in task.sides}
-            own = tf.random.fold_in(seed, _OF_TASKS + place, alg="philox")
+            own = tf.random.fold_in(of_tasks, _OF_TASKS + place, alg="philox")
             task_loss, found = task(sides, own)
             loss += task.weight * task_loss
             values |= found
