@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import keras
@@ -76,7 +77,10 @@ def _build_both(encoder) -> InfoMax:
 
 def _build_structure(encoder) -> InfoMax:
     tasks = [Coordinates(kind, 0.5, widths=(8, 6)) for kind in ("absolute", "relative")]
-    return InfoMax(encoder, _build_local_term(), tasks=tasks, occlude=(3, 3))
+    term = replace(
+        _build_local_term(), negatives="some", negative_options=(("count", 3),)
+    )
+    return InfoMax(encoder, term, tasks=tasks, occlude=(3, 3))
 
 
 def _build_views(encoder) -> InfoMax:

@@ -81,6 +81,84 @@ def test_chance_is_what_the_best_constant_critic_has(name):
     assert values.max() == pytest.approx(BOUNDS[name].chance, abs=1e-4)
 
 
+def find_by_loop(name, u, count, pooled=False, candidates="x") -> float:
+    """With K others for each, pair by pair, and one location after the other."""
+    locations, n, _ = u.shape
+    own = np.array([u[k, j, j] for k, j in np.ndindex(locations, n)])
+    following = {j: [(j + k) % n for k in range(1, count + 1)] for j in range(n)}
+    others = np.array(
+        [u[k, i, j] for k, j in np.ndindex(locations, n) for i in following[j]]
+    )
+    sp = lambda v: np.log1p(np.exp(v))
+    means = {
+        "jsd": lambda: 2 * math.log(2) - sp(-own).mean() - sp(others).mean(),
+        "gan": lambda: -sp(-own).mean() - sp(others).mean(),
+        "reverse_kl": lambda: 1 - np.exp(-own).mean() - others.mean(),
+        "squared_hellinger": lambda: 2 - np.exp(-own).mean() - np.exp(others).mean(),
+        "pearson_chi2": lambda: own.mean() - (others**2 / 4 + others).mean(),
+        "nwj": lambda: own.mean() - np.exp(others - 1).mean(),
+    }
+    if name in means:
+        return means[name]()
+    if name == "dv":
+        groups = [others] if pooled else others.reshape(locations, -1)
+        return own.mean() - np.mean([np.log(np.exp(g).mean()) for g in groups])
+    found = []
+    for k, j in np.ndindex(locations, n):
+        where = range(locations) if pooled else [k]
+        ranked = [u[m, i, j] for m in where for i in following[j]]
+        if candidates == "y":  # those of which x_j is a candidate
+            ranked = [u[k, j, i] for i in range(n) if j in following[i]]
+        ranked = np.exp([u[k, j, j], *ranked])
+        found.append(np.log(ranked[0] / ranked.mean()))
+    return np.mean(found)
+
+
+SOME = [(name, {}) for name in BOUNDS if name != "info_nce"]
+SOME += [("dv", {"pooled": True}), ("info_nce", {"candidates": "x", "pooled": True})]
+SOME += [("info_nce", {"candidates": side}) for side in ("x", "y")]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize(("name", "options"), SOME, ids=str)
+def test_with_some_negatives_it_is_the_formula(name, options, count, scores):
+    found = np.mean(value(name, scores, negatives=count, **options))
+    expected = find_by_loop(name, scores.astype(float), count, **options)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "options"), SOME, ids=str)
+def test_some_negatives_that_are_all_are_all(name, options, scores):
+    everything = value(name, scores, **options)
+    for count in (5, 6, 100):
+        some = value(name, scores, negatives=count, **options)
+        np.testing.assert_allclose(some, everything, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), SOME, ids=str)
+def test_some_negatives_leave_out_all_others(name, options, rng):
+    """Other scores change nothing, have no gradient, and may be anything."""
+    u = rng.normal(size=(5, 6, 6)).astype(np.float32)
+    i, j = np.indices((6, 6))
+    left_out = (i - j) % 6 > 2
+    other = np.where(left_out, 1e4, u).astype(np.float32)
+    one, same = (value(name, v, negatives=2, **options) for v in (u, other))
+    np.testing.assert_array_equal(one, same)
+    scores = tf.constant(other)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        total = tf.reduce_mean(BOUNDS[name].function(scores, negatives=2, **options))
+    used = tape.gradient(total, scores).numpy() != 0
+    np.testing.assert_array_equal(used, np.broadcast_to(~left_out, u.shape))
+
+
+def test_the_ceiling_of_info_nce_follows_the_number_of_negatives():
+    best = np.broadcast_to(50.0 * np.eye(6, dtype=np.float32), (5, 6, 6))
+    for count, pooled, expected in ((1, False, 2), (3, False, 4), (3, True, 16)):
+        found = value("info_nce", best, candidates="x", negatives=count, pooled=pooled)
+        np.testing.assert_allclose(found, math.log(expected), rtol=1e-5)
+
+
 def test_jsd_attains_twice_the_jensen_shannon_divergence():
     # By numerical integration on a grid, independent of any sampling.
     grid = np.linspace(-7, 7, 801)

@@ -132,6 +132,9 @@ OPTIONS = {"info_nce": BOTH}
 EVERY = [
     *((bound, "iid", OPTIONS.get(bound, ())) for bound in bounds.BOUNDS),
     ("info_nce", "iid", POOLED),
+    ("info_nce", "some", BOTH),
+    ("info_nce", "some", POOLED),
+    ("jsd", "some", ()),
     *((bound, "derangement", ()) for bound in ("info_nce", "nwj", "jsd")),
     *(("info_nce", kind, BOTH) for kind in ("hard", "weighted", "memory")),
     ("info_nce", "same_image", ()),
@@ -147,7 +150,8 @@ def test_nothing_read_as_information_exceeds_it(bound, negatives, options):
     flat = negatives in ("derangement", "hard", "weighted", "memory")
     x = x[..., 0] if flat else np.repeat(x, 4, axis=2)
     y = np.repeat(y, 4, axis=2) if negatives == "same_image" else y[..., 0]
-    extra = {"hard": (("count", 4),), "weighted": (("hardness", 1.0),)}
+    extra = {kind: (("count", 4),) for kind in ("hard", "some")}
+    extra["weighted"] = (("hardness", 1.0),)
     critic = LogRatio(TIGHT_AT.get(bound, lambda u: u))
     term = Term(
         "t", "x.code", "y.code", critic, bound, options=options, negatives=negatives,

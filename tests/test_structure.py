@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 from objective_rows import SHAPE, build_encoder
 
+from tf_infomax import bounds
+from tf_infomax.evaluation.values import assess_values
 from tf_infomax.objectives import Coordinates, InfoMax, Task, coordinates
 from tf_infomax.objectives import build as build_row
 from tf_infomax.options import Config, ConfigError
@@ -265,3 +267,41 @@ def test_two_tasks_of_one_name_and_missing_features_are_refused():
 def test_options_without_effect_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Config(**options)
+
+
+@pytest.mark.parametrize("negatives", ["all", "same_location"])
+@pytest.mark.parametrize("objective", ["dim_local", "dim_global"])
+def test_each_image_is_contrasted_with_some(objective, negatives, rng):
+    """As the bound says of the critic's scores; the ceiling is that of so many."""
+    count, n = 2, 5
+    made = build_row(
+        objective, build_encoder(), critic_units=8, negatives=negatives,
+        negative_images=count,
+    )  # fmt: skip
+    batch = {"x": tf.constant(rng.integers(0, 256, (n, *SHAPE), np.uint8))}
+    features, (term,) = made.encoder(batch["x"]), made.terms
+    scores = term.critic((features["local"], features["code"]))
+    pooled = negatives == "all" and objective == "dim_local"
+    expected = np.mean(bounds.info_nce(scores, "x", pooled=pooled, negatives=count))
+    results = dict(assess_values(made, [batch], n))
+    (name,) = (k for k, each in results.items() if each.get("objective"))
+    assert results[name]["mean"] == pytest.approx(expected, rel=1e-4)
+    candidates = 1 + count * (16 if pooled else 1)
+    assert results[name]["ceiling"] == pytest.approx(math.log(candidates))
+    assert name.startswith("score/" if pooled else "mi/")
+    if pooled:
+        assert "2 others of the batch, pooled" in results[name]["measures"]
+        assert results["mi/local"]["ceiling"] == pytest.approx(math.log(n))
+
+
+def test_a_number_of_negatives_that_cannot_be_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"at most 63.*--batch_size=64\. Received: 64"
+    ):
+        Config(negative_images=64)
+    Config(negative_images=63, bound="jsd")
+    with pytest.raises(ConfigError, match="--objective=dim_local"):
+        Config(objective="multiview", negative_images=3)
+    options = dict(bound=lambda u: tf.reduce_mean(u, [-2, -1]), negative_images=2)
+    with pytest.raises(ValueError, match=r"'some' negatives.*dv, nwj.*Received: .*2"):
+        build_row("dim_local", build_encoder(), critic_units=8, **options)

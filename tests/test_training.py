@@ -220,7 +220,7 @@ def test_collapse_is_told_while_training(tmp_path, monkeypatch, capsys):
             ["global_xy", "global_yx", "local_xy", "local_yx"],
         ),
     ],
-)
+)  # fmt: skip
 def test_every_objective_runs_from_its_options(
     tmp_path, options, objective_terms, request
 ):

@@ -19,6 +19,10 @@ information. Pooled DV is a bound wherever DV is: as the logarithm is concave, i
 exceeds the mean over locations of `dv`. The other bounds are linear in their negatives,
 so that pooling would change nothing after the mean over locations.
 
+`negatives=K` contrasts each y_j with K others alone, those x that follow in the batch,
+x_(j+1) ... x_(j+K), in a circle (0, or more than there are: with all). In a batch of
+independent pairs they are draws from the product of the marginals as all of them are.
+
 Imports TensorFlow only.
 """
 
@@ -81,26 +85,47 @@ def _mean_log_share(scores: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(logs, axis=-1), gradient
 
 
-def _count_negatives(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
-    """How many negatives one problem has: N (N - 1), or L N (N - 1) if pooled."""
+def _keep_negatives(scores: tf.Tensor, value: float, negatives: int) -> tf.Tensor:
+    """The scores of negatives, and `value` in place of all others."""
+    if not negatives:
+        return _set_diagonal(scores, value)
+    n = tf.shape(scores)[-1]
+    ahead = tf.math.floormod(tf.range(n)[:, None] - tf.range(n), n)  # i - j
+    kept = (ahead > 0) & (ahead <= negatives)
+    return tf.where(kept, scores, tf.constant(value, scores.dtype))
+
+
+def _count_others(scores: tf.Tensor, negatives: int) -> tf.Tensor:
+    """How many images each is contrasted with: K, or N - 1."""
+    others = tf.cast(tf.shape(scores)[-1], scores.dtype) - 1.0
+    return tf.minimum(others, float(negatives)) if negatives else others
+
+
+def _count_negatives(
+    scores: tf.Tensor, pooled: bool = False, negatives: int = 0
+) -> tf.Tensor:
+    """How many negatives one problem has: N K, or L N K if pooled; K may be N - 1."""
     n = tf.cast(tf.shape(scores)[-1], scores.dtype)
     locations = tf.cast(tf.shape(scores)[-3], scores.dtype) if pooled else 1.0
-    return locations * n * (n - 1.0)
+    return locations * n * _count_others(scores, negatives)
 
 
-def _mean_negatives(values: tf.Tensor) -> tf.Tensor:
-    """Mean of the off-diagonal values: [..., N, N] -> [...]."""
-    total = tf.reduce_sum(_set_diagonal(values, 0.0), axis=[-2, -1])
-    return total / _count_negatives(values)
+def _mean_negatives(values: tf.Tensor, negatives: int = 0) -> tf.Tensor:
+    """Mean of the values of negatives: [..., N, N] -> [...]."""
+    kept = _keep_negatives(values, 0.0, negatives)
+    total = tf.reduce_sum(kept, axis=[-2, -1])
+    return total / _count_negatives(values, negatives=negatives)
 
 
-def _log_mean_exp_negatives(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
-    """log of the mean of e^u off the diagonal: [..., N, N] -> [...] ([..., 1])."""
-    masked = _set_diagonal(scores, -math.inf)
+def _log_mean_exp_negatives(
+    scores: tf.Tensor, pooled: bool = False, negatives: int = 0
+) -> tf.Tensor:
+    """log of the mean of e^u of negatives: [..., N, N] -> [...] ([..., 1])."""
+    masked = _keep_negatives(scores, -math.inf, negatives)
     axes, keep = ([-3, -2, -1], True) if pooled else ([-2, -1], False)
     total = tf.reduce_logsumexp(masked, axis=axes, keepdims=keep)
     total = total[..., 0, 0] if pooled else total
-    return total - tf.math.log(_count_negatives(scores, pooled))
+    return total - tf.math.log(_count_negatives(scores, pooled, negatives))
 
 
 def safe_exp(exponent: tf.Tensor) -> tf.Tensor:
@@ -115,7 +140,7 @@ def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(values, axis=-1) - tf.math.log(n)
 
 
-def dv(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
+def dv(scores: tf.Tensor, pooled: bool = False, negatives: int = 0) -> tf.Tensor:
     """Donsker-Varadhan: `E_p[u] - log E_q[e^u]`, in nats.
 
     A lower bound in population; the value on a batch is not one, since the log of a
@@ -126,16 +151,17 @@ def dv(scores: tf.Tensor, pooled: bool = False) -> tf.Tensor:
     Args:
         scores: `[..., N, N]`; with `pooled`, `[..., L, N, N]`.
         pooled: take the mean of e^u over the locations of axis -3 as well.
+        negatives: see above.
 
     Returns:
         `[...]` (`[..., L]` if pooled), nats.
     """
     scores = _prepare(scores)
     positive = tf.reduce_mean(_positives(scores), axis=-1)
-    return positive - _log_mean_exp_negatives(scores, pooled)
+    return positive - _log_mean_exp_negatives(scores, pooled, negatives)
 
 
-def nwj(scores: tf.Tensor) -> tf.Tensor:
+def nwj(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     """Nguyen-Wainwright-Jordan (KL f-GAN, MINE-f): `E_p[u] - E_q[e^(u-1)]`, in nats.
 
     An unbiased lower bound with high variance. Optimum at u = 1 + log p/q.
@@ -143,11 +169,15 @@ def nwj(scores: tf.Tensor) -> tf.Tensor:
     """
     scores = _prepare(scores)
     positive = tf.reduce_mean(_positives(scores), axis=-1)
-    return positive - safe_exp(_log_mean_exp_negatives(scores) - 1.0)
+    negative = _log_mean_exp_negatives(scores, negatives=negatives)
+    return positive - safe_exp(negative - 1.0)
 
 
 def info_nce(
-    scores: tf.Tensor, candidates: str = "y", pooled: bool = False
+    scores: tf.Tensor,
+    candidates: str = "y",
+    pooled: bool = False,
+    negatives: int = 0,
 ) -> tf.Tensor:
     """InfoNCE: `mean_i[u_ii - log(1/K sum_j e^(u_ij))]`, in nats, at most log K.
 
@@ -169,21 +199,26 @@ def info_nce(
         `[...]` (`[..., L]` if pooled), nats.
     """
     if candidates == "both" and not pooled:
-        return 0.5 * (info_nce(scores, "x") + info_nce(scores, "y"))
+        x, y = (info_nce(scores, side, negatives=negatives) for side in ("x", "y"))
+        return 0.5 * (x + y)
     if candidates not in ("x", "y") or (pooled and candidates != "x"):
         raise ValueError(
             "candidates must be 'x', 'y' or 'both', and 'x' for pooled negatives. "
             f"Received: candidates={candidates!r}, pooled={pooled}."
         )
     scores = _prepare(scores)
-    n = tf.cast(tf.shape(scores)[-1], scores.dtype)
+    others = _count_others(scores, negatives)
     if not pooled:
+        if negatives:
+            left = _keep_negatives(scores, -math.inf, negatives)
+            scores = tf.linalg.set_diag(left, _positives(scores))
         rows = tf.linalg.matrix_transpose(scores) if candidates == "x" else scores
-        return tf.math.log(n) + _mean_log_share(rows)
-    negative = tf.reduce_logsumexp(_set_diagonal(scores, -math.inf), axis=[-3, -2])
+        return tf.math.log(1.0 + others) + _mean_log_share(rows)
+    masked = _keep_negatives(scores, -math.inf, negatives)
+    negative = tf.reduce_logsumexp(masked, axis=[-3, -2])
     regret = tf.nn.softplus(negative[..., None, :] - _positives(scores))
     locations = tf.cast(tf.shape(scores)[-3], scores.dtype)
-    ceiling = tf.math.log1p(locations * (n - 1.0))
+    ceiling = tf.math.log1p(locations * others)
     return ceiling - tf.reduce_mean(regret, axis=-1)
 
 
@@ -200,17 +235,17 @@ def rank_candidates(positive: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(ceiling - regret, axis=-1)
 
 
-def jsd(scores: tf.Tensor) -> tf.Tensor:
+def jsd(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     """`2 log 2 - E_p[softplus(-u)] - E_q[softplus(u)]`, at most 2 JSD(p || q).
 
     A lower bound on twice the Jensen-Shannon divergence of joint and product, itself
     at most 2 log 2; *not* an estimate of mutual information. Optimum at u = log p/q.
     Source: Nowozin et al. 2016; Hjelm et al. 2019, eq. 4 (there without 2 log 2).
     """
-    return gan(scores) + 2.0 * math.log(2.0)
+    return gan(scores, negatives) + 2.0 * math.log(2.0)
 
 
-def gan(scores: tf.Tensor) -> tf.Tensor:
+def gan(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     """`-E_p[softplus(-u)] - E_q[softplus(u)]`: `jsd` without its constant 2 log 2.
 
     The classification log-likelihood of joint against product; at most 0.
@@ -218,10 +253,10 @@ def gan(scores: tf.Tensor) -> tf.Tensor:
     """
     scores = _prepare(scores)
     positive = tf.reduce_mean(tf.nn.softplus(-_positives(scores)), axis=-1)
-    return -positive - _mean_negatives(tf.nn.softplus(scores))
+    return -positive - _mean_negatives(tf.nn.softplus(scores), negatives)
 
 
-def reverse_kl(scores: tf.Tensor) -> tf.Tensor:
+def reverse_kl(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     """`-E_p[e^(-u)] - E_q[u] + 1`, at most KL(q || p), in nats.
 
     A lower bound on the reverse Kullback-Leibler divergence (lautum information).
@@ -229,10 +264,10 @@ def reverse_kl(scores: tf.Tensor) -> tf.Tensor:
     """
     scores = _prepare(scores)
     positive = safe_exp(log_mean_exp(-_positives(scores)))
-    return 1.0 - positive - _mean_negatives(scores)
+    return 1.0 - positive - _mean_negatives(scores, negatives)
 
 
-def squared_hellinger(scores: tf.Tensor) -> tf.Tensor:
+def squared_hellinger(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     """`2 - E_p[e^(-u)] - E_q[e^u]`, at most the squared Hellinger distance.
 
     The distance is the integral of (sqrt p - sqrt q)^2, between 0 and 2. Optimum at
@@ -240,17 +275,18 @@ def squared_hellinger(scores: tf.Tensor) -> tf.Tensor:
     """
     scores = _prepare(scores)
     positive = safe_exp(log_mean_exp(-_positives(scores)))
-    return 2.0 - positive - safe_exp(_log_mean_exp_negatives(scores))
+    negative = _log_mean_exp_negatives(scores, negatives=negatives)
+    return 2.0 - positive - safe_exp(negative)
 
 
-def pearson_chi2(scores: tf.Tensor) -> tf.Tensor:
+def pearson_chi2(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     """`E_p[u] - E_q[u^2/4 + u]`, at most the Pearson chi^2 divergence of p from q.
 
     Optimum at u = 2 (p/q - 1). Source: Nowozin et al. 2016, table 1.
     """
     scores = _prepare(scores)
     positive = tf.reduce_mean(_positives(scores), axis=-1)
-    return positive - _mean_negatives(0.25 * tf.square(scores) + scores)
+    return positive - _mean_negatives(0.25 * tf.square(scores) + scores, negatives)
 
 
 def moving_average(
@@ -433,31 +469,35 @@ def _log_ratio_of_chi2(scores: tf.Tensor) -> tf.Tensor:
     return tf.math.log(tf.maximum(1.0 + 0.5 * _prepare(scores), 1e-6))
 
 
+_FEWER = ("negatives",)
+
 BOUNDS = {
-    "dv": Bound(dv, MUTUAL_INFORMATION, _unbounded, ("pooled",)),
-    "nwj": Bound(nwj, MUTUAL_INFORMATION, _unbounded),
+    "dv": Bound(dv, MUTUAL_INFORMATION, _unbounded, ("pooled", "negatives")),
+    "nwj": Bound(nwj, MUTUAL_INFORMATION, _unbounded, _FEWER),
     "info_nce": Bound(
         info_nce,
         MUTUAL_INFORMATION,
         math.log,
-        ("candidates", "pooled"),
+        ("candidates", "pooled", "negatives"),
         pooled_is_bound=False,
     ),
-    "jsd": Bound(jsd, "2 JSD(joint || product)", lambda k: 2.0 * math.log(2.0)),
+    "jsd": Bound(jsd, "2 JSD(joint || product)", lambda k: 2.0 * math.log(2.0), _FEWER),
     "gan": Bound(
         gan,
         "2 JSD(joint || product) - 2 log 2",
         lambda k: 0.0,
+        _FEWER,
         chance=-2.0 * math.log(2.0),
     ),
-    "reverse_kl": Bound(reverse_kl, "KL(product || joint), nats", _unbounded),
+    "reverse_kl": Bound(reverse_kl, "KL(product || joint), nats", _unbounded, _FEWER),
     "squared_hellinger": Bound(
         squared_hellinger,
         "squared Hellinger distance",
         lambda k: 2.0,
+        _FEWER,
         log_ratio=lambda scores: 2.0 * scores,
     ),
     "pearson_chi2": Bound(
-        pearson_chi2, "Pearson chi^2", _unbounded, log_ratio=_log_ratio_of_chi2
+        pearson_chi2, "Pearson chi^2", _unbounded, _FEWER, log_ratio=_log_ratio_of_chi2
     ),
 }

@@ -38,11 +38,11 @@ def _build_terms(config, parts: Parts) -> list[Term]:
     if config.alpha > 0:
         critic = _build_global(config, parts)
         options = rank_x(config.bound)
-        terms += _spread("global", critic, config.alpha, pairs, config.bound, options)
+        terms += _spread("global", critic, config.alpha, pairs, config, options)
     if config.beta > 0:
         critic = _build_local(config)
         options = rank_x(config.bound, pooled=config.negatives == "all")
-        terms += _spread("local", critic, config.beta, pairs, config.bound, options)
+        terms += _spread("local", critic, config.beta, pairs, config, options)
     return terms
 
 
@@ -82,16 +82,19 @@ def _default_units(critic: str) -> int:
     return 512 if critic.startswith("concat") else 2048
 
 
-def _spread(name, critic, weight, pairs, bound, options) -> list[Term]:
+def _spread(name, critic, weight, pairs, config, options) -> list[Term]:
+    count = config.negative_images
     return [
         Term(
             name=name if len(pairs) == 1 else f"{name}_{x}{y}",
             x=f"{x}.local",
             y=f"{y}.code",
             critic=critic,
-            bound=bound,
+            bound=config.bound,
             weight=weight / len(pairs),
             options=options,
+            negatives="some" if count else "iid",
+            negative_options=(("count", count),) if count else (),
         )
         for x, y in pairs
     ]

@@ -292,6 +292,7 @@ class InfoMax(Objective):
                 "critic": term.critic.kind,
                 "bound": term.bound_name,
                 "negatives": term.negatives,
+                "negative_options": dict(term.negative_options),
                 "weight": term.weight,
                 "target": term.target,
             }

@@ -31,7 +31,7 @@ class Negatives(NamedTuple):
         of_scores: (term, scores) -> value, nats.
         candidates: (term, batch size, locations) -> how many InfoNCE has, K.
         independent: whether they are draws from the product of the marginals.
-        meaning: in words.
+        meaning: in words, with the options of the negatives in braces.
     """
 
     scores: Callable[..., tf.Tensor]
@@ -52,6 +52,18 @@ def score_all_pairs(term, hx, hy) -> tf.Tensor:
 
 def _by_the_bound(term, scores) -> tf.Tensor:
     return term.value(scores)
+
+
+def _by_some(term, scores) -> tf.Tensor:
+    """The bound with K others of the batch for each."""
+    count = dict(term.negative_options)["count"]
+    options = {**dict(term.options), "negatives": count}
+    return tf.reduce_mean(term.row.function(scores, **options))
+
+
+def _count_some(term, batch_size: int, locations: int) -> int:
+    count = min(dict(term.negative_options)["count"], batch_size - 1)
+    return _count_all(term, count + 1, locations)
 
 
 def _count_all(term, batch_size: int, locations: int) -> int:
@@ -130,6 +142,15 @@ def rank_weighted(own: tf.Tensor, others: tf.Tensor, hardness: float = 1.0):
 NEGATIVES: dict[str, Negatives] = {
     "iid": Negatives(
         score_all_pairs, _by_the_bound, _count_all, True, "all others of the batch"
+    ),
+    # In a circle, from the next one on: which others these are does not matter in a
+    # batch in random order.
+    "some": Negatives(
+        score_all_pairs,
+        _by_some,
+        _count_some,
+        True,
+        "{count} others of the batch",
     ),
     "derangement": Negatives(
         _swap_neighbours,

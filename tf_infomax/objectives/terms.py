@@ -53,7 +53,7 @@ class Term:
             weight |value - target| (Tschannen et al. 2020, section 3.2), or None.
         negatives: a key of `NEGATIVES`; with the bound it says of what kind the value
             is.
-        negative_options: keyword arguments of theirs (`count`, `hardness`).
+        negative_options: what they need (`count` of some and hard ones, `hardness`).
     """
 
     name: str
@@ -74,6 +74,15 @@ class Term:
             raise ValueError(
                 f"negatives must be one of {', '.join(NEGATIVES)}. "
                 f"Received: {self.negatives!r}."
+            )
+        options = dict(self.negative_options)
+        if self.negatives == "some" and (
+            "negatives" not in self.row.options or not options.get("count", 0) > 0
+        ):
+            raise ValueError(
+                "'some' negatives are a `count` of them, for "
+                f"{', '.join(bounds.BOUNDS)}. Received: {options} for "
+                f"{self.bound_name}."
             )
 
     @property
@@ -113,7 +122,9 @@ class Term:
         if self.row.kind == "score":
             return f"{self.bound_name} of the scores, of which nothing more is known"
         where = ", pooled over locations" if self.pooled else ""
-        return f"no bound (negatives: {NEGATIVES[self.negatives].meaning}{where})"
+        options = dict(self.negative_options)
+        which = NEGATIVES[self.negatives].meaning.format(**options)
+        return f"no bound (negatives: {which}{where})"
 
     def loss(self, value: tf.Tensor) -> tf.Tensor:
         """What this term adds to the loss."""

@@ -182,10 +182,21 @@ class Dim(Terms, CriticUnits, Prior, Structure):
         "Critic of the global term.",
         choices=tables.GLOBAL_CRITICS,
     )
+    negative_images: int = option(
+        0,
+        _GROUP,
+        "How many other images of the batch each is contrasted with; 0: all.",
+        low=0,
+    )
 
     @staticmethod
     def check(config) -> None:
         c = config
+        refuse_if(
+            c.negative_images >= c.batch_size,
+            f"--negative_images must be at most {c.batch_size - 1}, the others of "
+            f"--batch_size={c.batch_size}. Received: {c.negative_images}.",
+        )
         refuse_if(
             c.alpha == c.beta == 0,
             "--alpha and --beta are both 0: nothing to maximize.",
