@@ -41,7 +41,7 @@ STUDIES = (
     "bijective", "adversarial", "hard_to_invert", "critics", "encoders",
     "negatives", "invariance",
 )  # fmt: skip
-DIM_TABLES = ("dim_table", "dim_measures", "dim_structure")
+DIM_TABLES = ("dim_table", "dim_measures", "dim_structure", "dim_negatives")
 FORMATS = ("npz", "csv", "tfrecord", "projector")
 RUNTIMES = ("tflite", "onnx")
 TUNERS = ("random", "bayesian", "hyperband")
