@@ -151,6 +151,8 @@ class TestRun:
             assert value["mean"] <= value["ceiling"]
             assert value["objective"] == (name == "score/local")
         assert 1 <= results["health/effective_rank"]["mean"] <= 64
+        distance = results["prior_distance/mmd"]  # of codes of a hardly trained encoder
+        assert distance["mean"] > distance["alike"]["mean"] + 0.05
 
     def test_tells_what_it_does(self, trained):
         result = trained[2]

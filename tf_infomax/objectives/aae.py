@@ -11,7 +11,7 @@ from tf_infomax.objectives.batches import IMAGES
 from tf_infomax.objectives.parts import Parts, build_matching, mirror
 from tf_infomax.objectives.pixels import draw_images
 from tf_infomax.objectives.prior_matching import PriorMatching, as_matching
-from tf_infomax.objectives.priors import PRIORS
+from tf_infomax.objectives.priors import Prior
 from tf_infomax.objectives.replicas import fold_images
 
 WIDTHS = (200, 200)  # of the discriminator, as in the baseline of Hjelm et al. 2019
@@ -51,6 +51,10 @@ class AAE(Autoencoder):
         return self.networks["prior"]
 
     @property
+    def code_prior(self) -> Prior:
+        return self.prior.distribution
+
+    @property
     def step_values(self) -> tuple[str, ...]:
         return *Autoencoder.values, *self.prior.loss_values
 
@@ -76,7 +80,7 @@ class AAE(Autoencoder):
         return losses, {"reconstruction": error, "explained": explained, **found}, code
 
     def _squash(self, code: tf.Tensor) -> tf.Tensor:
-        return PRIORS[self.prior.prior].squash(code)
+        return self.code_prior.squash(code)
 
     def merit(self, values):
         """The reconstruction: what the players have tells who is ahead only."""

@@ -159,6 +159,7 @@ class VAE(Autoencoder):
     """
 
     players: Mapping = {"encoder": ("encoder", "log_variance", "decoder")}
+    code_prior = PRIORS["normal"]
 
     def __init__(self, networks: Mapping, kl_weight: float = 1.0, **kwargs):
         if not kl_weight >= 0:
@@ -170,14 +171,8 @@ class VAE(Autoencoder):
 
     def step_losses(self, batch, seed):
         features = self.networks["encoder"](batch[IMAGES])
-        mean = self._read_code(features)
-        spread = self.networks["log_variance"](features[spread_feature(features)])
-        log_variance = tf.cast(spread, tf.float32)
-        rows = mean.shape[0] or tf.shape(mean)[0]
-        noise = draw(PRIORS["normal"].sample, rows, [self.units], seed)
-        error, explained = self._decode(
-            batch, mean + tf.exp(0.5 * log_variance) * noise
-        )
+        mean, log_variance = self._encode_law(features)
+        error, explained = self._decode(batch, self._draw(mean, log_variance, seed))
         kl = tf.reduce_mean(kl_to_standard_normal(mean, log_variance))
         active = tf.reduce_sum(tf.cast(variance(mean) > _LEAST_VARIANCE, tf.float32))
         return {"encoder": error + self.kl_weight * kl}, {
@@ -187,6 +182,25 @@ class VAE(Autoencoder):
             "elbo": -(error + kl),
             "active_units": active,
         }
+
+    def _encode_law(self, features: Mapping) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and log variance of q(z | x), `[N, D]`."""
+        spread = self.networks["log_variance"](features[spread_feature(features)])
+        return self._read_code(features), tf.cast(spread, tf.float32)
+
+    def _draw(self, mean, log_variance, seed) -> tf.Tensor:
+        """z of q(z | x), one for each image."""
+        rows = mean.shape[0] or tf.shape(mean)[0]
+        noise = draw(PRIORS["normal"].sample, rows, [self.units], seed)
+        return mean + tf.exp(0.5 * log_variance) * noise
+
+    @property
+    def prior_features(self) -> tuple[str, ...]:
+        needed = spread_feature(self.networks["encoder"].output)
+        return tuple(dict.fromkeys(("code", needed)))
+
+    def place_codes(self, features, seed=None):
+        return self._draw(*self._encode_law(features), seed)
 
     @property
     def shown(self):

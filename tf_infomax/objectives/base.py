@@ -21,6 +21,7 @@ from tf_infomax.objectives.batches import (
     name_features,
     put_front,
 )
+from tf_infomax.objectives.priors import Prior
 from tf_infomax.objectives.replicas import count_replicas
 from tf_infomax.optimizers import share_of_newest
 
@@ -107,6 +108,8 @@ class Objective(keras.Model):
         asks: what else: "label", "index" (which training images these are).
         values: what a test reports, and how it is to be read.
         step_values: names of what a training step reports beside the loss.
+        code_prior: what the distribution of codes is matched to, or None.
+        prior_features: what of the encoder `place_codes` takes.
         step: steps done. Of its own, since a loss-scaling optimizer skips counts.
     """
 
@@ -114,6 +117,8 @@ class Objective(keras.Model):
     rounds: tuple[tuple[str, ...], ...] = ()
     asks: frozenset[str] = frozenset()
     values: Mapping[str, Value] = {}
+    code_prior: Prior | None = None
+    prior_features: tuple[str, ...] = ("code",)
 
     def __init__(
         self,
@@ -196,6 +201,15 @@ class Objective(keras.Model):
             values: all that `values` names, on test or validation images.
         """
         return []
+
+    def place_codes(self, features: Mapping, seed=None) -> tf.Tensor:
+        """Codes as they are held against `code_prior`, `[N, D]` in its support.
+
+        Args:
+            features: `prior_features` of images, by their names.
+            seed: two integers, where codes are drawn.
+        """
+        return self.code_prior.squash(tf.cast(features["code"], tf.float32))
 
     def after_updates(self) -> None:
         """Called when all players of a step are updated."""

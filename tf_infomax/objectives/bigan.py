@@ -23,7 +23,7 @@ from tf_infomax.objectives.pixels import (
     to_bytes,
     to_unit,
 )
-from tf_infomax.objectives.priors import PRIORS
+from tf_infomax.objectives.priors import PRIORS, Prior
 from tf_infomax.objectives.replicas import draw, variance
 
 _NARROW = 0.1  # of the images' variance, that of samples which are nearly all the same
@@ -91,6 +91,10 @@ class BiGAN(Objective):
         check_decoder(self.networks["encoder"], self.networks["generator"])
         self.prior, self.gradient_penalty = prior, gradient_penalty
 
+    @property
+    def code_prior(self) -> Prior:
+        return PRIORS[self.prior]
+
     def step_losses(self, batch, seed):
         return self._play(batch, seed)[:2]
 
@@ -104,10 +108,10 @@ class BiGAN(Objective):
         """Losses, values, and the codes as the generator takes them."""
         images, code = (
             to_unit(batch[IMAGES]),
-            self._squash(self.networks["encoder"](batch[IMAGES])),
+            self.place_codes(self.networks["encoder"](batch[IMAGES])),
         )
         rows = code.shape[0] or tf.shape(code)[0]
-        z = draw(PRIORS[self.prior].sample, rows, code.shape[1:], seed)
+        z = draw(self.code_prior.sample, rows, code.shape[1:], seed)
         samples = self.networks["generator"](z)["image"]
         encoded, generated, penalty = self._judge((images, samples), (code, z))
         judged = _mean_softplus(-encoded) + _mean_softplus(generated)
@@ -123,9 +127,6 @@ class BiGAN(Objective):
             "spread": tf.math.divide_no_nan(_spread(samples), _spread(images)),
         }
         return losses, values, code
-
-    def _squash(self, features: dict) -> tf.Tensor:
-        return PRIORS[self.prior].squash(tf.cast(features["code"], tf.float32))
 
     def _judge(self, images, codes) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Logits `[N, 1]` of encoded and of generated pairs, and the penalty of both.
@@ -159,7 +160,7 @@ class BiGAN(Objective):
 
         The codes are those of `encoder`, the average where there is one.
         """
-        code = self._squash(self.encoder(images, training=False))
+        code = self.place_codes(self.encoder(images, training=False))
         return to_bytes(self.networks["generator"](code, training=False)["image"])
 
     def sample(self, count: int, seed: int) -> np.ndarray:

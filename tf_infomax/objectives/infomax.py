@@ -12,6 +12,7 @@ from tf_infomax.objectives.memory import MemoryBank
 from tf_infomax.objectives.negatives import NEGATIVES
 from tf_infomax.objectives.occlusion import check_block, encode_occluded
 from tf_infomax.objectives.prior_matching import PriorMatching
+from tf_infomax.objectives.priors import Prior
 from tf_infomax.objectives.replicas import fold_images
 from tf_infomax.objectives.tasks import Task
 from tf_infomax.objectives.terms import Term, split_side, take_feature
@@ -100,6 +101,10 @@ class InfoMax(Objective):
     @property
     def prior(self) -> PriorMatching | None:
         return self.networks.get("prior")
+
+    @property
+    def code_prior(self) -> Prior | None:
+        return self.prior and self.prior.distribution
 
     @property
     def memory(self) -> MemoryBank | None:

@@ -128,6 +128,7 @@ class NAT(Objective):
     """
 
     asks = frozenset({INDEX})
+    code_prior = PRIORS["sphere"]
     step_values = ("squared_error", "moved")
     values: Mapping = {
         "squared_error/fresh": Value(

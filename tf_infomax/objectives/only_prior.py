@@ -8,6 +8,7 @@ from tf_infomax.objectives.base import Objective
 from tf_infomax.objectives.batches import IMAGES
 from tf_infomax.objectives.parts import Parts, build_matching, shared_options
 from tf_infomax.objectives.prior_matching import PriorMatching, as_matching
+from tf_infomax.objectives.priors import Prior
 from tf_infomax.objectives.replicas import fold_images
 
 
@@ -33,6 +34,10 @@ class OnlyPrior(Objective):
     @property
     def prior(self) -> PriorMatching:
         return self.networks["prior"]
+
+    @property
+    def code_prior(self) -> Prior:
+        return self.prior.distribution
 
     @property
     def step_values(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from tf_infomax.objectives.adversaries import (
 )
 from tf_infomax.objectives.base import Value
 from tf_infomax.objectives.prior_losses import PRIOR_LOSSES
-from tf_infomax.objectives.priors import PRIORS
+from tf_infomax.objectives.priors import PRIORS, Prior
 from tf_infomax.objectives.replicas import gather
 
 WIDTHS = (1000, 200)
@@ -83,6 +83,11 @@ class PriorMatching(keras.layers.Layer):
         super().build(code_shape)
 
     @property
+    def distribution(self) -> Prior:
+        """What codes are matched to."""
+        return PRIORS[self.prior]
+
+    @property
     def players(self) -> dict[str, tuple[str, ...]]:
         """The player beside the encoder's, if there is a discriminator."""
         return {"prior": ("prior",)} if self.discriminator else {}
@@ -146,13 +151,13 @@ class PriorMatching(keras.layers.Layer):
         return dict(zip(self.figures, found, strict=True))
 
     def _measure_scale(self, code) -> float:
-        return PRIORS[self.prior].scale(code.shape[-1])
+        return self.distribution.scale(code.shape[-1])
 
     def _place(self, code, seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Codes in the prior's support, and as many draws from it, `[N, D]`."""
         n, d = code.shape
         n = tf.shape(code)[0] if n is None else n
-        prior = PRIORS[self.prior]
+        prior = self.distribution
         return prior.squash(tf.cast(code, tf.float32)), prior.sample([n, d], seed)
 
     def describe_mismatch(self, values: Mapping[str, float]) -> list[str]:

@@ -22,11 +22,13 @@ class Prior(NamedTuple):
     """A row of `PRIORS`.
 
     Attributes:
+        name: of it.
         sample: ([N, D], seed) -> draws `[N, D]`.
         squash: codes `[N, D]` -> points of its support.
         scale: D -> E|v - v'|^2 of two draws, twice the sum of the variances.
     """
 
+    name: str
     sample: Callable[..., tf.Tensor]
     squash: Callable[[tf.Tensor], tf.Tensor]
     scale: Callable[[int], float]
@@ -71,9 +73,10 @@ def _squash_to_ball(y: tf.Tensor) -> tf.Tensor:
 
 
 # Hjelm et al. 2019, section 4.2: uniform worked better than Gaussian, ball and sphere.
-PRIORS = {
-    "uniform": Prior(_sample_uniform, tf.sigmoid, lambda d: d / 6.0),
-    "normal": Prior(_sample_normal, tf.identity, lambda d: 2.0 * d),
-    "ball": Prior(_sample_ball, _squash_to_ball, lambda d: 2.0 * d / (d + 2.0)),
-    "sphere": Prior(_sample_sphere, normalize, lambda d: 2.0),
-}
+_ROWS = (
+    Prior("uniform", _sample_uniform, tf.sigmoid, lambda d: d / 6.0),
+    Prior("normal", _sample_normal, tf.identity, lambda d: 2.0 * d),
+    Prior("ball", _sample_ball, _squash_to_ball, lambda d: 2.0 * d / (d + 2.0)),
+    Prior("sphere", _sample_sphere, normalize, lambda d: 2.0),
+)
+PRIORS = {row.name: row for row in _ROWS}

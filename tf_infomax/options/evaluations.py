@@ -50,6 +50,7 @@ class Reconstruction(Options):
 EVALUATIONS: dict[str, Row] = {
     "values": Row("tf_infomax.evaluation.values:evaluate"),
     "health": Row("tf_infomax.evaluation.health:evaluate"),
+    "prior_distance": Row("tf_infomax.evaluation.prior_distance:evaluate"),
     "knn": Row("tf_infomax.evaluation.neighbors:evaluate"),
     "ndm": Row("tf_infomax.evaluation.ndm:evaluate", options=Ndm),
     "mine": Row("tf_infomax.evaluation.mine:evaluate", options=Mine),
@@ -59,4 +60,4 @@ EVALUATIONS: dict[str, Row] = {
     "pca": Row("tf_infomax.evaluation.pca:evaluate"),
     "probes": Row("tf_infomax.evaluation.probing:evaluate"),  # take the longest
 }
-USUAL = ("values", "health", "probes")
+USUAL = ("values", "health", "prior_distance", "probes")

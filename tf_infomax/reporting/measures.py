@@ -27,6 +27,7 @@ def format_measure(result: dict | None) -> str:
     scale = 100.0 if result["unit"] == "%" else 1.0
     mean = scale * result["mean"]
     digits = 1 if scale > 1.0 or abs(mean) >= 10.0 else 3
+    digits += 2 * (0.0 < abs(mean) < 0.01)
     spread = "" if result["sd"] is None else f" ± {scale * result['sd']:.{digits}f}"
     return f"{mean:.{digits}f}{spread}"
 

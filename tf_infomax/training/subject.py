@@ -61,6 +61,12 @@ class Subject:
         return self.data.test.single.images[:_SHOWN]
 
     @cached_property
+    def drawn(self) -> np.ndarray:
+        """As many of them, drawn at random where there are more."""
+        small = len(self.data.test) <= _SHOWN
+        return self.images if small else draw_some(self.data.test.single.images, _SHOWN)
+
+    @cached_property
     def unlabelled(self) -> Unlabelled:
         """Images to fit to, to choose on and to report on, of each up to a limit."""
         train, held_out = self.data.train.single, self.data.validation
@@ -70,11 +76,10 @@ class Subject:
                 train.select(np.sort(rows))
                 for rows in np.split(order, [len(order) - max(1, len(order) // 10)])
             )
-        small = len(self.data.test) <= _SHOWN
         return Unlabelled(
             draw_some(train.images, _FITTED),
             draw_some(held_out.single.images, _SHOWN),
-            self.images if small else draw_some(self.data.test.single.images, _SHOWN),
+            self.drawn,
         )
 
     @cached_property
