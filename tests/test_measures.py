@@ -13,9 +13,19 @@ from tf_infomax.reporting import report
 from tf_infomax.training import experiment
 from tf_infomax.training import results as assessment
 from tf_infomax.training import run as training
+from tf_infomax.training.subject import Subject
 from tf_infomax.training.workdir import WorkDirectory
 
-QUICK = dict(ndm_steps=10, mine_steps=10, decoder_steps=10)
+QUICK = dict(
+    ndm_steps=10, mine_steps=10, decoder_steps=10, few_labels_percents=("10",),
+    fine_tuning_steps=5, fine_tuning_percents=("50",),
+)  # fmt: skip
+MEASURES = (
+    "ndm/code", "ndm/sigmoid/code", "mine/code", "mine/random/code",
+    "reconstruction/ssim/code", "reconstruction/explained/code",
+    "few_labels/10%/linear/code", "few_labels/10%/knn/random/fc",
+    "fine_tuning/50%/code", "fine_tuning/50%/random/code",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +52,16 @@ def run(tmp_path_factory):
 
 def test_all_evaluations_of_a_run(run):
     before, told = keras.config.dtype_policy(), []
+    weights = run.objective.encoder.get_weights()
     results = assessment.evaluate_run(run, told.append)
     assessment.check_complete(results)  # none has failed
     assert keras.config.dtype_policy() == before
-    for start in ("ndm", "mine", "reconstruction/ssim", "reconstruction/explained"):
-        result = results[f"{start}/code"]
-        assert np.isfinite(result["mean"])
-        assert {"sd", "n", "unit", "measures", "warnings"} <= set(result)
-        assert any(text.startswith(f"{start}/code ") for text in told)
+    for name in MEASURES:
+        assert np.isfinite(results[name]["mean"])
+        assert {"sd", "n", "unit", "measures", "warnings"} <= set(results[name])
+        assert any(text.startswith(f"{name} ") for text in told)
+    for was, now in zip(weights, run.objective.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(now, was)  # whatever was trained beside it
     assert (run.workdir.path / "decoded.png").exists()
     assert run.workdir.read_results() == json.loads(json.dumps(results))
 
@@ -80,3 +92,14 @@ def test_results_stand_in_a_table_with_their_warnings(capsys):
     assert "warning: told/1%/code, told/1%/conv: few" in shown
     report.print_measures({"mi/local": results["mi/local"]})
     assert capsys.readouterr().out == ""
+
+
+def test_a_copy_of_the_encoder_is_one_in_full_precision(run):
+    subject = Subject(run, lambda text: None)
+    images = subject.images[:5]
+    for trained, source in ((True, run.objective.encoder), (False, subject.untrained)):
+        copy = subject.copy_encoder(trained)
+        assert {layer.compute_dtype for layer in copy.layers} <= {"float32", "uint8"}
+        expected = source(images)["code"]
+        np.testing.assert_allclose(copy(images)["code"], expected, rtol=0.05, atol=0.05)
+        assert not {*map(id, copy.variables)} & {*map(id, source.variables)}

@@ -23,6 +23,11 @@ def hash_weights(weights: Iterable[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def list_encoders(config) -> tuple[tuple[str, bool], ...]:
+    """(label in names, whether trained): and its baseline, with the initial weights."""
+    return (("", True), ("random/", False))[: 1 + config.baselines]
+
+
 def see_part(images: np.ndarray, view: str) -> np.ndarray:
     """What an encoder of view x sees of whole images: a part of them, or all."""
     front = build_front(view, images.shape[1:])

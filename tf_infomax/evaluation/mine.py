@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tf_infomax.estimation import Estimate, estimate_mi
-from tf_infomax.evaluation.features import draw_share
+from tf_infomax.evaluation.features import draw_share, list_encoders
 from tf_infomax.evaluation.summary import describe
 from tf_infomax.runtime.progress import Progress
 
@@ -28,17 +28,18 @@ _UNTRAINED_SEEDS = 1  # a baseline
 def evaluate(subject) -> Iterator[tuple[str, dict]]:
     """MINE of images and their codes, and once of those of an untrained encoder."""
     config = subject.config
+    encoders = list_encoders(config)
     seeds = {True: config.probe_seeds, False: _UNTRAINED_SEEDS}
     parts = draw_share(subject.unlabelled, _MOST)
     pixels = [subject.seen(images) for images in parts]
     codes = {
         trained: [subject.features("code", images, trained) for images in parts]
-        for trained in seeds
+        for _, trained in encoders
     }
-    total = sum(seeds.values()) * config.mine_steps
+    total = config.mine_steps * sum(seeds[trained] for _, trained in encoders)
     with Progress(total, 0, config.progress, "steps of mine", 10.0, 2.0) as shown:
         done = 0
-        for trained, label in ((True, ""), (False, "random/")):
+        for label, trained in encoders:
             found = []
             for seed in range(seeds[trained]):
                 hear = lambda steps, done=done: shown.update(done + steps)

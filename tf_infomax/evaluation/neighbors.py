@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tf_infomax.evaluation.features import list_encoders
 from tf_infomax.evaluation.probes import score_online
 from tf_infomax.evaluation.summary import summarize
 
@@ -17,7 +18,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     if subject.labelled is None:
         return
     train, test, examples = subject.labelled
-    for label, trained in (("", True), ("random/", False)):
+    for label, trained in list_encoders(subject.config):
         codes, of_test = (
             subject.features("code", part.images, trained) for part in (train, test)
         )

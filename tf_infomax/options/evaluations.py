@@ -47,6 +47,41 @@ class Reconstruction(Options):
     )
 
 
+_PERCENTS = ("1", "2", "5", "10", "20", "50", "100")
+
+
+@dataclass(frozen=True)
+class FewLabels(Options):
+    """Of probes with few labels."""
+
+    few_labels_percents: tuple[str, ...] = option(
+        ("1", "10"),
+        _GROUP,
+        "Parts of the labels of each class that few_labels learns from.",
+        choices=_PERCENTS,
+        driver=True,
+    )
+
+
+@dataclass(frozen=True)
+class FineTuning(Options):
+    """Of an encoder that is trained further with labels."""
+
+    fine_tuning_percents: tuple[str, ...] = option(
+        ("1", "10", "100"),
+        _GROUP,
+        "Parts of the labels of each class that fine_tuning learns from.",
+        choices=_PERCENTS,
+        driver=True,
+    )
+    fine_tuning_steps: int = option(
+        100, _GROUP, "Training steps of fine_tuning, of 32 images.", low=1, driver=True
+    )
+    fine_tuning_rate: float = option(
+        1e-3, _GROUP, "Adam's step size of fine_tuning.", above=0.0, driver=True
+    )
+
+
 EVALUATIONS: dict[str, Row] = {
     "values": Row("tf_infomax.evaluation.values:evaluate"),
     "health": Row("tf_infomax.evaluation.health:evaluate"),
@@ -58,6 +93,10 @@ EVALUATIONS: dict[str, Row] = {
         "tf_infomax.evaluation.reconstruction:evaluate", options=Reconstruction
     ),
     "pca": Row("tf_infomax.evaluation.pca:evaluate"),
+    "few_labels": Row("tf_infomax.evaluation.few_labels:evaluate", options=FewLabels),
+    "fine_tuning": Row(
+        "tf_infomax.evaluation.fine_tuning:evaluate", options=FineTuning
+    ),
     "probes": Row("tf_infomax.evaluation.probing:evaluate"),  # take the longest
 }
 USUAL = ("values", "health", "prior_distance", "probes")

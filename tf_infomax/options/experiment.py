@@ -238,7 +238,7 @@ class Core(Options):
         driver=True,
     )
     baselines: bool = option(
-        True, _PROBE, "Probe the untrained encoder and raw pixels as well.", driver=True
+        True, _PROBE, "Measure the untrained encoder, raw pixels as well.", driver=True
     )
     probe_seeds: int = option(
         3, _PROBE, "Repetitions of each probe and measure.", low=1, driver=True

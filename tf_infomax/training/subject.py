@@ -125,6 +125,14 @@ class Subject:
             keras.utils.set_random_seed(self.config.seed)
             return build_encoder(self.config, self.data.train.image_shape)
 
+    def copy_encoder(self, trained: bool = True) -> keras.Model:
+        """An encoder of its own to train further, in float32."""
+        source = self.objective.encoder if trained else self.untrained
+        with precision("none"):
+            copy = build_encoder(self.config, self.data.train.image_shape)
+        copy.set_weights(source.get_weights())
+        return copy
+
     @property
     def batch_size(self) -> int:
         """Of `batches`."""
