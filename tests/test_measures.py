@@ -1,6 +1,7 @@
 """What evaluations measure beside probes and bounds: in results, table and warnings."""
 
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -25,6 +26,7 @@ MEASURES = (
     "reconstruction/ssim/code", "reconstruction/explained/code",
     "few_labels/10%/linear/code", "few_labels/10%/knn/random/fc",
     "fine_tuning/50%/code", "fine_tuning/50%/random/code",
+    "geometry/alignment/code", "geometry/uniformity/code", "geometry/rankme/code",
 )  # fmt: skip
 
 
@@ -39,7 +41,7 @@ def run(tmp_path_factory):
     config = Config(
         objective="ae", encoder="mlp", dataset=f"arrays:{folder / 'data.npz'}",
         workdir=str(folder / "run"), steps=3, batch_size=16, code_size=4,
-        progress="none", probe_seeds=1, probes=("linear",),
+        augment=("flip",), progress="none", probe_seeds=1, probes=("linear",),
         mixed_precision="bfloat16", evaluations=tuple(EVALUATIONS), **QUICK,
     )  # fmt: skip
     workdir = WorkDirectory(config.workdir)
@@ -103,3 +105,24 @@ def test_a_copy_of_the_encoder_is_one_in_full_precision(run):
         expected = source(images)["code"]
         np.testing.assert_allclose(copy(images)["code"], expected, rtol=0.05, atol=0.05)
         assert not {*map(id, copy.variables)} & {*map(id, source.variables)}
+
+
+def test_two_views_are_those_that_one_encoder_sees(run):
+    def views_of(**changes):
+        networks = changes.pop("networks", run.objective.networks)
+        seen = Subject(run, lambda text: None)
+        seen.config = run.config.replace(**changes)
+        seen.objective = SimpleNamespace(networks=networks)
+        return seen.two_views
+
+    x, y = views_of()  # flipped or not, either by itself
+    images = Subject(run, lambda text: None).images
+    assert x.shape == y.shape == images.shape
+    both = [images, images[:, :, ::-1]]
+    for view in (x, y):
+        assert all(
+            any((each == one).all() for part in both for one in part) for each in view
+        )
+    assert 0.2 < np.mean((x != y).any(axis=(1, 2, 3))) < 0.8
+    assert views_of(augment=()) is None
+    assert views_of(networks={"encoder": None, "encoder_y": None}) is None

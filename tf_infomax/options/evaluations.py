@@ -86,6 +86,7 @@ EVALUATIONS: dict[str, Row] = {
     "values": Row("tf_infomax.evaluation.values:evaluate"),
     "health": Row("tf_infomax.evaluation.health:evaluate"),
     "prior_distance": Row("tf_infomax.evaluation.prior_distance:evaluate"),
+    "geometry": Row("tf_infomax.evaluation.geometry:evaluate"),
     "knn": Row("tf_infomax.evaluation.neighbors:evaluate"),
     "ndm": Row("tf_infomax.evaluation.ndm:evaluate", options=Ndm),
     "mine": Row("tf_infomax.evaluation.mine:evaluate", options=Mine),

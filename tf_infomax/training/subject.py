@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tf_infomax.data.batches import make_fixed_batches
+from tf_infomax.data.views import AUGMENTED
 from tf_infomax.evaluation.features import FeatureStore, draw_some, see_part
 from tf_infomax.evaluation.probes import Labelled, draw_labelled
 from tf_infomax.reporting import report
@@ -65,6 +66,26 @@ class Subject:
         """As many of them, drawn at random where there are more."""
         small = len(self.data.test) <= _SHOWN
         return self.images if small else draw_some(self.data.test.single.images, _SHOWN)
+
+    @cached_property
+    def two_views(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Two views of these images, both for the encoder that is evaluated.
+
+        Those of --views where these differ by augmentation, or two augmentations of
+        whole images by --augment; None where neither is given, and where the second
+        view has an encoder of its own.
+        """
+        config = self.config
+        view = config.views if config.views in AUGMENTED else "augment"
+        whole = config.views in ("one", *AUGMENTED)
+        augmented = view != "augment" or bool(config.augment)
+        if not whole or not augmented or "encoder_y" in self.objective.networks:
+            return None
+        count = len(self.images)
+        size = count if count < _FEWEST else _FEWEST  # the rest of a batch is left out
+        batches = make_fixed_batches(self.images, size, view, config.augment)
+        pairs = [(batch["x"].numpy(), batch["y"].numpy()) for batch in batches]
+        return tuple(np.concatenate(side) for side in zip(*pairs, strict=True))
 
     @cached_property
     def unlabelled(self) -> Unlabelled:
