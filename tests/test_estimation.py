@@ -461,6 +461,29 @@ class TestVInformation:
         assert network.value == pytest.approx(math.log(2.0), abs=0.03)
         assert network.ceiling == pytest.approx(math.log(2.0))
 
+    def test_columns_of_noise_take_nothing_away_from_a_line(self, rng):
+        """The family may leave them out; without a penalty it would fit them."""
+        labels = rng.integers(0, 3, 1500)
+        x = 2.0 * np.eye(3)[labels] + rng.normal(size=(1500, 3))
+        alone = v_information(x, labels, "linear").value
+        assert alone > 0.45
+        noise = rng.normal(size=(1500, 300))
+        beside = v_information(np.concatenate([x, noise], axis=1), labels, "linear")
+        assert beside.value > 0.7 * alone
+
+    def test_parts_that_are_given_are_those_that_are_used(self, rng):
+        labels = rng.integers(0, 2, 900)
+        x = labels + 0.1 * rng.normal(size=900)
+        x[600:] = rng.normal(size=300)  # of no use to what is reported
+        parts = np.split(np.arange(900), [500, 600])
+        found = v_information(x, labels, "linear", parts=parts)
+        assert found.pairs == {"train": 600, "report": 300}
+        assert found.value < 0.1
+        back = v_information(x, labels, "linear", parts=parts[1:] + parts[:1])
+        assert back.pairs == {"train": 400, "report": 500}
+        with pytest.raises(PairsError, match="parts must be positions below 900"):
+            v_information(x, labels, "linear", parts=(parts[0], parts[0], parts[2]))
+
     def test_linear_gaussian_family_gives_mutual_information(self):
         truth = -0.5 * math.log(1.0 - 0.9**2)
         draws = synthetic.draw("gaussian", 20_000, dim=1, mi=truth)

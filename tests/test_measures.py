@@ -26,6 +26,7 @@ MEASURES = (
     "reconstruction/ssim/code", "reconstruction/explained/code",
     "few_labels/10%/linear/code", "few_labels/10%/knn/random/fc",
     "fine_tuning/50%/code", "fine_tuning/50%/random/code",
+    "v_information/linear/code", "v_information/mlp/random/code",
     "geometry/alignment/code", "geometry/uniformity/code", "geometry/rankme/code",
 )  # fmt: skip
 

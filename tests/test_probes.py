@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
-from tf_infomax.evaluation import logistic, probes
+from tf_infomax.estimation import logistic
+from tf_infomax.evaluation import probes
 
 
 def make(rng, n, d, classes=3, signal=0.4):

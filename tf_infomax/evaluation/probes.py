@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_infomax.data.images import ImageSet
-from tf_infomax.evaluation import logistic
-from tf_infomax.evaluation.logistic import Rotated
+from tf_infomax.estimation import logistic
+from tf_infomax.estimation.logistic import Rotated
 
 # Of |W|^2 / 2 beside the mean log-loss of standardized features.
 _LINEAR_PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)

@@ -5,6 +5,7 @@ Each row names a function of a `training.subject.Subject` that yields (name, res
 
 from dataclasses import dataclass
 
+from tf_infomax.options import tables
 from tf_infomax.options.core import Options, Row, option
 
 _GROUP = "Evaluation"
@@ -82,6 +83,26 @@ class FineTuning(Options):
     )
 
 
+@dataclass(frozen=True)
+class VInformation(Options):
+    """Of what families of predictors can use."""
+
+    v_families: tuple[str, ...] = option(
+        ("linear", "mlp"),
+        _GROUP,
+        "Families of v_information.",
+        choices=tables.FAMILIES,
+        driver=True,
+    )
+    v_features: tuple[str, ...] = option(
+        ("code",),
+        _GROUP,
+        "Features that v_information is of.",
+        choices=("code", "fc", "conv"),
+        driver=True,
+    )
+
+
 EVALUATIONS: dict[str, Row] = {
     "values": Row("tf_infomax.evaluation.values:evaluate"),
     "health": Row("tf_infomax.evaluation.health:evaluate"),
@@ -95,6 +116,9 @@ EVALUATIONS: dict[str, Row] = {
     ),
     "pca": Row("tf_infomax.evaluation.pca:evaluate"),
     "few_labels": Row("tf_infomax.evaluation.few_labels:evaluate", options=FewLabels),
+    "v_information": Row(
+        "tf_infomax.evaluation.v_information:evaluate", options=VInformation
+    ),
     "fine_tuning": Row(
         "tf_infomax.evaluation.fine_tuning:evaluate", options=FineTuning
     ),
