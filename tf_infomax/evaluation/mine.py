@@ -21,7 +21,7 @@ from tf_infomax.evaluation.summary import describe
 from tf_infomax.runtime.progress import Progress
 
 _MOST = 40_000_000  # pixels of all images: eight bytes each, and copies of them
-_MEASURES = "information of image and code, found by a small network: a lower bound"
+_MEASURES = "information of image and {}, found by a small network: a lower bound"
 _UNTRAINED_SEEDS = 1  # a baseline
 
 
@@ -53,7 +53,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
                     )
                 )
                 done += config.mine_steps
-            yield f"mine/{label}code", _describe(found)
+            yield f"mine/{label}code", _describe(found, trained)
 
 
 def estimate_mine(images, codes, **options) -> Estimate:
@@ -75,14 +75,14 @@ def estimate_mine(images, codes, **options) -> Estimate:
     )
 
 
-def _describe(found: list[Estimate]) -> dict:
+def _describe(found: list[Estimate], trained: bool) -> dict:
     """The result of all repetitions, with what is to be said of it."""
     first = found[0]
     effective = [each.diagnostics.get("effective_negatives") for each in found]
     return describe(
         [each.value for each in found],
         "nats",
-        _MEASURES,
+        _MEASURES.format("code" if trained else "untrained code"),
         warnings=[
             text.replace("max_steps", "--mine_steps")
             for each in found

@@ -131,7 +131,7 @@ def explained(images: np.ndarray, decoded: np.ndarray) -> float:
 
 def _describe(name: str, images: np.ndarray, decoded: list) -> Iterator:
     """The results of a feature, of all decoders that were trained on it."""
-    images, unit = images / np.float32(255.0), _UNITS[name]
+    images = images / np.float32(255.0)
     scales = count_scales(images.shape[1:3])
     if scales:
         found = [structural_similarity(images, each, scales) for each in decoded]
@@ -144,7 +144,7 @@ def _describe(name: str, images: np.ndarray, decoded: list) -> Iterator:
             describe(
                 [each.mean() for each in found],
                 "",
-                f"{words}, of test images and what is decoded of {unit}",
+                f"{words}, of test images and what is decoded of features",
                 ceiling=1.0,
                 standard_error=float(found[0].std(ddof=1) / len(images) ** 0.5),
                 scales=scales,
@@ -156,7 +156,7 @@ def _describe(name: str, images: np.ndarray, decoded: list) -> Iterator:
         describe(
             [explained(images, each) for each in decoded],
             "share",
-            f"of the variance of the pixels, decoded of {unit}",
+            "of the variance of the pixels, decoded of features",
             ceiling=1.0,
             images=len(images),
         ),

@@ -50,7 +50,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
                         shown.update(done)
                     yield (
                         f"v_information/{family}/{label}{name}",
-                        _describe(found, family, label, name),
+                        _describe(found, family, label),
                     )
 
 
@@ -71,13 +71,12 @@ def estimate_usable(known, asked, family: str, seed: int) -> Estimate:
     return v_information(features, labels, family, labels=True, seed=seed, parts=parts)
 
 
-def _describe(found: list[Estimate], family: str, label: str, name: str) -> dict:
-    whose = "untrained " if label else ""
-    feature = "Y" if name == "code" else name
+def _describe(found: list[Estimate], family: str, label: str) -> dict:
+    whose = "untrained features" if label else "features"
     return describe(
         [each.value for each in found],
         "nats",
-        f"V-information of labels: what {family} predictors use of {whose}{feature}",
+        f"V-information of labels: what {family} predictors use of {whose}",
         ceiling=found[0].ceiling,
         warnings=[text for each in found for text in each.warnings],
         intervals=[list(each.interval) for each in found],
