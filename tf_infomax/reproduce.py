@@ -169,13 +169,13 @@ def _print(name: str, scale: str, verdict) -> None:
 
 def _make_table(options: ReproduceOptions, folder: Path) -> int:
     from tf_infomax.studies.dim_tables import SEEDS
-    from tf_infomax.studies.table import print_table, run
+    from tf_infomax.studies.table import run
 
     folder.mkdir(parents=True, exist_ok=True)
     _check_study(folder / "results.json", options.study)
     names = ("dataset", "data_dir", "local_files", "download")
     given = {name: value for name in names if (value := getattr(options, name))}
-    verdict = run(
+    verdict, found = run(
         options.study,
         options.scale,
         range(SEEDS[0], SEEDS[0] + options.seeds),
@@ -185,7 +185,7 @@ def _make_table(options: ReproduceOptions, folder: Path) -> int:
         options.only,
         [Path(each) for each in options.cells],
     )
-    print_table(folder)
+    found.print()
     _print(options.study, options.scale, verdict)
     print(
         ", ".join(str(folder / n) for n in ("results.json", "table.md", "figure.png"))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import keras
 
-from tf_infomax.encoders.convnet import apply_norm_relu, begin
+from tf_infomax.encoders.convnet import Conv, add_conv, apply_norm_relu, begin, end
 from tf_infomax.encoders.crops import fold, unfold
 
 
@@ -50,13 +50,9 @@ def build_alexnet(
     """
     images, x = begin("alex64x64", SIDE, image_shape)
     maps = _apply_convs(x)
-    x = keras.layers.Flatten(name="flatten")(maps[-1])
-    for index in range(2):
-        x = keras.layers.Dense(_UNITS, use_bias=False, name=f"hidden_{index}")(x)
-        x = apply_norm_relu(x, f"hidden_{index}")
-    code = keras.layers.Dense(code_size, name="code")(x)
-    features = {"local": maps[_LOCAL], "conv": maps[-1], "fc": x, "code": code}
-    return keras.Model(images, features, name="alex64x64")
+    local, conv = maps[_LOCAL], maps[-1]
+    hidden = ("hidden_0", "hidden_1")
+    return end(images, local, conv, "alex64x64", _UNITS, code_size, hidden)
 
 
 def build_folded_alexnet(
@@ -91,10 +87,8 @@ def _apply_convs(x, **options) -> list:
     maps = []
     for index, conv in enumerate(_CONVS):
         name = f"conv_{index}"
-        x = keras.layers.Conv2D(
-            conv.filters, 3, padding="same", name=name, **{"use_bias": False, **options}
-        )(x)
-        x = apply_norm_relu(x, name)
+        row = Conv(conv.filters, kernel=3, stride=1, padding=1)
+        x = apply_norm_relu(add_conv(x, row, name, **options), name)
         if conv.pooled:
             x = keras.layers.MaxPooling2D(3, 2, name=f"{name}_pool")(x)
         maps.append(x)

@@ -80,12 +80,8 @@ def build_convnet(
     for index, conv in enumerate(table.convs):
         x = _apply_conv(x, conv, f"conv_{index}")
         maps.append(x)
-    x = keras.layers.Flatten(name="flatten")(x)
-    x = keras.layers.Dense(table.units, use_bias=False, name="hidden")(x)
-    fc = apply_norm_relu(x, "hidden")
-    code = keras.layers.Dense(code_size, name="code")(fc)
-    features = {"local": maps[table.local], "conv": maps[-1], "fc": fc, "code": code}
-    return keras.Model(images, features, name=name)
+    local, conv = maps[table.local], maps[-1]
+    return end(images, local, conv, name, table.units, code_size)
 
 
 build_basic28x28 = partial(build_convnet, "basic28x28")
@@ -114,20 +110,20 @@ def _apply_conv(x, conv: Conv, name: str):
     return apply_norm_relu(add_conv(x, conv, name), name)
 
 
-def add_conv(x, conv: Conv, name: str, use_bias: bool = False):
-    """The convolution alone, padded as its row says."""
+def add_conv(x, conv: Conv, name: str, **options):
+    """The convolution alone, padded as its row says; `options` are Keras'."""
     # "same" pads K - S pixels in all; only where that is the table's padding on both
     # sides does it put them where the table does.
     same = conv.kernel - conv.stride == 2 * conv.padding
-    if not same:
+    if not same and conv.padding:
         x = keras.layers.ZeroPadding2D(conv.padding, name=f"{name}_pad")(x)
     return keras.layers.Conv2D(
         conv.filters,
         conv.kernel,
         conv.stride,
         padding="same" if same else "valid",
-        use_bias=use_bias,
         name=name,
+        **{"use_bias": False, **options},
     )(x)
 
 
@@ -138,12 +134,36 @@ def apply_norm_relu(x, name: str):
 
 def apply_norm(x, name: str):
     """Batch norm."""
+    return build_norm(f"{name}_norm")(x)
+
+
+def build_norm(name: str | None = None) -> keras.layers.BatchNormalization:
+    """The batch norm of all networks of the paper."""
     # Momentum 0.9 is the paper's framework's default; Keras' 0.99 would lag behind in
     # runs of a thousand steps.
-    norm = keras.layers.BatchNormalization(
-        momentum=0.9, epsilon=1e-5, synchronized=True, name=f"{name}_norm"
+    return keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, synchronized=True, name=name
     )
-    return norm(x)
+
+
+def end(images, local, conv, name: str, units: int, code_size: int, hidden=("hidden",)):
+    """The model that ends in hidden layers and a linear code.
+
+    Args:
+        images: the input.
+        local, conv: these features; the hidden layers begin at the second.
+        name: of the encoder.
+        units: of each hidden layer.
+        code_size: width D of the code.
+        hidden: names of the hidden layers.
+    """
+    fc = keras.layers.Flatten(name="flatten")(conv)
+    for layer in hidden:
+        fc = keras.layers.Dense(units, use_bias=False, name=layer)(fc)
+        fc = apply_norm_relu(fc, layer)
+    code = keras.layers.Dense(code_size, name="code")(fc)
+    features = {"local": local, "conv": conv, "fc": fc, "code": code}
+    return keras.Model(images, features, name=name)
 
 
 def begin(name: str, side: int, image_shape: tuple[int, int, int]):

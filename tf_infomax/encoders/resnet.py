@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 import keras
 
-from tf_infomax.encoders.convnet import apply_norm, apply_norm_relu, begin
+from tf_infomax.encoders.convnet import (
+    Conv,
+    add_conv,
+    apply_norm,
+    apply_norm_relu,
+    begin,
+    end,
+)
 from tf_infomax.encoders.crops import fold, unfold
 
 
@@ -51,7 +58,8 @@ def build_resnet(image_shape: tuple[int, int, int], code_size: int = 64) -> kera
     """
     images, x = begin("resnet19_32x32", SIDE, image_shape)
     maps = _apply_blocks(x)
-    return _end(images, maps[_LOCAL], maps[-1], code_size, "resnet19_32x32")
+    local, conv = maps[_LOCAL], maps[-1]
+    return end(images, local, conv, "resnet19_32x32", _UNITS, code_size)
 
 
 def build_folded_resnet(
@@ -66,16 +74,7 @@ def build_folded_resnet(
     images, x = begin("foldresnet19_32x32", SIDE, image_shape)
     crops, grid = unfold(x, CROP)
     local = fold(_apply_blocks(crops)[-1], grid)
-    return _end(images, local, local, code_size, "foldresnet19_32x32")
-
-
-def _end(images, local, conv, code_size: int, name: str) -> keras.Model:
-    x = keras.layers.Flatten(name="flatten")(conv)
-    x = keras.layers.Dense(_UNITS, use_bias=False, name="hidden")(x)
-    fc = apply_norm_relu(x, "hidden")
-    code = keras.layers.Dense(code_size, name="code")(fc)
-    features = {"local": local, "conv": conv, "fc": fc, "code": code}
-    return keras.Model(images, features, name=name)
+    return end(images, local, local, "foldresnet19_32x32", _UNITS, code_size)
 
 
 def _apply_blocks(x) -> list:
@@ -100,6 +99,4 @@ def _apply_block(x, block: _Block, name: str):
 
 
 def _conv(x, filters: int, kernel: int, stride: int, name: str):
-    if kernel > 1:  # "same" would pad strided ones at the end alone
-        x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    return keras.layers.Conv2D(filters, kernel, stride, use_bias=False, name=name)(x)
+    return add_conv(x, Conv(filters, kernel, stride, padding=kernel // 2), name)

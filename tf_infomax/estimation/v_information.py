@@ -108,9 +108,10 @@ class _Logistic:
         )
 
     def _log_proba(self, rows) -> np.ndarray:
+        from scipy.special import log_softmax
+
         scores = logistic.predict(self.weights, rows)[:, 0].astype(np.float64)
-        scores -= scores.max(axis=1, keepdims=True)
-        return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return log_softmax(scores, axis=1)
 
     def predict_proba(self, x) -> np.ndarray:
         """Of the classes `[n, K]`."""

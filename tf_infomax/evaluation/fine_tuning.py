@@ -124,6 +124,8 @@ def fine_tune(
     chosen = draw_some(chosen, _CHOOSING)
     seen, targets = images[chosen], classes[chosen]
 
+    from scipy.special import log_softmax
+
     training = Training(model)
 
     def loss(images, classes, key):
@@ -138,8 +140,7 @@ def fine_tune(
             return -math.inf
         logits = model.predict(seen, _ROWS, verbose=0).astype(np.float64)
         right = logits.argmax(axis=1) == targets
-        logits -= logits.max(axis=1, keepdims=True)
-        logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        logs = log_softmax(logits, axis=1)
         likelihood = np.exp(logs[np.arange(len(targets)), targets].mean())
         return float(right.mean() + 0.5 * likelihood / len(targets))
 

@@ -136,7 +136,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     )
     config = subject.config
     kinds = {
-        "ndm/code": ("the units of Y", [*_standardize(train, choose, test)]),
+        "ndm/code": ("the units of Y", standardize(train, choose, test)),
         "ndm/sigmoid/code": (
             "the units of sigmoid(Y)",
             [_sigmoid(codes) for codes in (train, choose, test)],
@@ -150,11 +150,6 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
                 for seed in range(config.probe_seeds)
             ]
             yield name, _describe(what, found, [len(part) for part in parts])
-
-
-def _standardize(train, choose, test) -> Iterator[np.ndarray]:
-    yield standardize(train, train)[0]
-    yield from (standardize(train, each)[1] for each in (choose, test))
 
 
 def _sigmoid(codes: np.ndarray) -> np.ndarray:

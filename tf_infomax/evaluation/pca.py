@@ -4,30 +4,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tf_infomax.evaluation.probes import draw_examples, run_probe
+from tf_infomax.evaluation.probes import run_probe
 from tf_infomax.evaluation.summary import summarize
 
 
 def evaluate(subject) -> Iterator[tuple[str, dict]]:
     """`probe/linear/pca`, a linear probe of as many components as the code has units.
 
-    The components are those of the training images that the first repetition of the
-    probes has, their pixels of whole images; at most as many as images. Nothing without
-    labels.
+    The components are those of all training images that some repetition of the probes
+    has, their pixels of whole images; at most as many as images. Nothing where there
+    are no labels.
     """
-    data, config = subject.data, subject.config
-    if data.probe_train is None:
+    if subject.labelled is None:
         return
-    train, test = data.probe_train, data.probe_test
-    drawn = draw_examples(len(train), config.probe_images, config.probe_seeds)
-    used = np.unique(np.concatenate(drawn))
-    codes, test_codes = reduce(
-        train.images[used], test.images[:], subject.codes.shape[1], config.seed
-    )
-    examples = [np.searchsorted(used, rows) for rows in drawn]
-    labels = train.labels[used], test.labels
+    train, test, examples = subject.labelled
+    width, seed = subject.codes.shape[1], subject.config.seed
+    codes, of_test = reduce(train.images[:], test.images[:], width, seed)
     scores = run_probe(
-        "linear", codes, labels[0], test_codes, labels[1], examples=examples
+        "linear", codes, train.labels, of_test, test.labels, examples=examples
     )
     yield "probe/linear/pca", summarize(scores.accuracy)
 

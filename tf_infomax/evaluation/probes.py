@@ -151,10 +151,10 @@ class Scores:
     penalties: np.ndarray
 
 
-def standardize(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
     """Zero mean and unit deviation by the training features; constant ones become 0."""
     mean, scale = _standardization(train)
-    return (train - mean) * scale, (test - mean) * scale
+    return tuple((each - mean) * scale for each in (train, *others))
 
 
 def _standardization(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

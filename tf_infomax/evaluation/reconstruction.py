@@ -55,7 +55,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     with Progress(total, 0, config.progress, "steps of decoders", 10.0, 2.0) as shown:
         done = 0
         for name in names:
-            own, decoded = standardize_all([part[name] for part in features]), []
+            own, decoded = standardize(*(part[name] for part in features)), []
             for seed in range(config.decoder_seeds):
                 options = TrainOptions(
                     batch_size=_BATCH,
@@ -76,12 +76,6 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     subject.draw(
         "decoded.png", np.stack(rows), f"image | from its {made}, by a decoder"
     )
-
-
-def standardize_all(features: list[np.ndarray]) -> list[np.ndarray]:
-    """Of all parts, with the statistics of the first."""
-    first, second = standardize(features[0], features[1])
-    return [first, second, standardize(features[0], features[2])[1]]
 
 
 def fit_decoder(kind: str, features, images, options: TrainOptions) -> Training:

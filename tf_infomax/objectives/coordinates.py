@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_infomax.encoders.convnet import build_norm
 from tf_infomax.objectives.base import Value
 from tf_infomax.objectives.replicas import draw
 from tf_infomax.objectives.tasks import Task
@@ -153,10 +154,7 @@ def _build_head(widths: Sequence[int], classes: int) -> keras.Sequential:
     """All of the MLP that follows its first linear map."""
     layers = []
     for width in (*widths[1:], None):
-        norm = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, synchronized=True
-        )
-        layers += [norm, keras.layers.ReLU()]
+        layers += [build_norm(), keras.layers.ReLU()]
         if width:
             layers.append(keras.layers.Dense(width, use_bias=False))
     # Logits in float32 whatever the policy, as all that goes into an exponential.

@@ -341,14 +341,13 @@ class Config(_Resolved):
 
     def _forgotten(self, changes: Mapping) -> set[str]:
         """The options of evaluations alone, of which none is chosen any longer."""
-        chosen = [
-            EVALUATIONS.get(each, Row("")) for each in changes.get("evaluations", ())
-        ]
+        if "evaluations" not in changes:
+            return set()
+        chosen = [EVALUATIONS.get(each, Row("")) for each in changes["evaluations"]]
         return {
             name
             for name in self.__dataclass_fields__
-            if "evaluations" in changes
-            and "evaluations" in rules.owners(name)
+            if "evaluations" in rules.owners(name)
             and not any(row.has(name) for row in chosen)
         }
 

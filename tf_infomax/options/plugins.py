@@ -69,8 +69,8 @@ def _package_of(point: EntryPoint) -> str:
 
 def package_of(flag: str, name: str) -> str:
     """The package that a row was added from; "" of this one's own."""
-    groups = {id(rows): group for group, rows in GROUPS.items()}
-    return _added.get((groups[id(ROWS[flag])], name), "")
+    group = next(group for group, rows in GROUPS.items() if rows is ROWS[flag])
+    return _added.get((group, name), "")
 
 
 def add_rows(wanted: Iterable[str] = ()) -> None:

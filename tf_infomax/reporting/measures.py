@@ -13,11 +13,12 @@ _FEATURES = {"conv": "conv", "fc": "fc", "code": "Y (code)"}
 
 def measures_of(results: dict) -> dict[str, dict]:
     """The measures among the results, but for those of the objective itself."""
-    return {
-        name: each
-        for name, each in results.items()
-        if "measures" in each and "kind" not in each
-    }
+    return {name: each for name, each in results.items() if is_measure(each)}
+
+
+def is_measure(result: dict) -> bool:
+    """Whether a result is one, and none of the objective itself."""
+    return "measures" in result and "kind" not in result
 
 
 def format_measure(result: dict | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from tf_infomax.options import Config
+from tf_infomax.runtime.errors import describe_error
 from tf_infomax.runtime.progress import tell
 from tf_infomax.studies.kept import Curves, Unfinished
 from tf_infomax.studies.layout import Arm, Size, settle
@@ -52,7 +53,7 @@ class Maker:
         except Exception as error:  # whatever it is, the other cells stand
             if getattr(error, "exit_status", 1) == _BAD_USE:
                 raise
-            curves = {FAILED: [_describe(error)]}
+            curves = {FAILED: [describe_error(error)]}
         finally:
             keras.backend.clear_session()
             gc.collect()
@@ -97,7 +98,3 @@ def _read(results: dict, run: Run, warnings: list[str]) -> Curves:
     curves = {name: [value] for name, value in means.items()}
     curves["seconds/training"] = [run.state["seconds"]]
     return curves | ({"warnings": warnings} if warnings else {})
-
-
-def _describe(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -34,7 +34,6 @@ _DIM_ARMS = {
     "dim_local_global": Arm("dim_local_global", (*_CRITIC, ("bound", "info_nce"))),
 }
 _GENERATIVE = ("vae", "ae", "beta_vae", "aae", "bigan")
-_AUGMENTED = (("views", "augment"), ("augment", ("crop", "flip", "color")))
 
 _CPU = (
     ("encoder", "basic32x32"),

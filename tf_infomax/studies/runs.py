@@ -63,6 +63,8 @@ class Runs:
                 if (arm, seed) in done:
                     continue
                 content = self._read(arm, seed)
+                if content is None and not wait:
+                    content = self._find_elsewhere(arm, seed)
                 before += content is not None
                 if content is None:
                     told = (tell, len(done), before, len(wanted), began)
@@ -76,7 +78,7 @@ class Runs:
         """Takes what is finished of these, and makes none."""
         for which in ((arm, seed) for seed in seeds for arm in arms):
             if which not in self.found:
-                content = self._read(*which)
+                content = self._read(*which) or self._find_elsewhere(*which)
                 if content is not None:
                     self._take(which, content)
 
@@ -91,14 +93,21 @@ class Runs:
         return self.folder / f"{arm}-{seed}.json"
 
     def _read(self, arm: str, seed: int) -> dict | None:
-        path, settings = self._path(arm, seed), self._settings_of(arm)
-        found = kept.read(path, settings, "--workdir")
-        for folder in self.others if found is None else ():
+        settings = self._settings_of(arm)
+        return kept.read(self._path(arm, seed), settings, "--workdir")
+
+    def _find_elsewhere(self, arm: str, seed: int) -> dict | None:
+        """The first of the other folders' files that fits."""
+        name, settings = self._path(arm, seed).name, self._settings_of(arm)
+        for folder in self.others:
             try:
-                found = found or kept.read(folder / path.name, settings, "--cells")
+                found = kept.read(folder / name, settings, "--cells")
             except ConfigError as error:
                 tell(f"left out: {error}")
-        return found
+                continue
+            if found is not None:
+                return found
+        return None
 
     def _make(self, arm: str, seed: int, run: Callable, wait: bool, told: tuple):
         """What a run gives; None if another process has it in hand."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tf_infomax.options import ConfigError, suggest
 from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import print_wide
 from tf_infomax.studies import dim_tables
 from tf_infomax.studies.cells import FAILED, Maker
 from tf_infomax.studies.layout import Line, Table, settle
@@ -26,7 +27,7 @@ def run(
     tell: Callable[[str], None],
     only: Sequence[str] = (),
     cells: Sequence[Path] = (),
-) -> Verdict:
+) -> "tuple[Verdict, Cells]":
     """Makes the cells that are missing; leaves results.json, table.md, figure.png.
 
     Args:
@@ -38,6 +39,9 @@ def run(
         tell: hears how far it is.
         only: arms to make; (): all. What is finished of others stands in the table.
         cells: work directories of the same study, whose cells count where they fit.
+
+    Returns:
+        The verdict, and the table.
 
     Raises:
         ConfigError: if an arm is unknown, or the folder has cells of other settings.
@@ -63,7 +67,7 @@ def run(
     with replacing(folder / "table.md") as file:
         file.write_text(found.format_markdown(), encoding="utf-8")
     found.draw(folder / "figure.png")
-    return verdict
+    return verdict, found
 
 
 def _check_arms(table: Table, only: Sequence[str]) -> None:
@@ -130,9 +134,8 @@ class Cells:
             return ""
         scale, digits = self.table.columns[column]
         values = [scale * value for value in self.read(line.arm, curve).values()]
-        failed = self.read_failures(line.arm)
         if not values:
-            return "failed" if failed else "-"
+            return "failed" if self.read_failures(line.arm) else "-"
         spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
         some = f" ({len(values)})" if len(values) < len(self.seeds) else ""
         return f"{statistics.fmean(values):.{digits}f}{spread}{some}"
@@ -165,14 +168,27 @@ class Cells:
         rows = [self.head, ["---"] * len(self.head), *self.rows()]
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
+    def print(self) -> None:
+        """The table, on standard output."""
+        from rich.table import Table as Shown
+
+        shown = Shown()
+        for place, name in enumerate(self.head):
+            shown.add_column(name, justify="right" if place else "left")
+        for row in self.rows():
+            shown.add_row(*row)
+        print_wide(shown)
+
     def list_notes(self) -> list[str]:
-        """What failed, what was warned of, what is missing, the time of each arm."""
+        """What failed, what was warned of, what is missing."""
         notes = []
         for arm in self.table.arms:
             for seed, why in self.read_failures(arm).items():
                 notes.append(f"{arm}, seed {seed}, failed: {why}.")
             cells = [self.runs.found.get((arm, seed)) for seed in self.seeds]
-            told = {w: 0 for cell in cells if cell for w in cell.get("warnings", ())}
+            told = dict.fromkeys(
+                w for cell in cells if cell for w in cell.get("warnings", ())
+            )
             notes += [f"{arm}: {warning}" for warning in told]
         missing = [
             f"{arm} ({', '.join(str(s) for s in seeds)})"
@@ -205,18 +221,3 @@ class Cells:
         panels[0].set_yticks(range(len(lines)), [line.label for line in lines])
         with replacing(path) as file:
             figure.savefig(file, dpi=110)
-
-
-def print_table(folder: Path) -> None:
-    """The table of a finished study, on the screen."""
-    from rich.console import Console
-    from rich.table import Table as Shown
-
-    lines = (folder / "table.md").read_text(encoding="utf-8").splitlines()
-    head, _, *rows = ([c.strip() for c in x.strip("|").split("|")] for x in lines)
-    shown = Shown()
-    for place, name in enumerate(head):
-        shown.add_column(name, justify="right" if place else "left")
-    for row in rows:
-        shown.add_row(*row)
-    Console(soft_wrap=False).print(shown)

@@ -30,7 +30,8 @@ from tf_infomax.evaluation.neighbors import find_neighbors
 from tf_infomax.objectives import Objective
 from tf_infomax.options.evaluations import EVALUATIONS
 from tf_infomax.reporting import report
-from tf_infomax.reporting.measures import format_measure
+from tf_infomax.reporting.measures import format_measure, is_measure
+from tf_infomax.runtime.errors import describe_error
 from tf_infomax.training.experiment import precision
 from tf_infomax.training.run import Run
 from tf_infomax.training.subject import Subject
@@ -65,12 +66,12 @@ class Record:
         if isinstance(result, Exception):
             if self.run.config.debug:
                 traceback.print_exception(result)
-            reason = " ".join(f"{type(result).__name__}: {result}".split())[:300]
+            reason = describe_error(result)
             self.tell(f"warning: {name} failed: {reason}")
             name, result = f"{_FAILED}{name}", {"reason": reason}
         elif name.startswith("probe/"):
             self.tell(f"{name} {report.format_result(result)}")
-        elif "measures" in result and "kind" not in result:
+        elif is_measure(result):
             self.tell(f"{name} {format_measure(result)} {result['unit']}".rstrip())
         self.results[name] = result
         self._write()

@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import keras_tuner
 
+from tf_infomax.runtime.errors import describe_error
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.signals import first_signal
 from tf_infomax.tuning.board import Board
@@ -242,7 +243,7 @@ class InfoMaxTuner(keras_tuner.Tuner):
             failure["run"] = self.hypermodel.folder(values).name
             if isinstance(error, keras_tuner.errors.FailedTrialError):
                 return failure | {"reason": str(error)}
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            reason = describe_error(error)
             return failure | {"reason": reason, "traceback": traceback.format_exc()}
 
     def _count_attempt(self, number: str, change: int) -> int:
