@@ -36,7 +36,8 @@ WEIGHTS = {
     "prior_matching": "gradient_penalty:log:0.1..10",
     "vae": "deviation:log:0.15..0.6",
 }
-_LEFT_OUT = ("supervised_1", "supervised_10")  # as with all labels
+# As with all labels, and as they are.
+_LEFT_OUT = ("supervised_1", "supervised_10", "supervised_augmented")
 _NOT_OF_A_SEARCH = {"steps", "online_probe", "probe_seeds", "baselines"}
 
 

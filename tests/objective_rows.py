@@ -77,8 +77,16 @@ def _build_both(encoder) -> InfoMax:
 
 def _build_structure(encoder) -> InfoMax:
     tasks = [Coordinates(kind, 0.5, widths=(8, 6)) for kind in ("absolute", "relative")]
+    places = keras.layers.Conv2D(CODE, 3)(encoder.output["local"])
+    features = {**encoder.output, "globals": places}
+    encoder = keras.Model(encoder.input, features, name="encoder")
+    local = _build_local_term()
     term = replace(
-        _build_local_term(), negatives="some", negative_options=(("count", 3),)
+        local,
+        y="x.globals",
+        critic=critics.EveryPlace(local.critic),
+        negatives="some",
+        negative_options=(("count", 3),),
     )
     return InfoMax(encoder, term, tasks=tasks, occlude=(3, 3))
 

@@ -26,6 +26,7 @@ SIDES = {
     "real_nvp": 8,
     "skip_mlp": 8,
     "alex64x64": 64, "foldalex64x64": 64,
+    "foldmultialex64x64": 64,
     "resnet19_32x32": 32, "foldresnet19_32x32": 32,
 }  # fmt: skip
 

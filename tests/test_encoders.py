@@ -73,6 +73,27 @@ def test_alexnets_are_the_tables_of_appendix_a2():
     }  # fmt: skip
     first = folded.get_layer("conv_0").get_weights()[0]
     assert first.std() == pytest.approx(0.02, rel=0.05)
+    several = encoders.ENCODERS["foldmultialex64x64"]((64, 64, 3), 48)
+    above = 9 * 192 * 192 + 2 * 192 + 192 * 48 + 2 * 48
+    assert count_weights(several) == convs + biases + norms + above
+    shapes = {key: tuple(value.shape[1:]) for key, value in several.output.items()}
+    places = (5, 5, 48)
+    assert shapes == {
+        "local": (7, 7, 192), "conv": places, "globals": places, "code": (48,),
+    }  # fmt: skip
+
+
+def test_weights_are_drawn_anew_and_by_the_seed():
+    """An initializer that all calls share would draw the same weights for ever."""
+    keras.utils.set_random_seed(3)
+    twice = [
+        encoders.ENCODERS["foldmultialex64x64"]((64, 64, 3), 16).get_weights()
+        for _ in range(2)
+    ]
+    assert np.abs(twice[0][0] - twice[1][0]).max() > 0.01
+    keras.utils.set_random_seed(3)
+    again = encoders.ENCODERS["foldmultialex64x64"]((64, 64, 3), 16).get_weights()
+    np.testing.assert_array_equal(again[0], twice[0][0])
 
 
 def test_resnet19_is_the_released_configuration():
@@ -98,7 +119,12 @@ def test_resnet19_is_the_released_configuration():
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "crop"), [("foldalex64x64", 64, 16), ("foldresnet19_32x32", 32, 8)]
+    ("name", "side", "crop"),
+    [
+        ("foldalex64x64", 64, 16),
+        ("foldmultialex64x64", 64, 16),
+        ("foldresnet19_32x32", 32, 8),
+    ],
 )
 def test_a_location_of_a_folded_encoder_sees_its_crop_alone(name, side, crop):
     encoder = encoders.ENCODERS[name]((side, side, 3), 8)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +108,27 @@ def test_a_table_is_made_in_parts_and_merged(
     assert "steps is 3, there 2" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="choose another --workdir"):
         make(one, given)
+
+
+def test_cells_of_other_images_of_the_same_name_are_left_out(
+    given, small, tmp_path, monkeypatch, capsys
+):
+    make(tmp_path / "one", given, seeds=(100,), only=["ae"])
+    path = Path(given["dataset"].removeprefix("arrays:"))
+    before = path.read_bytes()
+    with np.load(path) as found:
+        images, labels = found["images"].copy(), found["labels"]
+    images[0, 0, 0, 0] ^= 1
+    try:
+        np.savez(path, images=images, labels=labels)
+        monkeypatch.setattr(cells.Maker, "make", refuse)
+        others = [tmp_path / "one"]
+        with pytest.raises(AssertionError, match="made again"):
+            make(tmp_path / "other", given, seeds=(100,), only=["ae"], cells=others)
+    finally:
+        path.write_bytes(before)
+    assert "left out" in (told := capsys.readouterr().err)
+    assert "training images" in told
 
 
 def test_a_cell_that_fails_costs_itself_alone(given, small, tmp_path, monkeypatch):

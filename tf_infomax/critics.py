@@ -483,6 +483,56 @@ class GlobalConcatenated(Concatenated):
         return super().embed(tf.reshape(x, [-1, width]), y, training=training)
 
 
+@keras.saving.register_keras_serializable("tf_infomax")
+class EveryPlace(Critic):
+    """Scores every place of a map y, one after the other: `[G, L, N, N]`.
+
+    `scores[g, l, i, j]` is the score that another critic gives x_i at location l and
+    y_j at place g. For y `[N, H, W, C]` with G = H W places; x as that critic takes it.
+
+    Source: the multiple globals of Hjelm et al. 2019 (comparison with CPC).
+
+    Args:
+        critic: of x and single vectors y.
+    """
+
+    def __init__(self, critic, **kwargs):
+        super().__init__(**kwargs)
+        self.critic = as_critic(critic)
+
+    @property
+    def kind(self):
+        return self.critic.kind
+
+    def build(self, input_shape):
+        x_shape, y_shape = input_shape
+        self.critic.build((x_shape, (None, y_shape[-1])))
+        super().build(input_shape)
+
+    def embed(self, x, y, training=False):
+        places = _flatten_locations(y)
+        rows = tf.reshape(places, [-1, places.shape[-1]])
+        hx, hy = self.critic.embed(x, rows, training=training)
+        return hx, tf.reshape(hy, [-1, places.shape[1], hy.shape[-1]])
+
+    def score(self, hx, hy):
+        _, places, width = hy.shape
+        scores = self.critic.score(hx, tf.reshape(hy, [-1, width]))  # [..., N, N G]
+        shape = tf.concat([tf.shape(scores)[:-1], [-1, places]], axis=0)
+        scores = tf.reshape(scores, shape)
+        last = scores.shape.rank - 1
+        return tf.transpose(scores, [last, *range(last)])
+
+    def get_config(self):
+        critic = keras.saving.serialize_keras_object(self.critic)
+        return {**super().get_config(), "critic": critic}
+
+    @classmethod
+    def from_config(cls, config):
+        critic = keras.saving.deserialize_keras_object(config.pop("critic"))
+        return cls(critic, **config)
+
+
 LOCAL_CRITICS = {
     "encode_and_dot": lambda units: EncodeAndDot(units, "code"),
     "encode_and_dot_paper": lambda units: EncodeAndDot(units, "paper"),

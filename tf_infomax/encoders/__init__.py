@@ -5,7 +5,8 @@ Every encoder maps `[N, H, W, C]` uint8 to a dict of float32 features
 * `local` `[N, H', W', C']`: the map whose positions the local critic scores,
 * `conv` `[N, H'', W'', C'']`: the last convolution, `fc` `[N, F]`: the last hidden
   layer (both where the architecture has them),
-* `code` `[N, D]`: the representation Y.
+* `code` `[N, D]`: the representation Y;
+* `globals` `[N, H'', W'', D]`: of `foldmultialex64x64`, several of it.
 
 Scaling to [-1, 1] happens inside, so that training and serving cannot differ.
 Beside them stand what some objectives set against an encoder: decoders from a code to

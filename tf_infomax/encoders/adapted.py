@@ -5,7 +5,8 @@ from pathlib import Path
 
 import keras
 
-FEATURES = ("local", "conv", "fc", "code")
+FEATURES = ("local", "conv", "fc", "globals", "code")
+_MAPS = ("local", "globals")
 
 
 def adapt_keras_model(
@@ -20,7 +21,7 @@ def adapt_keras_model(
         model: a built model with one image input.
         layers: feature name -> layer name, for example
             `{"local": "block2_out", "code": "embedding"}`. `code` is needed and must be
-            a vector; `local` and `conv` must be maps.
+            a vector; `local` and `globals` must be maps.
         image_shape: (H, W, C) of the images.
         input_range: what the model expects pixels 0 and 255 to become.
 
@@ -40,8 +41,8 @@ def adapt_keras_model(
         )
     tops = {name: _find_output(model, layer) for name, layer in layers.items()}
     for name, output in tops.items():
-        rank = 4 if name in ("local", "conv") else 2
-        if name in ("local", "code") and len(output.shape) != rank:
+        rank = 4 if name in _MAPS else 2
+        if name in (*_MAPS, "code") and len(output.shape) != rank:
             raise ValueError(
                 f"feature {name} must have {rank} axes. Received: layer "
                 f"{layers[name]!r} with output shape {output.shape}."

@@ -20,6 +20,9 @@ class _Conv(NamedTuple):
 
 
 SIDE, CROP = 64, 16
+# A description, of which every layer makes an initializer, and thus a draw, of its own.
+_NORMAL = {"class_name": "RandomNormal", "config": {"stddev": 0.02}}
+_DRAWN = {"kernel_initializer": _NORMAL}
 _CONVS = (
     _Conv(96, pooled=True),
     _Conv(192, pooled=True),
@@ -68,18 +71,45 @@ def build_folded_alexnet(
 
     Args, returns and errors are those of `build_alexnet`.
     """
-    images, x = begin("foldalex64x64", SIDE, image_shape)
-    crops, grid = unfold(x, CROP)
-    drawn = {"kernel_initializer": keras.initializers.RandomNormal(stddev=0.02)}
-    local = fold(_apply_convs(crops, use_bias=True, **drawn)[-1], grid)
-    x = keras.layers.Conv2D(384, 3, 2, use_bias=False, name="fold_conv", **drawn)(local)
+    images, local = _encode_crops("foldalex64x64", image_shape)
+    x = add_conv(local, Conv(384, 3, 2, 0), "fold_conv", **_DRAWN)
     conv = apply_norm_relu(keras.layers.Dropout(0.1)(x), "fold_conv")
     x = keras.layers.Flatten(name="flatten")(conv)
-    x = keras.layers.Dense(_UNITS, use_bias=False, name="hidden", **drawn)(x)
+    x = keras.layers.Dense(_UNITS, use_bias=False, name="hidden", **_DRAWN)(x)
     fc = keras.layers.Dropout(0.1)(apply_norm_relu(x, "hidden"))
-    code = keras.layers.Dense(code_size, name="code", **drawn)(fc)
+    code = keras.layers.Dense(code_size, name="code", **_DRAWN)(fc)
     features = {"local": local, "conv": conv, "fc": fc, "code": code}
     return keras.Model(images, features, name="foldalex64x64")
+
+
+def build_folded_alexnet_of_places(
+    image_shape: tuple[int, int, int], code_size: int = 64
+) -> keras.Model:
+    """`foldmultialex64x64`: crops as `foldalex64x64` has them, and 5 x 5 codes.
+
+    Two convolutions, of 3 x 3 and of 1 x 1, on the map of crops give `globals`
+    `[N, 5, 5, D]`, one vector for each block of 3 x 3 crops: the multiple globals of
+    the comparison with CPC. There D is 192 and there is no code; here it is the mean of
+    the globals, so that it has no weights of its own. `conv` is another name of
+    `globals`; there is no `fc`.
+
+    Args, returns and errors are those of `build_alexnet`.
+    """
+    images, local = _encode_crops("foldmultialex64x64", image_shape)
+    x = add_conv(local, Conv(192, 3, 1, 0), "fold_conv", **_DRAWN)
+    x = apply_norm_relu(x, "fold_conv")
+    x = add_conv(x, Conv(code_size, 1, 1, 0), "globals", **_DRAWN)
+    places = apply_norm_relu(x, "globals")
+    code = keras.layers.GlobalAveragePooling2D(name="code")(places)
+    features = {"local": local, "conv": places, "globals": places, "code": code}
+    return keras.Model(images, features, name="foldmultialex64x64")
+
+
+def _encode_crops(name: str, image_shape: tuple[int, int, int]):
+    """(input, map of crops `[N, 7, 7, 192]`)."""
+    images, x = begin(name, SIDE, image_shape)
+    crops, grid = unfold(x, CROP)
+    return images, fold(_apply_convs(crops, use_bias=True, **_DRAWN)[-1], grid)
 
 
 def _apply_convs(x, **options) -> list:

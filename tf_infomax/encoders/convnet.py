@@ -48,6 +48,7 @@ CONVNETS = {
 _STAND_INS = {
     "alex64x64": "basic64x64",
     "foldalex64x64": "basic64x64",
+    "foldmultialex64x64": "basic64x64",
     "resnet19_32x32": "basic32x32",
     "foldresnet19_32x32": "basic32x32",
 }

@@ -38,11 +38,12 @@ def _build_terms(config, parts: Parts) -> list[Term]:
     if config.alpha > 0:
         critic = _build_global(config, parts)
         options = rank_x(config.bound)
-        terms += _spread("global", critic, config.alpha, pairs, config, options)
+        terms += _spread("global", critic, config.alpha, pairs, "code", config, options)
     if config.beta > 0:
         critic = _build_local(config)
         options = rank_x(config.bound, pooled=config.negatives == "all")
-        terms += _spread("local", critic, config.beta, pairs, config, options)
+        of = "globals" if config.multiple_globals else "code"
+        terms += _spread("local", critic, config.beta, pairs, of, config, options)
     return terms
 
 
@@ -73,22 +74,24 @@ def _build_global(config, parts: Parts) -> keras.layers.Layer:
 
 def _build_local(config) -> keras.layers.Layer:
     name = config.local_critic
-    if not isinstance(name, str):
-        return name
-    return critics.LOCAL_CRITICS[name](config.critic_units or _default_units(name))
+    critic = name
+    if isinstance(name, str):
+        units = config.critic_units or _default_units(name)
+        critic = critics.LOCAL_CRITICS[name](units)
+    return critics.EveryPlace(critic) if config.multiple_globals else critic
 
 
 def _default_units(critic: str) -> int:
     return 512 if critic.startswith("concat") else 2048
 
 
-def _spread(name, critic, weight, pairs, config, options) -> list[Term]:
+def _spread(name, critic, weight, pairs, of, config, options) -> list[Term]:
     count = config.negative_images
     return [
         Term(
             name=name if len(pairs) == 1 else f"{name}_{x}{y}",
             x=f"{x}.local",
-            y=f"{y}.code",
+            y=f"{y}.{of}",
             critic=critic,
             bound=config.bound,
             weight=weight / len(pairs),

@@ -13,6 +13,7 @@ from tf_infomax.objectives.replicas import draw
 from tf_infomax.runtime.errors import ConfigError
 
 _GREY = 128  # of what is hidden
+_GLOBAL = {"code", "globals"}  # features of which the others are local
 
 
 def choose_block(encoder: keras.Model) -> tuple[int, int]:
@@ -129,7 +130,7 @@ def _cover(limits: tf.Tensor, side: int) -> tf.Tensor:
 def encode_occluded(
     encoder: keras.Model, images: tf.Tensor, block: tuple[int, int], seed: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Features of images, but for their code: that is of the images occluded.
+    """Features of images, but for code and globals: these are of the images occluded.
 
     Whole and occluded images are one batch, so that batch norm sees the same mixture
     in every layer, and its statistics, by which tests see whole images, are those that
@@ -138,4 +139,4 @@ def encode_occluded(
     both = encoder(tf.concat([images, occlude(images, block, seed)], axis=0))
     halves = {name: tf.split(feature, 2) for name, feature in both.items()}
     whole = {name: half for name, (half, _) in halves.items()}
-    return whole | {"code": halves["code"][1]}
+    return whole | {name: halves[name][1] for name in _GLOBAL & halves.keys()}

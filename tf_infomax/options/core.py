@@ -100,7 +100,8 @@ class Row(NamedTuple):
         options: the class of its own options.
         preset: other defaults than usual, of any option; or a function of what was
             given that returns them.
-        asks: what it needs, as "encoder:local" or "data:label".
+        asks: what it needs, as "encoder:local" or "data:label", or a function of the
+            options.
         gives: the features of an encoder, or a function of the options.
         choices: narrows an option that rows share.
         argument: what stands behind a colon after its name, as FILE.
@@ -109,7 +110,7 @@ class Row(NamedTuple):
     build: str
     options: type[Options] = Options
     preset: Mapping | Callable[[Mapping], Mapping] = MappingProxyType({})
-    asks: frozenset[str] = frozenset()
+    asks: frozenset[str] | Callable = frozenset()
     gives: frozenset[str] | Callable = frozenset()
     choices: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     argument: str = ""
@@ -122,6 +123,14 @@ class Row(NamedTuple):
     def preset_of(self, given: Mapping) -> dict:
         """Its defaults where these options are given."""
         return dict(self.preset(given) if callable(self.preset) else self.preset)
+
+    def asks_of(self, config) -> frozenset[str]:
+        """What it needs with these options."""
+        return self.asks(config) if callable(self.asks) else self.asks
+
+    def gives_of(self, config) -> frozenset[str]:
+        """The features of an encoder with these options."""
+        return self.gives(config) if callable(self.gives) else self.gives
 
     def has(self, name: str) -> bool:
         """Whether an option is one of its own."""

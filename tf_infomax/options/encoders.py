@@ -17,7 +17,8 @@ class Adapted(Options):
     encoder_layers: tuple[str, ...] = option(
         (),
         _GROUP,
-        "Layers of keras:FILE, as local=NAME,code=NAME[,conv=NAME][,fc=NAME].",
+        "Layers of keras:FILE, as local=NAME,code=NAME[,conv=NAME][,fc=NAME]"
+        "[,globals=NAME].",
     )
     encoder_input: str = option(
         "0_255",
@@ -51,6 +52,10 @@ ENCODERS: dict[str, Row] = {
     "alex64x64": Row("tf_infomax.encoders.alexnet:build_alexnet", gives=_MAPS),
     "foldalex64x64": Row(
         "tf_infomax.encoders.alexnet:build_folded_alexnet", gives=_MAPS
+    ),
+    "foldmultialex64x64": Row(
+        "tf_infomax.encoders.alexnet:build_folded_alexnet_of_places",
+        gives=frozenset({"local", "conv", "globals", "code"}),
     ),
     "resnet19_32x32": Row("tf_infomax.encoders.resnet:build_resnet", gives=_MAPS),
     "foldresnet19_32x32": Row(

@@ -182,6 +182,12 @@ class Dim(Terms, CriticUnits, Prior, Structure):
         "Critic of the global term.",
         choices=tables.GLOBAL_CRITICS,
     )
+    multiple_globals: bool = option(
+        False,
+        _GROUP,
+        "The local term scores every place of the encoder's feature globals instead of "
+        "the code.",
+    )
     negative_images: int = option(
         0,
         _GROUP,
@@ -202,7 +208,7 @@ class Dim(Terms, CriticUnits, Prior, Structure):
             "--alpha and --beta are both 0: nothing to maximize.",
         )
         refuse_void(c, "global_critic", c.alpha > 0, "a global term (--alpha above 0)")
-        for name in ("local_critic", "negatives"):
+        for name in ("local_critic", "negatives", "multiple_globals"):
             refuse_void(c, name, c.beta > 0, "a local term (--beta above 0)")
         refuse_if(
             c.alpha > 0
@@ -443,10 +449,15 @@ def _preset_of_aae(given: Mapping) -> dict:
     return {"prior": "normal", "gamma": 1.0, **against}
 
 
+def _features_of_dim(config) -> frozenset[str]:
+    places = {"encoder:globals"} if config.multiple_globals else set()
+    return frozenset({"encoder:local"} | places)
+
+
 _ONE_VIEW = {"views": ("one",)}
 _DIM = dict(
     options=Dim,
-    asks=frozenset({"encoder:local"}),
+    asks=_features_of_dim,
     choices={"negatives": ("all", "same_location"), "views": ("one", "augment")},
 )
 # Weights as in section 4.2 of Hjelm et al. 2019, but gamma of DIM(L+G), which is not

@@ -71,10 +71,10 @@ def _check_rows(c) -> None:
 
 def _check_features(c) -> None:
     """Refuses an encoder that does not give what the objective asks for."""
-    asks = sorted(OBJECTIVES[c.objective].asks)
+    asks = sorted(OBJECTIVES[c.objective].asks_of(c))
     asked = [each[len("encoder:") :] for each in asks if each.startswith("encoder:")]
     row = ENCODERS[c.encoder.partition(":")[0]]
-    gives = row.gives(c) if callable(row.gives) else row.gives
+    gives = row.gives_of(c)
     missing = [feature for feature in asked if feature not in gives]
     if not missing:
         return

@@ -27,13 +27,16 @@ class Maker:
 
     Args:
         size: of all cells.
-        data: options of the data.
+        given: options of the data.
         folder: of the runs, each in a folder of its own that is removed in the end.
+
+    Attributes:
+        data: which all cells are of.
     """
 
-    def __init__(self, size: Size, data: Mapping, folder: Path):
-        self.size, self.given, self.folder = size, dict(data), folder
-        self._data = None
+    def __init__(self, size: Size, given: Mapping, folder: Path):
+        self.size, self.given, self.folder = size, dict(given), folder
+        self.data = load_data(settle(Arm("supervised"), size, given))
 
     def make(
         self, name: str, arm: Arm, seed: int, unfinished: Unfinished | None = None
@@ -65,9 +68,7 @@ class Maker:
         workdir.path.mkdir(parents=True, exist_ok=True)
         with workdir.held(wait=True):
             workdir.check(config)
-            if self._data is None:
-                self._data = load_data(config)
-            run = Run(config, workdir, self._data)
+            run = Run(config, workdir, self.data)
             workdir.claim(config)
             if trained:
                 train(run)

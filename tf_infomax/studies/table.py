@@ -50,7 +50,9 @@ def run(
     _check_arms(table, only)
     size = table.sizes[scale]
     maker = Maker(size, data, folder / "runs")
-    settings = lambda arm: _settings(name, scale, table, arm, data)
+    # A name may mean other images elsewhere: their hashes say which they were.
+    images = {"images": maker.data.fingerprints}
+    settings = lambda arm: _settings(name, scale, table, arm, data) | images
     runs = Runs(folder / "cells", settings, [each / "cells" for each in cells])
     runs.collect(
         only or table.arms,

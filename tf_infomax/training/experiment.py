@@ -190,7 +190,7 @@ def build_objective(
         classes=classes,
         build_encoder=lambda flag, shape: _build_encoder_of(config, flag, shape),
     )
-    if "data:label" in row.asks and classes < 2:
+    if "data:label" in row.asks_of(config) and classes < 2:
         raise ConfigError(
             f"--objective={config.objective} needs labels: --dataset={config.dataset} "
             f"has {'none' if not classes else 'one class'}."
