@@ -167,6 +167,7 @@ class TestCollapse:
                 ["the discriminator has lost"],
             ),
             ({"code_spread": 0.01}, ["the codes have collapsed: they vary 0.01"]),
+            ({"code_spread": 3.9}, ["the codes do not match the prior: they vary 3.9"]),
             ({"explained": 0.0}, ["the decoder makes nearly the same image"]),
         ],
     )

@@ -32,6 +32,7 @@ _FIGURES = {
     ),
 }
 _NARROW = 0.1  # of the prior's variance, that of codes which are nearly all the same
+_WIDE = 2.0  # of the prior's variance, that of codes which do not match it
 
 
 @keras.saving.register_keras_serializable("tf_infomax")
@@ -171,6 +172,11 @@ class PriorMatching(keras.layers.Layer):
             found.append(
                 "the codes have collapsed: they vary "
                 f"{values['code_spread']:.2g} times as much as the prior does."
+            )
+        if values["code_spread"] > _WIDE:
+            found.append(
+                "the codes do not match the prior: they vary "
+                f"{values['code_spread']:.2g} times as much as it does."
             )
         return found
 
