@@ -276,19 +276,28 @@ def draw_neighbors(images: np.ndarray, neighbors: np.ndarray, path: Path) -> Non
 
 
 def draw_images(images: np.ndarray, title: str, path: Path) -> None:
-    """Rows of images: uint8 `[rows, columns, H, W, C]`."""
+    """Rows of images: uint8 `[rows, columns, H, W, C]`, grey ones from 0 to 255."""
     from matplotlib.figure import Figure
 
-    rows, columns, *_, channels = images.shape
-    figure = Figure(figsize=(0.7 * columns, 0.7 * rows + 0.5), layout="constrained")
-    all_axes = figure.subplots(rows, columns, squeeze=False)
-    for axes, image in zip(
-        all_axes.flat, images.reshape(-1, *images.shape[2:]), strict=True
-    ):
-        axes.imshow(image.squeeze(), cmap="gray" if channels == 1 else None)
-        axes.axis("off")
+    rows, columns, height, width, _ = images.shape
+    size = (0.7 * columns * width / height, 0.7 * rows + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    # One picture: axes for each image would take a hundred times as long.
+    axes.imshow(_tile(images), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.axis("off")
     figure.suptitle(title, fontsize="small")
     _save(figure, path)
+
+
+def _tile(images: np.ndarray) -> np.ndarray:
+    """`[rows, columns, H, W, C]` -> one image of all, with white between them."""
+    gap = max(1, images.shape[2] // 12)
+    around = [(0, 0), (0, 0), (gap, gap), (gap, gap), (0, 0)]
+    padded = np.pad(images, around, constant_values=255)
+    rows, columns, height, width, channels = padded.shape
+    sheet = padded.transpose(0, 2, 1, 3, 4)
+    return sheet.reshape(rows * height, columns * width, channels).squeeze()
 
 
 def _save(figure, path: Path) -> None:

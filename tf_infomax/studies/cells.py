@@ -75,7 +75,8 @@ class Maker:
             if run.stopped:
                 raise KeyboardInterrupt
             warnings = []
-            results = evaluate_run(run, _hear(warnings))
+            # Its folder is removed in the end, and figures with it.
+            results = evaluate_run(run, _hear(warnings), figures=False)
             check_complete(results)
         return _read(results, run, warnings)
 

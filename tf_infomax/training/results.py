@@ -115,22 +115,23 @@ def check_complete(results: dict) -> None:
         )
 
 
-def evaluate_run(run: Run, tell: Callable[[str], None]) -> dict:
+def evaluate_run(run: Run, tell: Callable[[str], None], figures: bool = True) -> dict:
     """Evaluates a run: all results, written to its work directory, with figures.
 
     Args:
         run: restored to the checkpoint to evaluate.
         tell: hears of each probe and measure as it is done, and of what failed.
+        figures: whether to draw them.
 
     Returns:
         The results, flat; `check_complete` tells whether all of them are there.
     """
     # What evaluations train, they train in float32, whatever the run was trained in.
     with precision("none"):
-        return _evaluate(Subject(run, tell), Record(run, tell))
+        return _evaluate(Subject(run, tell), Record(run, tell), figures)
 
 
-def _evaluate(subject: Subject, record: Record) -> dict:
+def _evaluate(subject: Subject, record: Record, figures: bool) -> dict:
     run = subject.run
     chosen = [name for name in EVALUATIONS if name in run.config.evaluations]
     slow = [name for name in chosen if name in _AFTER_FIGURES]
@@ -140,15 +141,21 @@ def _evaluate(subject: Subject, record: Record) -> dict:
     with record.surviving("health"):
         for warning in _warn(run.objective, record.results, subject.codes):
             subject.tell(f"warning: {warning}")
+    if figures:
+        _draw(subject, record)
+    for name in slow:
+        record.add_all(name, EVALUATIONS[name].load()(subject))
+    return record.finish()
+
+
+def _draw(subject: Subject, record: Record) -> None:
+    run = subject.run
     with record.surviving("curves.png"):
         _draw_curves(run, record.results)
     with record.surviving("neighbors.png"):
         _draw_neighbors(run, subject.images, subject.codes)
     with record.surviving("pictures"):
         _draw_pictures(subject)
-    for name in slow:
-        record.add_all(name, EVALUATIONS[name].load()(subject))
-    return record.finish()
 
 
 def _draw_curves(run: Run, results: dict) -> None:
