@@ -21,7 +21,7 @@ from processor import print_processor
 _FIRST_REQUESTS = """
 import sys, time
 import tensorflow as tf
-from export import replay
+from tf_infomax.export import replay
 model, warm = sys.argv[1], sys.argv[2] == "warm"
 started = time.perf_counter()
 session, signatures = replay.load_session(model)
@@ -56,7 +56,7 @@ def run_loader(program: Path, model: str, images, repeat: int) -> dict[str, floa
     """Seconds of `load`, `first` run and `median` run by the C API."""
     import numpy as np
 
-    from export import replay
+    from tf_infomax.export import replay
 
     spec = replay.load_session(model)[1]["serving_default"]
     feed, fetch = spec.inputs["images"].name, spec.outputs["embedding"].name

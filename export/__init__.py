@@ -1,1 +1,1 @@
-"""Exporting trained encoders, and serving them."""
+"""Exporting and serving from a checkout: the commands of `tf_infomax.export`."""

@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image
 
 import tf_infomax  # noqa: F401  (before TensorFlow: it switches oneDNN)
-from export.client import find_images
 from tf_infomax.data import pictures, sources
 from tf_infomax.data.files import ImageFolder
 from tf_infomax.data.images import DataError
+from tf_infomax.export.client import find_images
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.training import experiment
 

@@ -35,8 +35,13 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from export import client as client_module
-from export.client import EmbeddingClient, ServingError, Signature, TensorSpec
+from tf_infomax.export import client as client_module
+from tf_infomax.export.client import (
+    EmbeddingClient,
+    ServingError,
+    Signature,
+    TensorSpec,
+)
 
 ROOT = Path(__file__).parent.parent
 RECORDED = json.loads((ROOT / "tests/data/tf_serving_answers.json").read_text())
@@ -621,7 +626,7 @@ class TestFailures:
 @pytest.mark.parametrize("transport", ["grpc", "rest"])
 def test_tensorflow_is_not_loaded(stub, transport):
     script = (
-        "import sys; from export.client import EmbeddingClient\n"
+        "import sys; from tf_infomax.export.client import EmbeddingClient\n"
         f"with EmbeddingClient({getattr(stub, f'{transport}_address')!r}, 'tiny', "
         f"{transport!r}) as client:\n"
         "    client.wait_ready(10)\n"
@@ -685,7 +690,7 @@ class TestCommand:
     def test_files_to_csv_by_the_file_alone(
         self, tiny_server, transport, tiny, files, tmp_path
     ):
-        alone = shutil.copy(ROOT / "export" / "client.py", tmp_path)
+        alone = shutil.copy(ROOT / "tf_infomax" / "export" / "client.py", tmp_path)
         images = [files / "more" / "0.PNG", files / "more" / "3.PNG"]
         odd = files / 'a "quoted", odd näme.png'
         shutil.copy(images[0], odd)

@@ -36,7 +36,7 @@ from tf_infomax.options.objectives import OBJECTIVES
         ("STUDIES", "tf_infomax.studies.protocol", "STUDIES"),
         ("DIM_TABLES", "tf_infomax.studies.dim_tables", "TABLES"),
         ("FORMATS", "tf_infomax.embedding.formats", "FORMATS"),
-        ("RUNTIMES", "export.conversion", "RUNTIMES"),
+        ("RUNTIMES", "tf_infomax.export.conversion", "RUNTIMES"),
         ("TUNERS", "tf_infomax.tuning.search", "TUNERS"),
         ("SCORES", "tf_infomax.tuning.hypermodel", "SCORES"),
     ],

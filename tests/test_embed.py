@@ -17,7 +17,6 @@ import pytest
 import tensorflow as tf
 from commands import ROOT, TINY, assert_refused, run
 
-from export.publishing import choose_version
 from tf_infomax.data.decoding import resize
 from tf_infomax.data.files import ImageFolder, map_batches
 from tf_infomax.data.images import DataError
@@ -27,6 +26,7 @@ from tf_infomax.embedding.formats import FORMATS
 from tf_infomax.embedding.job import embed_folder, parts_folder
 from tf_infomax.embedding.parts import Parts
 from tf_infomax.embedding.versions import find_version
+from tf_infomax.export.publishing import choose_version
 from tf_infomax.options import Config, ConfigError, flags
 from tf_infomax.runtime.seals import seal_text
 from tf_infomax.training.trained import load_trained

@@ -21,17 +21,22 @@ from commands import ROOT, TINY, assert_refused, run
 from PIL import Image
 from serving_stub import ServingStub
 
-from export import conversion, replay
-from export.building import save
-from export.client import EmbeddingClient, ServingError
-from export.client import convert as convert_picture
-from export.conversion import RUNTIMES, convert
-from export.inspection import find_faults
-from export.publishing import choose_version, publishing
-from export.signatures import Parts, build_signatures, make_embed, score_pairs
-from export.verification import ExportError, compare
 from tf_infomax import critics
 from tf_infomax.encoders import build_trunk
+from tf_infomax.export import conversion, replay
+from tf_infomax.export.building import save
+from tf_infomax.export.client import EmbeddingClient, ServingError
+from tf_infomax.export.client import convert as convert_picture
+from tf_infomax.export.conversion import RUNTIMES, convert
+from tf_infomax.export.inspection import find_faults
+from tf_infomax.export.publishing import choose_version, publishing
+from tf_infomax.export.signatures import (
+    Parts,
+    build_signatures,
+    make_embed,
+    score_pairs,
+)
+from tf_infomax.export.verification import ExportError, compare
 from tf_infomax.options import ConfigError
 from tf_infomax.training.trained import load_trained
 from tf_infomax.training.workdir import WorkDirectory
@@ -491,7 +496,7 @@ class TestHostileInput:
         code = (
             "import resource, sys\n"
             "import tensorflow as tf\n"
-            "from export import replay\n"
+            "from tf_infomax.export import replay\n"
             "session, signatures = replay.load_session(sys.argv[1])\n"
             "s = signatures['encoded']; content = open(sys.argv[2], 'rb').read()\n"
             "def peak():\n"
@@ -552,7 +557,9 @@ class TestHostileInput:
     )
     def test_arrays(self, client, trained, shown, images, monkeypatch):
         # As a client would that does not check before it sends.
-        monkeypatch.setattr("export.client._check_inputs", lambda *arguments: None)
+        monkeypatch.setattr(
+            "tf_infomax.export.client._check_inputs", lambda *arguments: None
+        )
         with pytest.raises(ServingError) as caught:
             client.predict({"images": images})
         assert caught.value.code == "INVALID_ARGUMENT"

@@ -16,11 +16,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from export.client import convert, find_images
 from tf_infomax.data import decoding, files, gate, headers, pictures
 from tf_infomax.data.files import ImageFolder, make_decoder
 from tf_infomax.data.headers import PictureError
 from tf_infomax.data.images import DataError
+from tf_infomax.export.client import convert, find_images
 
 ROOT = Path(__file__).parent.parent
 HEIGHT, WIDTH = 41, 53

@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 
 def embed(address: str, transport: str, number: int, folder: Path, timeout: float):
     """Runs the client's command line on three files, in this process."""
-    from export import client
+    from tf_infomax.export import client
 
     files = [folder / "images" / f"{k}.png" for k in range(ROWS)]
     output = folder / "out.npz"

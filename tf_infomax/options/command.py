@@ -41,6 +41,7 @@ def run(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors come as exceptions
     if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error is by itself
         sys.stdout.reconfigure(errors="backslashreplace")
+    sys.argv[1:] = flags.find_flagfiles(sys.argv[1:])
     help_wanted = bool(_HELP & set(sys.argv[1:]))
     if issubclass(options, Config):
         try:
@@ -152,6 +153,10 @@ def _explain(error: absl_flags.Error, options: type[Options]) -> str:
         close = difflib.get_close_matches(error.flagname, [*known, "flagfile"], n=1)
         hint = f" Did you mean --{close[0]}?" if close else " See --help."
         return f"unknown flag --{error.flagname}.{hint}"
+    if isinstance(error, absl_flags.CantOpenFlagFileError):
+        told = message.removeprefix("ERROR:: ")
+        packaged = ", ".join(flags.list_packaged())
+        return f"{told}; by their names alone there are {packaged}."
     return message
 
 

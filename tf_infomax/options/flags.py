@@ -17,6 +17,7 @@ from tf_infomax.options import (
 from tf_infomax.runtime.seals import DamagedError, open_text
 
 FLAGS = flags.FLAGS
+PACKAGED = Path(__file__).parents[1] / "configs"  # flagfiles that come along
 _GIVEN = "# Given:"  # of a flagfile that has all options, those that are no defaults
 
 _KINDS = {
@@ -49,6 +50,34 @@ def from_flags(options: type[Options], values: flags.FlagValues = FLAGS) -> Opti
             value = tuple(part for part in value if part) if is_list else value
             given[each.name] = value
     return options(**given)
+
+
+def list_packaged() -> list[str]:
+    """The names of the flagfiles that come with the package."""
+    return sorted(path.stem for path in PACKAGED.glob("*.flags"))
+
+
+def find_flagfiles(argv: list[str]) -> list[str]:
+    """The command line with the packaged file wherever `--flagfile` has its name.
+
+    A file of that name in the present folder comes first.
+    """
+    found = list(argv)
+    for place, flag in enumerate(argv):
+        name, equals, value = flag.lstrip("-").partition("=")
+        if name != "flagfile" or not flag.startswith("-"):
+            continue
+        if equals:
+            found[place] = f"--flagfile={_find(value)}"
+        elif place + 1 < len(argv):
+            found[place + 1] = _find(argv[place + 1])
+    return found
+
+
+def _find(name: str) -> str:
+    stem = name.removesuffix(".flags")
+    known = not Path(name).exists() and stem in list_packaged()
+    return str(PACKAGED / f"{stem}.flags") if known else name
 
 
 def override(config: Config, given: Options) -> Config:

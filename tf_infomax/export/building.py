@@ -9,25 +9,25 @@ import keras
 import numpy as np
 from absl import logging
 
-from export.card import describe, describe_signatures
-from export.conversion import convert
-from export.deployment import write_deployment
-from export.publishing import publishing
-from export.recording import WARMUP_SIZES, write_requests
-from export.signatures import (
-    Classifier,
-    Parts,
-    Signature,
-    build_signatures,
-    make_embed,
-)
-from export.verification import ExportError, verify
 from tf_infomax.data.decoding import resize_array
 from tf_infomax.data.division import name_some
 from tf_infomax.data.fashion import load_fashion
 from tf_infomax.data.images import DataError
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.probes import fit_linear
+from tf_infomax.export.card import describe, describe_signatures
+from tf_infomax.export.conversion import convert
+from tf_infomax.export.deployment import write_deployment
+from tf_infomax.export.publishing import publishing
+from tf_infomax.export.recording import WARMUP_SIZES, write_requests
+from tf_infomax.export.signatures import (
+    Classifier,
+    Parts,
+    Signature,
+    build_signatures,
+    make_embed,
+)
+from tf_infomax.export.verification import ExportError, verify
 from tf_infomax.options import Config
 from tf_infomax.options.flags import format_flags
 from tf_infomax.runtime.files import replacing

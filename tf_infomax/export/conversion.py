@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.verification import TOLERANCE, ExportError, compare
+from tf_infomax.export.verification import TOLERANCE, ExportError, compare
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from export.inspection import find_faults
-from export.recording import write_requests
-from export.signatures import Signature
+from tf_infomax.export.inspection import find_faults
+from tf_infomax.export.recording import write_requests
+from tf_infomax.export.signatures import Signature
 
 TOLERANCE = 1e-5
 SIZES = (0, 1, 7, 64)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from export.recording import WARMUP_SIZES
+from tf_infomax.export.recording import WARMUP_SIZES
 from tf_infomax.runtime.files import replacing
 
 _MODELS = """\

@@ -2,8 +2,8 @@
 
 from importlib.metadata import version
 
-from export.signatures import Parts, Signature
 from tf_infomax.evaluation.features import hash_weights
+from tf_infomax.export.signatures import Parts, Signature
 from tf_infomax.training.trained import Trained
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "tf_infomax")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from export.signatures import Signature
+from tf_infomax.export.signatures import Signature
 
 WARMUP_SIZES = (1, 8, 32, 64)  # also the batch sizes that the server may form
 

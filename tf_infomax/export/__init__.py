@@ -1,0 +1,1 @@
+"""Exporting trained encoders, and serving them."""
