@@ -3,13 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: dim test lint install clean
+# What is quick: formulas, layers, options; the edit loop.
+QUICK := bounds config critics distances encoders infomax layers readings structure
+
+.PHONY: dim test check lint audit install clean
 
 dim: install
 	$(RUN) -m tf_infomax.train --flagfile=configs/dim.flags
 
 test: install lint
 	$(RUN) -m pytest -n 2 --dist=loadfile
+
+check: install lint
+	$(RUN) -m pytest -n 2 --dist=loadfile $(QUICK:%=tests/test_%.py)
+
+# Asks the package index for known vulnerabilities of all that is installed.
+audit: install
+	$(RUN) -m pip install --quiet pip-audit
+	$(RUN) -m pip_audit --skip-editable
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -21,6 +21,7 @@ FLOORS = (
     {"training"},
     {"studies", "tuning", "embedding"},
     {"export"},
+    {"deep_infomax"},
     {"train", "evaluate", "embed", "estimate", "tune", "reproduce"},
     {"__main__"},
 )
@@ -83,6 +84,7 @@ LAZY = {
 
 # Modules that are nothing without the package, themselves imported when needed.
 BUILT_ON = {
+    "deep_infomax.py": {"sklearn"},
     "tuning/hypermodel.py": {"keras_tuner"},
     "tuning/search.py": {"keras_tuner"},
     "estimation/discrete.py": {"scipy"},

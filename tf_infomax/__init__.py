@@ -1,9 +1,10 @@
 """Learning representations by maximizing mutual information.
 
 `from tf_infomax import bounds, critics, encoders, objectives` is the library;
+`tf_infomax.DeepInfoMax().fit(images)` trains an encoder in one line,
 `tf_infomax.estimate_mi(x, y)` estimates mutual information, `tf_infomax.load(path)`
-reads what was saved; `python -m tf_infomax.train`, `evaluate`, `embed`, `tune` and
-`estimate` are the commands.
+reads what was saved; `tf-infomax train`, `evaluate`, `embed`, `tune`, `estimate` and
+`export` are the commands.
 
 Importing the package switches oneDNN on unless the user has decided about it
 (`TF_ENABLE_ONEDNN_OPTS`): TensorFlow reads that variable once, when it is first
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 
 _LAZY = {
+    "DeepInfoMax": "tf_infomax.deep_infomax",
     "estimate_mi": "tf_infomax.estimation",
     "load": "tf_infomax.training.trained",
 }

@@ -73,6 +73,19 @@ def convert_to_uint8(
     return [_scale(each, low, high) for each in arrays], note
 
 
+def choose_range(arrays: Sequence[np.ndarray], pixel_range: str = "auto") -> str:
+    """The key of `PIXEL_RANGES` by which `convert_to_uint8` takes these arrays.
+
+    Others of the same source, which may be too dark to tell, are then taken as they.
+
+    Raises:
+        DataError: if it is not clear.
+    """
+    if pixel_range != "auto":
+        return pixel_range
+    return "0_255" if _are_pixels(arrays, "auto") else _guess(_measure(arrays))
+
+
 def _are_pixels(arrays: Sequence[np.ndarray], pixel_range: str) -> bool:
     """Whether all are uint8 of 0 to 255; of "auto" the first bright value says it."""
     other = pixel_range not in ("auto", "0_255")

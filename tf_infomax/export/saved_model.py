@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_infomax.options import (
+    Config,
     ConfigError,
     Options,
     command,
@@ -97,13 +98,29 @@ class ExportOptions(Options):
 
 
 def main(options: ExportOptions) -> int:
-    """Exports, verifies and publishes."""
+    """Exports, verifies and publishes; prints where to."""
+    from tf_infomax.training.workdir import WorkDirectory
+
+    config = WorkDirectory(options.workdir).read_config()
+    print(export(options, flags.override(config, options)))
+    return 0
+
+
+def export(options: ExportOptions, config: Config) -> Path:
+    """Exports, verifies and publishes; the path of what was written.
+
+    Args:
+        options: what to write, and where.
+        config: of the run, with other places of its data where they have moved.
+
+    Raises:
+        ConfigError, ExportError: if it cannot be done; nothing is published then.
+    """
     from tf_infomax.export.publishing import choose_version
     from tf_infomax.runtime.files import check_writable
     from tf_infomax.training.workdir import WorkDirectory
 
     workdir = WorkDirectory(options.workdir)
-    config = flags.override(workdir.read_config(), options)
     folder = Path(options.output) / options.model_name
     check_writable(folder, f"--output={folder}")
     version = choose_version(folder, options.version, options.suffix)
@@ -114,8 +131,7 @@ def main(options: ExportOptions) -> int:
 
     target = folder / f"{version}{options.suffix}"
     export_run(workdir, config, options, target, tell)
-    print(target)
-    return 0
+    return target
 
 
 def start() -> None:
