@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -23,8 +24,21 @@ def test_an_objective_of_ones_own_in_a_notebook():
     assert len(re.search(r"class BarlowTwins.*?\n\n\n", code, re.S)[0].split("\n")) < 30
 
 
-def test_the_first_lines_of_a_newcomer():
-    (fit, estimate) = read_examples(ROOT / "README.md")
+def test_the_first_lines_of_a_newcomer(tmp_path):
+    (face, fit, estimate) = read_examples(ROOT / "README.md")
+    names = {"images": np.zeros((64, 28, 28), np.uint8)}
+    names["images"][::2, 5:20] = 200
+    for shown, small in (
+        ("epochs=20", "steps=2, batch_size=8"),
+        ("runs/mine", str(tmp_path / "run")),
+        ('"folder:photos"', "images"),
+        ('"served"', f'"{tmp_path}", classify=False'),
+    ):
+        assert shown in face
+        face = face.replace(shown, small)
+    exec(compile(face, "README.md", "exec"), names)
+    assert names["codes"].shape == (64, 64)
+    assert (tmp_path / "encoder" / "1" / "saved_model.pb").exists()
     names = {}
     exec(compile(fit.replace("2000", "128"), "README.md", "exec"), names)
     assert names["codes"].shape == (128, 64)
