@@ -116,7 +116,10 @@ def _check_images(view: str, given, wanted) -> tf.Tensor:
     ):
         return tf.ensure_shape(given, wanted.shape)
     kind = "uint8 images, 0 to 255," if bytes_wanted else wanted.dtype
+    # As those of keras.utils.image_dataset_from_directory.
+    cast = bytes_wanted and tf.as_dtype(given.dtype).is_floating
+    hint = " Of floats from 0 to 255: tf.cast(images, 'uint8')." if cast else ""
     raise ValueError(
         f"{view} must be {kind} {list(wanted.shape)}. Received: {dtype} "
-        f"{shape.as_list() if shape.rank is not None else 'of unknown shape'}."
+        f"{shape.as_list() if shape.rank is not None else 'of unknown shape'}.{hint}"
     )
