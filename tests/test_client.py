@@ -626,7 +626,7 @@ class TestFailures:
 @pytest.mark.parametrize("transport", ["grpc", "rest"])
 def test_tensorflow_is_not_loaded(stub, transport):
     script = (
-        "import sys; from tf_infomax.export.client import EmbeddingClient\n"
+        "import sys; from client import EmbeddingClient  # the file by itself\n"
         f"with EmbeddingClient({getattr(stub, f'{transport}_address')!r}, 'tiny', "
         f"{transport!r}) as client:\n"
         "    client.wait_ready(10)\n"
@@ -635,7 +635,10 @@ def test_tensorflow_is_not_loaded(stub, transport):
         "grpc google'.split())))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        cwd=ROOT / "tf_infomax" / "export",
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == (["google", "grpc"] if transport == "grpc" else [])

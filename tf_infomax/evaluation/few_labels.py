@@ -44,7 +44,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
         features = [
             subject.all_features(names, part.images, trained) for part in (train, test)
         ]
-        with Progress(total, done, config.progress, "few_labels", 10.0, 2.0) as shown:
+        with Progress(total, done, config.progress, "few_labels") as shown:
             for name in names:
                 parts = [each[name] for each in features]
                 for percent, each in drawn.items():

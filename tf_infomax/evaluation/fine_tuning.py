@@ -44,7 +44,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     total = len(percents) * steps * sum(seeds[trained] for _, trained in encoders)
     done = 0
     unit = "steps of fine-tuning"
-    with Progress(total, 0, config.progress, unit, 10.0, 2.0) as shown:
+    with Progress(total, 0, config.progress, unit) as shown:
         for percent in percents:
             drawn = draw_few(data.probe_train, int(percent) / 100, config.probe_seeds)
             for label, trained in encoders:

@@ -37,7 +37,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
         for _, trained in encoders
     }
     total = config.mine_steps * sum(seeds[trained] for _, trained in encoders)
-    with Progress(total, 0, config.progress, "steps of mine", 10.0, 2.0) as shown:
+    with Progress(total, 0, config.progress, "steps of mine") as shown:
         done = 0
         for label, trained in encoders:
             found = []

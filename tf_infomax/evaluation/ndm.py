@@ -143,7 +143,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
         ),
     }
     total = len(kinds) * config.probe_seeds * config.ndm_steps
-    with Progress(total, 0, config.progress, "steps of ndm", 10.0, 2.0) as shown:
+    with Progress(total, 0, config.progress, "steps of ndm") as shown:
         for place, (name, (what, parts)) in enumerate(kinds.items()):
             found = [
                 estimate_ndm(*parts, _options(config, place, seed, shown))

@@ -22,7 +22,6 @@ from tf_infomax.runtime.progress import Progress, format_left
 
 PROBED = ("code", "fc", "conv")
 _PROTOCOL = 2  # of the probes; another one makes kept results worthless
-_FIRST_LINE, _LINES = 2.0, 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -223,12 +222,9 @@ class _Work:
     def __init__(self, jobs: list[_Job], settings: Settings):
         self.costs = {job.name: 100 + job.source.widths[job.part] for job in jobs}
         self.left = sum(self.costs.values())
-        self.made = 0.0
-        self.shown = Progress(
-            len(jobs), 0, settings.progress, "probe", _LINES, _FIRST_LINE
-        )
+        self.made = self.spent = 0.0  # of what is left, and seconds for it
+        self.shown = Progress(len(jobs), 0, settings.progress, "probe")
         self.count = 0
-        self.began = time.monotonic()
 
     def __enter__(self):
         self.shown.__enter__()
@@ -240,11 +236,14 @@ class _Work:
     def of(self, job: _Job) -> Callable[[float], None]:
         """Hears what share of a probe is done."""
         before, cost = self.made, self.costs[job.name]
+        # Features are computed in between, and tell nothing of how long probes take.
+        began, spent = time.monotonic(), self.spent
 
         def hear(share: float) -> None:
             self.made = before + share * cost
+            self.spent = spent + time.monotonic() - began
             if self.shown.due(self.count):
-                speed = self.made / max(time.monotonic() - self.began, 1e-9)
+                speed = self.made / max(self.spent, 1e-9)
                 left = format_left(self.left - share * cost, speed)
                 self.shown.show(self.count, f"{job.name} {100 * share:.0f}%  {left}")
 

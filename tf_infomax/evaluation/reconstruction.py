@@ -52,7 +52,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     chosen = np.linspace(0, len(images[2]) - 1, min(_SHOWN, len(images[2]))).astype(int)
     rows = [images[2][chosen]]
     total = len(names) * config.decoder_seeds * config.decoder_steps
-    with Progress(total, 0, config.progress, "steps of decoders", 10.0, 2.0) as shown:
+    with Progress(total, 0, config.progress, "steps of decoders") as shown:
         done = 0
         for name in names:
             own, decoded = standardize(*(part[name] for part in features)), []

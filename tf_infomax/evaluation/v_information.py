@@ -38,7 +38,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
             subject.all_features(names, part.images, trained)
             for part in (labelled.train, labelled.test)
         ]
-        with Progress(total, done, config.progress, "families", 10.0, 2.0) as shown:
+        with Progress(total, done, config.progress, "families") as shown:
             for name in names:
                 for family in config.v_families:
                     found = []

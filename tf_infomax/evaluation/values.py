@@ -13,7 +13,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     size = subject.batch_size
     count = len(subject.data.test) // size
     style = subject.config.progress
-    with Progress(count, 0, style, "test batches", 10.0, 2.0) as shown:
+    with Progress(count, 0, style, "test batches") as shown:
         batches = _watched(subject.batches(), shown)
         yield from assess_values(subject.objective, batches, size)
 

@@ -42,7 +42,7 @@ class Progress:
         style: "bar", "lines", "none", or "auto" for a bar if a person is watching.
         unit: name of what is counted.
         line_seconds: between two lines.
-        first_seconds: before the first line, if not as long.
+        first_seconds: before the first line.
     """
 
     def __init__(
@@ -51,15 +51,14 @@ class Progress:
         done: int = 0,
         style: str = "auto",
         unit: str = "images",
-        line_seconds: float = 15.0,
-        first_seconds: float | None = None,
+        line_seconds: float = 10.0,
+        first_seconds: float = 2.0,
     ):
         style = choose_style(style)
         self.total, self.first, self.style, self.unit = total, done, style, unit
         self.wait = 0.5 if style == "bar" else line_seconds
         self.began = self.shown = time.monotonic()
-        if first_seconds is not None:
-            self.shown -= max(0.0, self.wait - first_seconds)
+        self.shown -= max(0.0, self.wait - first_seconds)
         self.bar = None
         if style == "bar":
             from rich.console import Console

@@ -135,7 +135,7 @@ class Subject:
         """Several features by their names; each is computed once for all who ask."""
         encoder = self.objective.encoder if trained else self.untrained
         style = self.config.progress
-        with Progress(len(images), 0, style, "images encoded", 10.0, 2.0) as shown:
+        with Progress(len(images), 0, style, "images encoded") as shown:
             hear = lambda done: done < len(images) and shown.update(done)
             return self.store(encoder, names, images, hear)
 
