@@ -128,12 +128,22 @@ class TestRun:
         names = {path.name for path in workdir.iterdir()}
         assert names == {
             "run.flags", "metrics.jsonl", "events", "checkpoints", "encoder.keras",
-            "results.json", "probes.json", "curves.png", "neighbors.png",
+            "results.json", "probes.json", "curves.png", "curves.svg", "neighbors.png",
+            "map.png", "report.html",
         }  # fmt: skip
         assert list((workdir / "events").iterdir())
         assert {p.name for p in (workdir / "checkpoints").iterdir()} == {
             "last.npz", "best.npz",
         }  # fmt: skip
+
+    def test_three_sentences_end_it_and_begin_the_page(self, trained):
+        workdir, _, result = trained
+        told = [line for line in result.stdout.splitlines() if "has trained" in line]
+        (sentence,) = told
+        page = (workdir / "report.html").read_text()
+        assert sentence in page
+        assert "A linear probe of the 64 numbers of the code is right for " in page
+        assert f"Pictures: {workdir / 'report.html'}" in result.stdout
 
     def test_results_are_flat_and_complete(self, trained):
         results = json.loads((trained[0] / "results.json").read_text())

@@ -27,7 +27,11 @@ def _evaluate(config: Config, workdir) -> int:
     from tf_infomax.reporting.report import print_results
     from tf_infomax.runtime.progress import tell
     from tf_infomax.training.experiment import load_data
-    from tf_infomax.training.results import check_complete, evaluate_run
+    from tf_infomax.training.results import (
+        check_complete,
+        describe_outcome,
+        evaluate_run,
+    )
     from tf_infomax.training.run import Run, describe_limits
 
     data = load_data(config)
@@ -36,7 +40,7 @@ def _evaluate(config: Config, workdir) -> int:
     run = Run(config, workdir, data, checkpoint=which)
     tell(f"{workdir.path}: {which} checkpoint, step {run.step} of {run.steps}")
     results = evaluate_run(run, tell)
-    print_results(results, str(workdir.path))
+    print_results(results, str(workdir.path), describe_outcome(run, results))
     check_complete(results)
     return 0
 

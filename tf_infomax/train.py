@@ -45,12 +45,16 @@ def _train(config: Config, workdir) -> int:
         return 1
     if config.evaluate:
         from tf_infomax.reporting.report import print_results
-        from tf_infomax.training.results import check_complete, evaluate_run
+        from tf_infomax.training.results import (
+            check_complete,
+            describe_outcome,
+            evaluate_run,
+        )
 
         if config.checkpoint == "best":
             run.restore("best")
         results = evaluate_run(run, tell)
-        print_results(results, str(workdir.path))
+        print_results(results, str(workdir.path), describe_outcome(run, results))
         check_complete(results)
     return 0
 

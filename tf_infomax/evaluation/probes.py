@@ -144,11 +144,16 @@ class Scores:
         accuracy: `[seeds]`, share of the examples that were told right.
         balanced: `[seeds]`, mean over the classes of the test of the share of each.
         penalties: `[seeds]`, what each chose.
+        classes: `[K]`, the labels of all examples, ascending.
+        confusion: `[K, K]`, how many test examples of each class were told to be of
+            each, over all repetitions.
     """
 
     accuracy: np.ndarray
     balanced: np.ndarray
     penalties: np.ndarray
+    classes: np.ndarray
+    confusion: np.ndarray
 
 
 def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -243,7 +248,10 @@ def run_probe(
         done[seed] = share
         shown(sum(done) / len(done))
 
-    def repeat(seed: int, rows: np.ndarray) -> tuple[float, float, float]:
+    classes = np.unique(np.concatenate([train_labels, test_labels]))
+    true = np.searchsorted(classes, test_labels)
+
+    def repeat(seed: int, rows: np.ndarray) -> tuple:
         labels = train_labels[rows]
         own, seen = data.select(rows), test
         if len(rows) < own.rows.shape[1]:  # the minimum lies in the span of fewer
@@ -252,13 +260,18 @@ def run_probe(
         predict, penalty = _train(
             probe, own, labels, seed, lambda share: hear(seed, share)
         )
-        right = predict(seen) == test_labels
+        told = np.searchsorted(classes, predict(seen))
+        right = told == true
+        pairs = np.bincount(true * len(classes) + told, minlength=len(classes) ** 2)
         hear(seed, 1.0)
-        return right.mean(), _balanced(right, test_labels), penalty
+        return right.mean(), _balanced(right, test_labels), penalty, pairs
 
     large = max(map(len, examples), default=0) * train.shape[1] > _LARGE
     found = _side_by_side(repeat, enumerate(examples), len(examples) if large else 1)
-    return Scores(*np.array(found, np.float64).reshape(-1, 3).T)
+    figures = np.array([each[:3] for each in found], np.float64).reshape(-1, 3)
+    pairs = np.sum([each[3] for each in found], axis=0, dtype=np.int64)
+    confusion = np.reshape(pairs, (len(classes), len(classes)))
+    return Scores(*figures.T, classes, confusion)
 
 
 def _side_by_side(function: Callable, arguments, most: int) -> list:

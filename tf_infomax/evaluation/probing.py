@@ -21,7 +21,9 @@ from tf_infomax.evaluation.summary import summarize
 from tf_infomax.runtime.progress import Progress, format_left
 
 PROBED = ("code", "fc", "conv")
-_PROTOCOL = 2  # of the probes; another one makes kept results worthless
+_CONFUSED = "probe/linear/code"  # the probe whose mistakes are kept,
+_MOST_CLASSES = 50  # where there are no more classes
+_PROTOCOL = 3  # of the probes; another one makes kept results worthless
 
 
 @dataclass(frozen=True)
@@ -209,11 +211,17 @@ def _score(job: _Job, features, train, test, examples, shown) -> dict | Exceptio
     except Exception as error:
         return error
     balanced = summarize(found.balanced)
-    return {
+    result = {
         **summarize(found.accuracy),
         "balanced": {"mean": balanced["mean"], "sd": balanced["sd"]},
         "penalties": found.penalties.tolist(),
     }
+    if job.name == _CONFUSED and len(found.classes) <= _MOST_CLASSES:
+        known = test.class_names
+        names = [known[k] if known else str(k) for k in found.classes]
+        counts = found.confusion.tolist()
+        result["confusion"] = {"classes": names, "counts": counts}
+    return result
 
 
 class _Work:

@@ -116,6 +116,12 @@ def format_flags(options: Options) -> str:
     return "".join(lines)
 
 
+def format_given(config: Config) -> list[str]:
+    """The options that were given, as they are typed."""
+    values = ((name, getattr(config, name)) for name in sorted(config.given))
+    return [_format_flag(name, value) for name, value in values]
+
+
 def _comments(config: Config) -> list[str]:
     lines = [f"{_GIVEN} {', '.join(sorted(config.given)) or 'nothing'}\n"]
     for flag, names in config.row_names.items():

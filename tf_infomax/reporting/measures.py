@@ -33,30 +33,41 @@ def format_measure(result: dict | None) -> str:
     return f"{mean:.{digits}f}{spread}"
 
 
+def list_rows(results: dict) -> tuple[list[str], list[list[str]]]:
+    """The table of measures: its head and its rows; ([], []) without a measure."""
+    found: dict[str, dict[str, dict]] = {}
+    for name, result in measures_of(results).items():
+        start, _, feature = name.rpartition("/")
+        known = feature in _FEATURES
+        row = found.setdefault(start if known else name, {})
+        row[feature if known else ""] = result
+    if not found:
+        return [], []
+    columns = [
+        key for key in ("", *_FEATURES) if any(key in row for row in found.values())
+    ]
+    rows = []
+    for name, row in found.items():
+        first = next(iter(row.values()))
+        cells = [format_measure(row.get(key)) for key in columns]
+        rows.append([name, *cells, _describe_unit(first), first["measures"]])
+    named = [_FEATURES.get(key, "") for key in columns]
+    return ["measure", *named, "unit", "of"], rows
+
+
 def print_measures(results: dict) -> None:
     """The table, on standard output, and the warnings; nothing without a measure."""
     from rich.table import Table
 
-    rows: dict[str, dict[str, dict]] = {}
-    for name, result in measures_of(results).items():
-        start, _, feature = name.rpartition("/")
-        known = feature in _FEATURES
-        rows.setdefault(start if known else name, {})[feature if known else ""] = result
+    head, rows = list_rows(results)
     if not rows:
         return
     table = Table(title="measures (mean ± sd)", title_justify="left")
-    table.add_column("measure")
-    columns = [
-        key for key in ("", *_FEATURES) if any(key in row for row in rows.values())
-    ]
-    for key in columns:
-        table.add_column(_FEATURES.get(key, ""), justify="right")
-    for heading in ("unit", "of"):
-        table.add_column(heading)
-    for name, row in rows.items():
-        cells = [format_measure(row.get(key)) for key in columns]
-        first = next(iter(row.values()))
-        table.add_row(name, *cells, _describe_unit(first), first["measures"])
+    words = ("measure", "unit", "of")
+    for heading in head:
+        table.add_column(heading, justify="left" if heading in words else "right")
+    for row in rows:
+        table.add_row(*row)
     print_wide(table)
     for line in list_warnings(results):
         print(line)

@@ -1,6 +1,7 @@
 """Results for the eye: a table on the screen, curves, nearest neighbours."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def format_result(result: dict | None) -> str:
     return f"{100 * result['mean']:.1f}{spread}"
 
 
-def _describe_health(results: dict) -> str:
+def describe_health(results: dict) -> str:
     """One line on the codes of test images; empty if they were not looked at."""
     figures = health.health_of(results)
     if not figures:
@@ -42,7 +43,7 @@ def readings_of(results: dict) -> dict[str, dict]:
     return {name: each for name, each in results.items() if "kind" in each}
 
 
-def _describe(name: str, result: dict) -> str:
+def describe_reading(name: str, result: dict) -> str:
     """One line: value, spread, ceiling, and what it is."""
     if "bound" not in result:
         return _describe_value(name, result)
@@ -84,7 +85,7 @@ def _format_cell(result: dict | None, unbalanced: bool) -> str:
     return f"{format_result(result)} ({100 * balanced['mean']:.1f})"
 
 
-def _describe_majority(majority: dict) -> str:
+def describe_majority(majority: dict) -> str:
     """What the same answer everywhere would get."""
     return (
         f"unbalanced classes: always the commonest of {majority['classes']} is right "
@@ -96,48 +97,55 @@ def _probed(results: dict, probe: str) -> bool:
     return any(name.startswith(f"probe/{probe}/") for name in results)
 
 
-def print_results(results: dict, title: str) -> None:
-    """Tables of probes, bounds and measures, on standard output."""
+def list_probes(results: dict) -> list[list[str]]:
+    """Rows of the table of probes: probe, features of, conv, fc, code."""
+    unbalanced = results.get("probe/majority", {}).get("unbalanced", False)
+    probes = sorted({n.split("/")[1] for n in results if n.count("/") > 1})
+    rows = []
+    for probe in (name for name in probes if _probed(results, name)):
+        for label, key in _ROWS:
+            cells = [
+                _format_cell(results.get(f"probe/{probe}/{key}{part}"), unbalanced)
+                for part in ("conv", "fc", "code")
+            ]
+            if set(cells) != {"-"}:
+                rows.append([probe, label, *cells])
+        pixels = results.get(f"probe/{probe}/pixels")
+        if pixels:
+            rows.append([probe, "raw pixels", _format_cell(pixels, unbalanced), "", ""])
+    return rows
+
+
+def print_results(results: dict, title: str, told: Sequence[str] = ()) -> None:
+    """Tables of probes, bounds and measures, on standard output; `told` at the end."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console()
-    probes = sorted({n.split("/")[1] for n in results if n.count("/") > 1})
-    probes = [name for name in probes if _probed(results, name)]
-    if probes:
+    if rows := list_probes(results):
         majority = results.get("probe/majority", {})
         unbalanced = majority.get("unbalanced", False)
         heading = "test accuracy, % (mean ± sd)"
         if unbalanced:
-            heading += (
-                f"; balanced accuracy in brackets\n{_describe_majority(majority)}"
-            )
+            heading += f"; balanced accuracy in brackets\n{describe_majority(majority)}"
         heading = escape(printable(title)) + f": {heading}"
         table = Table(title=heading, title_justify="left")
         for heading in ("probe", "features of"):
             table.add_column(heading)
         for heading in ("conv", "fc", "Y (code)"):
             table.add_column(heading, justify="right")
-        for probe in probes:
-            for label, key in _ROWS:
-                cells = [
-                    _format_cell(results.get(f"probe/{probe}/{key}{part}"), unbalanced)
-                    for part in ("conv", "fc", "code")
-                ]
-                if set(cells) != {"-"}:
-                    table.add_row(probe, label, *cells)
-            pixels = results.get(f"probe/{probe}/pixels")
-            if pixels:
-                cell = _format_cell(pixels, unbalanced)
-                table.add_row(probe, "raw pixels", cell, "", "")
+        for row in rows:
+            table.add_row(*row)
         console.print(table)
     for name, result in readings_of(results).items():
-        line = _describe(name, result)
+        line = describe_reading(name, result)
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if text := _describe_health(results):
+    if text := describe_health(results):
         console.print(text, highlight=False)
     print_measures(results)
+    for line in told:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def draw_curves(
@@ -147,6 +155,8 @@ def draw_curves(
     watched: str = "validation",
 ) -> None:
     """Values by their kinds, prior losses, health and online probe over the steps.
+
+    As `path`, a .png, and beside it as a drawing, .svg.
 
     Args:
         rows: of metrics.jsonl.
@@ -197,6 +207,7 @@ def draw_curves(
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     _save(figure, path)
+    _save(figure, path.with_suffix(".svg"))
 
 
 def _title(text: str, rows: list[dict], count: str, part: str) -> str:
@@ -302,4 +313,4 @@ def _tile(images: np.ndarray) -> np.ndarray:
 
 def _save(figure, path: Path) -> None:
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110, format=path.suffix.removeprefix("."))

@@ -22,6 +22,7 @@ the last one has.
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -29,14 +30,19 @@ from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.neighbors import find_neighbors
 from tf_infomax.objectives import Objective
 from tf_infomax.options.evaluations import EVALUATIONS
+from tf_infomax.options.flags import format_given
 from tf_infomax.reporting import report
+from tf_infomax.reporting.maps import draw_map
 from tf_infomax.reporting.measures import format_measure, is_measure
+from tf_infomax.reporting.run_page import write_run_page
+from tf_infomax.reporting.summary import Facts, list_next, summarize
 from tf_infomax.runtime.errors import describe_error
 from tf_infomax.training.experiment import precision
 from tf_infomax.training.run import Run
 from tf_infomax.training.subject import Subject
 
 _SAMPLES = 40  # drawn for the eye
+_MAPPED = 1000  # test images on the map of codes
 _AFTER_FIGURES = ("probes",)  # they take the longest
 _FAILED = "failed/"
 _UNFINISHED = f"{_FAILED}evaluation"
@@ -57,7 +63,7 @@ class Record:
     """
 
     def __init__(self, run: Run, tell: Callable[[str], None]):
-        self.run, self.tell = run, tell
+        self.run, self.tell, self.warnings = run, tell, []
         self.results = {_UNFINISHED: {"reason": "it has not come to its end"}}
         self.add("step", {"mean": run.step, "sd": None, "n": 1})
 
@@ -139,12 +145,16 @@ def _evaluate(subject: Subject, record: Record, figures: bool) -> dict:
         if name not in slow:
             record.add_all(name, EVALUATIONS[name].load()(subject))
     with record.surviving("health"):
-        for warning in _warn(run.objective, record.results, subject.codes):
+        record.warnings = _warn(run.objective, record.results, subject.codes)
+        for warning in record.warnings:
             subject.tell(f"warning: {warning}")
     if figures:
         _draw(subject, record)
     for name in slow:
         record.add_all(name, EVALUATIONS[name].load()(subject))
+    if figures:
+        with record.surviving("report.html"):
+            _write_page(run, record)
     return record.finish()
 
 
@@ -154,6 +164,8 @@ def _draw(subject: Subject, record: Record) -> None:
         _draw_curves(run, record.results)
     with record.surviving("neighbors.png"):
         _draw_neighbors(run, subject.images, subject.codes)
+    with record.surviving("map.png"):
+        _draw_map(run, subject.images, subject.codes)
     with record.surviving("pictures"):
         _draw_pictures(subject)
 
@@ -195,3 +207,52 @@ def _draw_neighbors(run: Run, images: np.ndarray, codes: np.ndarray) -> None:
     neighbors = find_neighbors(codes[chosen], codes, min(9, len(images)))
     path = run.workdir.of_checkpoint("neighbors.png", run.config.checkpoint)
     report.draw_neighbors(images, neighbors, path)
+
+
+def _draw_map(run: Run, images: np.ndarray, codes: np.ndarray) -> None:
+    test = run.data.test.single
+    labels = test.labels if test.labels is None else test.labels[:_MAPPED]
+    path = run.workdir.of_checkpoint("map.png", run.config.checkpoint)
+    draw_map(images[:_MAPPED], codes[:_MAPPED], labels, test.class_names, path)
+
+
+def _write_page(run: Run, record: Record) -> None:
+    which = run.config.checkpoint
+    path = run.workdir.of_checkpoint("report.html", which)
+
+    def find(name: str) -> Path:
+        if name == "curves.png":  # of all checkpoints
+            return run.workdir.path / name
+        return run.workdir.of_checkpoint(name, which)
+
+    complete = {n: r for n, r in record.results.items() if n != _UNFINISHED}
+    write_run_page(path, complete, read_facts(run), record.warnings, find)
+
+
+def read_facts(run: Run) -> Facts:
+    """What was asked for, for the summary of the results."""
+    config, encoder = run.config, run.objective.encoder
+    weights = sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
+    return Facts(
+        objective=config.objective,
+        encoder=config.encoder,
+        dataset=config.dataset,
+        steps=run.step,
+        batch_size=config.batch_size,
+        images=len(run.data.train),
+        seconds=run.state["seconds"],
+        weights=weights,
+        code_size=encoder.output["code"].shape[-1],
+        workdir=str(run.workdir.path),
+        flags=tuple(format_given(config)),
+    )
+
+
+def describe_outcome(run: Run, results: dict) -> list[str]:
+    """What came out in three sentences, where to see it, and what may follow."""
+    facts = read_facts(run)
+    page = run.workdir.of_checkpoint("report.html", run.config.checkpoint)
+    return [
+        *summarize(results, facts),
+        f"Pictures: {page}. Next: {'; '.join(list_next(facts))}",
+    ]

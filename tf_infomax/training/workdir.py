@@ -9,7 +9,8 @@
     results.json     what evaluation measured (results_best.json: of checkpoint best)
     probes.json      finished probes with what they depend on (probes_best.json)
     skipped.csv      files of a folder that could not be used, if there were any
-    curves.png, neighbors.png (neighbors_best.png)
+    report.html      all of it on one page (report_best.html)
+    curves.png, neighbors.png, map.png (neighbors_best.png, map_best.png)
     lock             while a process writes here: which one
 
 Every file is written under a temporary name and renamed, so that a kill at any moment
