@@ -30,6 +30,7 @@ def _evaluate(config: Config, workdir) -> int:
     from tf_infomax.training.results import (
         check_complete,
         describe_outcome,
+        describe_start,
         evaluate_run,
     )
     from tf_infomax.training.run import Run, describe_limits
@@ -40,7 +41,8 @@ def _evaluate(config: Config, workdir) -> int:
     run = Run(config, workdir, data, checkpoint=which)
     tell(f"{workdir.path}: {which} checkpoint, step {run.step} of {run.steps}")
     results = evaluate_run(run, tell)
-    print_results(results, str(workdir.path), describe_outcome(run, results))
+    told, before = describe_outcome(run, results), describe_start(config)
+    print_results(results, str(workdir.path), told, before)
     check_complete(results)
     return 0
 

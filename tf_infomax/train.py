@@ -48,13 +48,15 @@ def _train(config: Config, workdir) -> int:
         from tf_infomax.training.results import (
             check_complete,
             describe_outcome,
+            describe_start,
             evaluate_run,
         )
 
         if config.checkpoint == "best":
             run.restore("best")
         results = evaluate_run(run, tell)
-        print_results(results, str(workdir.path), describe_outcome(run, results))
+        told, before = describe_outcome(run, results), describe_start(config)
+        print_results(results, str(workdir.path), told, before)
         check_complete(results)
     return 0
 

@@ -10,16 +10,48 @@ _VECTORS = frozenset({"fc", "code"})
 _CODE = frozenset({"code"})
 
 
+def _check_pairs(config) -> None:
+    refuse_if(
+        any(layer.count("=") != 1 for layer in config.encoder_layers),
+        "--encoder_layers takes feature=layer pairs. Received: "
+        f"{','.join(config.encoder_layers)}.",
+    )
+
+
 @dataclass(frozen=True)
-class Adapted(Options):
-    """Of a Keras model of the user's."""
+class NamedLayers(Options):
+    """Of encoders that are networks made for something else."""
 
     encoder_layers: tuple[str, ...] = option(
         (),
         _GROUP,
         "Layers of keras:FILE, as local=NAME,code=NAME[,conv=NAME][,fc=NAME]"
-        "[,globals=NAME].",
+        "[,globals=NAME]; of applications:NAME instead of those chosen by rule.",
     )
+    check = staticmethod(_check_pairs)
+
+
+@dataclass(frozen=True)
+class Backbone(NamedLayers):
+    """Of a network of keras.applications."""
+
+    backbone_weights: str = option(
+        "",
+        _GROUP,
+        "Of applications:NAME, a file of weights without the top, or imagenet, which "
+        "is fetched unless it is there; empty: drawn at random.",
+    )
+    frozen_layers: str = option(
+        "", _GROUP, "Of applications:NAME, the last layer that is not trained."
+    )
+
+    check = staticmethod(_check_pairs)
+
+
+@dataclass(frozen=True)
+class Adapted(NamedLayers):
+    """Of a Keras model of the user's."""
+
     encoder_input: str = option(
         "0_255",
         _GROUP,
@@ -34,11 +66,7 @@ class Adapted(Options):
             "--encoder=keras:FILE needs --encoder_layers. Received: "
             f"--encoder={config.encoder}.",
         )
-        refuse_if(
-            any(layer.count("=") != 1 for layer in config.encoder_layers),
-            "--encoder_layers takes feature=layer pairs. Received: "
-            f"{','.join(config.encoder_layers)}.",
-        )
+        _check_pairs(config)
 
 
 def _features_of_layers(config) -> frozenset[str]:
@@ -71,6 +99,12 @@ ENCODERS: dict[str, Row] = {
     "mlp": Row("tf_infomax.encoders.mlp:build_wide_mlp", gives=_VECTORS),
     "real_nvp": Row("tf_infomax.encoders.real_nvp:build_of_image_size", gives=_CODE),
     "skip_mlp": Row("tf_infomax.encoders.half_images:build_of_image_size", gives=_CODE),
+    "applications": Row(
+        "tf_infomax.encoders.backbones:load_backbone",
+        options=Backbone,
+        gives=_MAPS,
+        argument="NAME",
+    ),
     "keras": Row(
         "tf_infomax.encoders.adapted:load_adapted",
         options=Adapted,

@@ -12,7 +12,8 @@ from tf_infomax.runtime.figures import cut_below
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import printable
 
-_ROWS = (("trained", ""), ("random encoder", "random/"))
+RANDOM = "random encoder"  # what there was before training, with weights of its own
+_ROWS = (("trained", ""), ("", "random/"))
 _PANELS = 4  # beside one another
 _KINDS = ("mi/", "divergence/", "score/")  # of values; see `objectives.terms`
 
@@ -97,8 +98,13 @@ def _probed(results: dict, probe: str) -> bool:
     return any(name.startswith(f"probe/{probe}/") for name in results)
 
 
-def list_probes(results: dict) -> list[list[str]]:
-    """Rows of the table of probes: probe, features of, conv, fc, code."""
+def list_probes(results: dict, before: str = RANDOM) -> list[list[str]]:
+    """Rows of the table of probes: probe, features of, conv, fc, code.
+
+    Args:
+        results: of a run.
+        before: what the encoder was before training.
+    """
     unbalanced = results.get("probe/majority", {}).get("unbalanced", False)
     probes = sorted({n.split("/")[1] for n in results if n.count("/") > 1})
     rows = []
@@ -109,21 +115,23 @@ def list_probes(results: dict) -> list[list[str]]:
                 for part in ("conv", "fc", "code")
             ]
             if set(cells) != {"-"}:
-                rows.append([probe, label, *cells])
+                rows.append([probe, label or before, *cells])
         pixels = results.get(f"probe/{probe}/pixels")
         if pixels:
             rows.append([probe, "raw pixels", _format_cell(pixels, unbalanced), "", ""])
     return rows
 
 
-def print_results(results: dict, title: str, told: Sequence[str] = ()) -> None:
+def print_results(
+    results: dict, title: str, told: Sequence[str] = (), before: str = RANDOM
+) -> None:
     """Tables of probes, bounds and measures, on standard output; `told` at the end."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console()
-    if rows := list_probes(results):
+    if rows := list_probes(results, before):
         majority = results.get("probe/majority", {})
         unbalanced = majority.get("unbalanced", False)
         heading = "test accuracy, % (mean ± sd)"

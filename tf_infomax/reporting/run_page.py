@@ -34,7 +34,7 @@ def write_run_page(
     warnings = [*warnings, *measures.list_warnings(results)]
     parts = [page.paragraph(sentence) for sentence in summarize(results, facts)]
     parts += [page.paragraph(text, "warning") for text in warnings]
-    parts += _show_probes(results)
+    parts += _show_probes(results, facts.before)
     parts += _show(find("curves.png"), "Over the steps", "curves of training")
     parts += _show_values(results)
     parts += _show_confusion(results)
@@ -61,8 +61,8 @@ def _show(path: Path, title: str, what: str) -> list[str]:
     return [page.heading(title), shown] if shown else []
 
 
-def _show_probes(results: dict) -> list[str]:
-    rows = report.list_probes(results)
+def _show_probes(results: dict, before: str) -> list[str]:
+    rows = report.list_probes(results, before)
     if not rows:
         return []
     head = ["probe", "features of", "conv", "fc", "Y (code)"]

@@ -21,6 +21,7 @@ class Facts:
         seconds: that it took.
         weights: numbers in the encoder that are trained.
         code_size: width of the code.
+        before: what the encoder was before training.
         workdir: folder of the run.
         flags: the options that were given, as they are typed.
     """
@@ -34,6 +35,7 @@ class Facts:
     seconds: float
     weights: int
     code_size: int
+    before: str
     workdir: str
     flags: tuple[str, ...]
 
@@ -85,7 +87,7 @@ def _compare(results: dict, facts: Facts) -> str:
         return _describe_unlabelled(results, facts)
     code = results[f"probe/{probe}/code"]
     others = {
-        "a random encoder's code": results.get(f"probe/{probe}/random/code"),
+        f"that of the {facts.before}": results.get(f"probe/{probe}/random/code"),
         "raw pixels": results.get(f"probe/{probe}/pixels"),
     }
     others = {name: each for name, each in others.items() if each}
@@ -128,13 +130,17 @@ def _describe_value(results: dict) -> str:
     chosen = bounds or {n: r for n, r in readings.items() if r.get("objective")}
     if not chosen:
         return ""
-    parts, near = [], []
+    parts, near, below = [], [], []
     for name, each in chosen.items():
         most = "" if each["ceiling"] is None else f" of at most {each['ceiling']:.2f}"
         parts.append(f"{name} {each['mean']:.2f}{most} {each['unit']}")
         if each["ceiling"] and each["mean"] > _NEAR * each["ceiling"]:
             near.append(name)
+        if each["chance"] is not None and each["mean"] < each["chance"]:
+            below.append(name)
     text = f"On test images it reached {', '.join(parts)}"
     if near:
         text += f"; {', '.join(near)} can hardly rise further, whatever the encoder"
+    if below:
+        text += f"; {', '.join(below)} is below what no critic at all would have"
     return f"{text}."

@@ -29,6 +29,7 @@ import numpy as np
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.neighbors import find_neighbors
 from tf_infomax.objectives import Objective
+from tf_infomax.options import Config
 from tf_infomax.options.evaluations import EVALUATIONS
 from tf_infomax.options.flags import format_given
 from tf_infomax.reporting import report
@@ -243,9 +244,16 @@ def read_facts(run: Run) -> Facts:
         seconds=run.state["seconds"],
         weights=weights,
         code_size=encoder.output["code"].shape[-1],
+        before=describe_start(config),
         workdir=str(run.workdir.path),
         flags=tuple(format_given(config)),
     )
+
+
+def describe_start(config: Config) -> str:
+    """What an encoder is before training: one with weights may know much already."""
+    given = config.backbone_weights or config.encoder.startswith("keras:")
+    return "encoder before training" if given else report.RANDOM
 
 
 def describe_outcome(run: Run, results: dict) -> list[str]:

@@ -39,6 +39,8 @@ def load_trained(workdir: WorkDirectory, which: str = "last") -> Trained:
     """
     original = workdir.read_config()
     config = workdir.localize(original)
+    if config.backbone_weights:  # those of the checkpoint take their place
+        config = config.replace(backbone_weights="")
     state = workdir.read_state(which)
     shape = tuple(state["image_shape"])
 
