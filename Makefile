@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 # What is quick: formulas, layers, options; the edit loop.
 QUICK := bounds config critics distances encoders infomax layers readings structure
 
-.PHONY: dim test check lint audit install clean
+.PHONY: dim test check lint docs audit install clean
 
 dim: install
 	$(RUN) -m tf_infomax.train --flagfile=configs/dim.flags
@@ -16,6 +16,10 @@ test: install lint
 
 check: install lint
 	$(RUN) -m pytest -n 2 --dist=loadfile $(QUICK:%=tests/test_%.py)
+
+# The documentation as a site, in build/site.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 
 # Asks the package index for known vulnerabilities of all that is installed.
 audit: install

@@ -1,6 +1,9 @@
 """What the pages show works, and their links lead somewhere."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,36 @@ def test_an_objective_of_ones_own_in_a_notebook():
     agreement = names["history"]["agreement"]
     assert agreement[-1] > agreement[0] + 0.1
     assert len(re.search(r"class BarlowTwins.*?\n\n\n", code, re.S)[0].split("\n")) < 30
+
+
+def test_a_bound_of_ones_own():
+    (code,) = read_examples(ROOT / "docs" / "bounds.md")
+    names = {}
+    exec(compile(code, "bounds.md", "exec"), names)
+    kinds = names["objective"].values
+    assert "divergence/local" in kinds
+    scores = np.array([[3.0, 1.0], [0.0, 5.0]], np.float32)
+    assert float(names["mean_margin"](scores)) == 3.5
+
+
+def test_the_site_is_built_strictly(tmp_path):
+    """With every page in its menu, all links found, nothing fetched from elsewhere."""
+    result = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", f"--site-dir={tmp_path}"],
+        cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    menu = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f": {page.relative_to(ROOT / 'docs').as_posix()}\n" in menu
+    reference = (tmp_path / "reference" / "bounds" / "index.html").read_text()
+    assert 'id="tf_infomax.bounds.info_nce"' in reference
+    for page in tmp_path.rglob("index.html"):
+        sources = re.findall(
+            r'<(?:script|img|link)[^>]+(?:src|href)="(http[^"]+)', page.read_text()
+        )
+        assert not sources, page
 
 
 def test_the_first_lines_of_a_newcomer(tmp_path):
