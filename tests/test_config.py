@@ -132,6 +132,21 @@ def test_odd_values_are_refused(options, message):
         Config(**options)
 
 
+def test_a_path_without_its_kind_is_told_it(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("images.npz", "model.keras"):
+        (tmp_path / name).touch()
+    for options, kind in (
+        ({"dataset": str(tmp_path / "photos")}, "folder"),
+        ({"dataset": str(tmp_path / "images.npz")}, "arrays"),
+        ({"eval_dataset": str(tmp_path / "photos")}, "folder"),
+        ({"encoder": str(tmp_path / "model.keras")}, "keras"),
+    ):
+        (path,) = options.values()
+        with pytest.raises(ConfigError, match=rf"Did you mean {kind}:{path}\?"):
+            Config(**options)
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_values_say_what_is_accepted(name):
     value, message = BAD[name]

@@ -286,3 +286,19 @@ def test_a_loaded_model_computes_in_the_present_precision(own_model, tmp_path):
         np.testing.assert_allclose(
             np.asarray(codes[half], np.float32), codes["float32"], rtol=0.1, atol=0.1
         )
+
+
+def test_a_layer_that_is_not_there_is_answered_with_some_that_are():
+    """The last of each shape, and what has a name like it; not all of them."""
+    images = keras.Input((16, 16, 3))
+    x = images
+    for k in range(30):
+        x = keras.layers.Conv2D(4, 3, padding="same", name=f"conv_{k}")(x)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
+    model = keras.Model(images, keras.layers.Dense(5, name="end")(pooled))
+    with pytest.raises(ValueError, match="layer 'pool' of model") as caught:
+        encoders.adapt_keras_model(model, {"code": "pool"}, (16, 16, 3))
+    told = str(caught.value)
+    for named in ("pooled [4]", "end [5]", "conv_29 [16, 16, 4]"):
+        assert named in told
+    assert "conv_12" not in told

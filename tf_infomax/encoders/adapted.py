@@ -1,5 +1,6 @@
 """A user's own Keras model as an encoder, its features named by layer."""
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import keras
 
 FEATURES = ("local", "conv", "fc", "globals", "code")
 _MAPS = ("local", "globals")
+_CLOSE, _SHOWN = 3, 12  # layers that are named where one is not found
 
 
 def adapt_keras_model(
@@ -96,11 +98,24 @@ def _find_output(model: keras.Model, layer: str):
     try:
         return model.get_layer(layer).output
     except (ValueError, AttributeError) as error:
-        names = ", ".join(each.name for each in model.layers)
         raise ValueError(
             f"layer {layer!r} of model {model.name!r} has no output that can be used. "
-            f"Its layers: {names}."
+            f"{_list_layers(model, layer)}"
         ) from error
+
+
+def _list_layers(model: keras.Model, wanted: str) -> str:
+    """Layers that can be taken: the last one of each shape, and close names."""
+    shapes = {}
+    for each in model.layers:
+        shape = getattr(getattr(each, "output", None), "shape", None)
+        if shape is not None and len(shape) in (2, 4):
+            shapes[each.name] = tuple(shape[1:])
+    last = {shape: name for name, shape in shapes.items()}
+    close = difflib.get_close_matches(wanted, shapes, n=_CLOSE)
+    names = dict.fromkeys([*close, *list(last.values())[-_SHOWN:]])
+    shown = ", ".join(f"{name} {list(shapes[name])}" for name in names)
+    return f"Maps [H, W, C] and vectors [D] are those of: {shown or 'no layer'}."
 
 
 def load_adapted(path: str, image_shape: tuple[int, int, int], config) -> keras.Model:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from tf_infomax.options.core import Row, format_value, refuse_if, suggest
 from tf_infomax.options.datasets import DATASETS
@@ -103,7 +104,7 @@ def _check_names(c) -> None:
             continue
         name, _, argument = text.partition(":")
         row = rows.get(name)
-        hint = "" if row else suggest(name, rows)
+        hint = "" if row else _guess(flag, text) or suggest(name, rows)
         wanted = row.argument if row else ""
         refuse_if(
             row is None
@@ -111,6 +112,18 @@ def _check_names(c) -> None:
             or (not argument and bool(wanted) and not wanted.startswith("[")),
             f"--{flag} takes {list_names(rows)}. Received: {text!r}.{hint}",
         )
+
+
+def _guess(flag: str, text: str) -> str:
+    """The row that a path given without it most likely is of."""
+    path = Path(text).expanduser()
+    if flag == "encoder":
+        kinds = {"keras": path.suffix == ".keras"}
+    else:
+        arrays = path.suffix in (".npy", ".npz")
+        kinds = {"folder": path.is_dir(), "arrays": arrays and path.is_file()}
+    found = [f" Did you mean {name}:{text}?" for name, fits in kinds.items() if fits]
+    return found[0] if found else ""
 
 
 def _check_core(c) -> None:
