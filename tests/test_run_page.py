@@ -168,3 +168,27 @@ def test_a_map_of_few_codes_is_drawn(count, tmp_path, rng):
     codes = np.zeros((count, 3), np.float32)
     draw_map(images, codes, None, None, tmp_path / "map.png")
     assert (tmp_path / "map.png").stat().st_size > 1000
+
+
+def test_neighbours_of_the_same_class_are_framed(monkeypatch, tmp_path, rng):
+    """Green where the class is the query's; nothing for images without a label."""
+    images = rng.integers(0, 255, (6, 24, 20, 1), np.uint8)
+    neighbors = np.array([[0, 1, 2, 3], [4, 5, 0, 1]])
+    seen = []
+    original = report.draw_images
+    monkeypatch.setattr(
+        report, "draw_images", lambda *given: (seen.append(given), original(*given))
+    )
+    labels = np.array([0, 0, 1, 0, -1, -1])
+    path = tmp_path / "n.png"
+    report.draw_neighbors(images, neighbors, path, labels, ("cat", "dog"))
+    _, title, _, frames, names = seen[0]
+    green = (frames == report._HIT).all(axis=-1)
+    np.testing.assert_array_equal(green, [[0, 1, 0, 1], [0, 0, 0, 0]])
+    assert (frames[:, 0] == 0).all()
+    assert names == ["cat", ""]
+    assert "same class" in title
+    sheet = report._tile(images[neighbors], frames)
+    assert sheet.shape == (2 * 28, 4 * 24, 3)
+    np.testing.assert_array_equal(sheet[2:26, 26:46], np.repeat(images[1], 3, axis=-1))
+    np.testing.assert_array_equal(sheet[1, 26:46], [report._HIT] * 20)

@@ -15,6 +15,7 @@ from tf_infomax.runtime.progress import printable
 RANDOM = "random encoder"  # what there was before training, with weights of its own
 _ROWS = (("trained", ""), ("", "random/"))
 _PANELS = 4  # beside one another
+_HIT = (0, 160, 60)  # colour of the frame of a neighbour of the same class
 _KINDS = ("mi/", "divergence/", "score/")  # of values; see `objectives.terms`
 
 
@@ -284,39 +285,85 @@ def _show_limits(axes, curves: dict[str, list], readings: dict[str, dict]) -> No
         axes.axhline(ceiling, color="0.5", ls="--", label=f"ceiling of {name}")
 
 
-def draw_neighbors(images: np.ndarray, neighbors: np.ndarray, path: Path) -> None:
+def draw_neighbors(
+    images: np.ndarray,
+    neighbors: np.ndarray,
+    path: Path,
+    labels: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
     """One row per query image, its nearest neighbours in code space to the right.
+
+    The query has a black frame. With labels its class stands beside the row, and
+    neighbours of the same class have a green frame.
 
     Args:
         images: uint8 `[n, H, W, C]`.
         neighbors: positions `[q, 1 + k]`, the query itself first.
+        path: of the picture.
+        labels: `[n]`, or None; negative ones are none.
+        names: of class k at index k, or None.
     """
-    draw_images(images[neighbors], "query | nearest in Y (L1)", path)
+    frames = np.full((*neighbors.shape, 3), 255, np.uint8)
+    title, classes = "query | nearest in Y (L1)", None
+    if labels is not None:
+        found = np.asarray(labels)[neighbors]
+        known = found >= 0 if found.dtype.kind in "iu" else np.ones(found.shape, bool)
+        frames[(found == found[:, :1]) & known] = _HIT
+        title += "; green: of the same class"
+        classes = [
+            (names[k] if names else str(k)) if there else ""
+            for k, there in zip(found[:, 0], known[:, 0], strict=True)
+        ]
+    frames[:, 0] = 0
+    draw_images(images[neighbors], title, path, frames, classes)
 
 
-def draw_images(images: np.ndarray, title: str, path: Path) -> None:
-    """Rows of images: uint8 `[rows, columns, H, W, C]`, grey ones from 0 to 255."""
+def draw_images(
+    images: np.ndarray,
+    title: str,
+    path: Path,
+    frames: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Rows of images: uint8 `[rows, columns, H, W, C]`, grey ones from 0 to 255.
+
+    Args:
+        images: as above.
+        title: above them.
+        path: of the picture.
+        frames: colour of the frame of each, uint8 `[rows, columns, 3]`; None: none.
+        names: what stands beside each row.
+    """
     from matplotlib.figure import Figure
 
     rows, columns, height, width, _ = images.shape
-    size = (0.7 * columns * width / height, 0.7 * rows + 0.5)
+    size = (0.7 * columns * width / height + bool(names), 0.7 * rows + 0.5)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
+    sheet = _tile(images, frames)
     # One picture: axes for each image would take a hundred times as long.
-    axes.imshow(_tile(images), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.imshow(sheet, interpolation="nearest")
     axes.axis("off")
+    for row, name in enumerate(names or ()):
+        place = (row + 0.5) * len(sheet) / rows
+        axes.text(-0.01 * len(sheet[0]), place, name, ha="right", va="center", size=7)
     figure.suptitle(title, fontsize="small")
     _save(figure, path)
 
 
-def _tile(images: np.ndarray) -> np.ndarray:
+def _tile(images: np.ndarray, frames: np.ndarray | None) -> np.ndarray:
     """`[rows, columns, H, W, C]` -> one image of all, with white between them."""
-    gap = max(1, images.shape[2] // 12)
-    around = [(0, 0), (0, 0), (gap, gap), (gap, gap), (0, 0)]
-    padded = np.pad(images, around, constant_values=255)
-    rows, columns, height, width, channels = padded.shape
-    sheet = padded.transpose(0, 2, 1, 3, 4)
-    return sheet.reshape(rows * height, columns * width, channels).squeeze()
+    rows, columns, height, width, _ = images.shape
+    gap, line = max(2, height // 12), max(1, height // 24)
+    shape = (rows, columns, height + 2 * gap, width + 2 * gap, 3)
+    sheet = np.full(shape, 255, np.uint8)
+    around = slice(gap - line, line - gap)
+    if frames is not None:
+        sheet[:, :, around, around] = frames[:, :, None, None]
+    sheet[:, :, gap:-gap, gap:-gap] = images
+    joined = sheet.transpose(0, 2, 1, 3, 4)
+    return joined.reshape(rows * shape[2], columns * shape[3], 3)
 
 
 def _save(figure, path: Path) -> None:

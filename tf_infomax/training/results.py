@@ -207,7 +207,9 @@ def _draw_neighbors(run: Run, images: np.ndarray, codes: np.ndarray) -> None:
     chosen = np.linspace(0, len(images) - 1, min(10, len(images))).astype(int)
     neighbors = find_neighbors(codes[chosen], codes, min(9, len(images)))
     path = run.workdir.of_checkpoint("neighbors.png", run.config.checkpoint)
-    report.draw_neighbors(images, neighbors, path)
+    test = run.data.test.single
+    labels = test.labels if test.labels is None else test.labels[: len(images)]
+    report.draw_neighbors(images, neighbors, path, labels, test.class_names)
 
 
 def _draw_map(run: Run, images: np.ndarray, codes: np.ndarray) -> None:
