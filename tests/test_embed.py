@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import ROOT, TINY, assert_refused, run
+from pyarrow import parquet
 
+from tf_infomax import embed
 from tf_infomax.data.decoding import resize
 from tf_infomax.data.files import ImageFolder, map_batches
 from tf_infomax.data.images import DataError
@@ -292,6 +294,19 @@ class TestFormats:
         assert [row[0] for row in rows] == names
         values = np.array([row[1:] for row in rows]).astype(np.float32)
         np.testing.assert_array_equal(values, read_npz(outputs / "npz")[1])
+
+    def test_parquet(self, outputs, names):
+        table = parquet.read_table(outputs / "parquet")
+        assert table.column("name").to_pylist() == names
+        values = np.array(table.column("embedding").to_pylist(), np.float32)
+        np.testing.assert_array_equal(values, read_npz(outputs / "npz")[1])
+
+    def test_without_its_library_parquet_is_refused_at_once(self, monkeypatch):
+        options = {"workdir": "run", "images": "photos", "output": "codes.parquet"}
+        assert embed.EmbedOptions(**options).chosen_format == "parquet"
+        monkeypatch.setattr(embed, "find_spec", lambda name: None)
+        with pytest.raises(ConfigError, match=r"pip install 'tf_infomax\[parquet\]'"):
+            embed.EmbedOptions(**options)
 
     def test_tfrecord(self, outputs, names):
         parse = {

@@ -8,6 +8,7 @@ that was interrupted, in whatever way, is continued by the same command.
 import signal
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from tf_infomax.options import (
@@ -16,6 +17,7 @@ from tf_infomax.options import (
     command,
     flags,
     option,
+    refuse_if,
     shared_option,
     tables,
 )
@@ -27,6 +29,7 @@ _SUFFIXES = {
     ".csv": "csv",
     ".tfrecord": "tfrecord",
     ".tfrecords": "tfrecord",
+    ".parquet": "parquet",
     "": "projector",
 }
 _FORMATS = tables.FORMATS
@@ -80,6 +83,11 @@ class EmbedOptions(Options):
                 f"--output={self.output}: no format has this suffix. Known: "
                 f"{', '.join(filter(None, _SUFFIXES))}, or give --format."
             )
+
+        refuse_if(
+            self.chosen_format == "parquet" and find_spec("pyarrow") is None,
+            "--format=parquet is written by pyarrow: pip install 'tf_infomax[parquet]'.",
+        )
 
     @property
     def chosen_format(self) -> str:

@@ -75,6 +75,25 @@ def write_tfrecord(parts: Parts, path: Path, thumbnails: Callable) -> None:
                 writer.write(example(name, row).SerializeToString(deterministic=True))
 
 
+def write_parquet(parts: Parts, path: Path, thumbnails: Callable) -> None:
+    """Columns `name` (text) and `embedding` (list of D float32)."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    vectors = pa.list_(pa.float32(), parts.width)
+    schema = pa.schema([("name", pa.string()), ("embedding", vectors)])
+    with parquet.ParquetWriter(path, schema) as writer:
+        for names, rows in parts.batches():
+            # Bytes of a name that are no text become question marks.
+            text = [n.encode("utf-8", "replace").decode() for n in names]
+            flat = pa.array(rows.ravel(), pa.float32())
+            columns = [
+                pa.array(text, pa.string()),
+                pa.FixedSizeListArray.from_arrays(flat, parts.width),
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
 def projected_every(count: int) -> int:
     """The projector shows every k-th of `count` images: k."""
     return math.ceil(count / _PROJECTED)
@@ -146,5 +165,6 @@ FORMATS: dict[str, Callable[[Parts, Path, Callable], None]] = {
     "npz": write_npz,
     "csv": write_csv,
     "tfrecord": write_tfrecord,
+    "parquet": write_parquet,
     "projector": write_projector,
 }

@@ -42,7 +42,7 @@ STUDIES = (
     "negatives", "invariance",
 )  # fmt: skip
 DIM_TABLES = ("dim_table", "dim_measures", "dim_structure", "dim_negatives")
-FORMATS = ("npz", "csv", "tfrecord", "projector")
+FORMATS = ("npz", "csv", "tfrecord", "parquet", "projector")
 RUNTIMES = ("tflite", "onnx")
 TUNERS = ("random", "bayesian", "hyperband")
 SCORES = ("linear", "knn", "effective_rank")
