@@ -18,7 +18,7 @@ import tensorflow as tf
 from commands import ROOT, TINY, assert_refused, run
 from pyarrow import parquet
 
-from tf_infomax import embed
+from tf_infomax import embed as command
 from tf_infomax.data.decoding import resize
 from tf_infomax.data.files import ImageFolder, map_batches
 from tf_infomax.data.images import DataError
@@ -303,10 +303,10 @@ class TestFormats:
 
     def test_without_its_library_parquet_is_refused_at_once(self, monkeypatch):
         options = {"workdir": "run", "images": "photos", "output": "codes.parquet"}
-        assert embed.EmbedOptions(**options).chosen_format == "parquet"
-        monkeypatch.setattr(embed, "find_spec", lambda name: None)
+        assert command.EmbedOptions(**options).chosen_format == "parquet"
+        monkeypatch.setattr(command, "find_spec", lambda name: None)
         with pytest.raises(ConfigError, match=r"pip install 'tf_infomax\[parquet\]'"):
-            embed.EmbedOptions(**options)
+            command.EmbedOptions(**options)
 
     def test_tfrecord(self, outputs, names):
         parse = {

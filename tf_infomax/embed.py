@@ -86,7 +86,7 @@ class EmbedOptions(Options):
 
         refuse_if(
             self.chosen_format == "parquet" and find_spec("pyarrow") is None,
-            "--format=parquet is written by pyarrow: pip install 'tf_infomax[parquet]'.",
+            "--format=parquet needs pyarrow: pip install 'tf_infomax[parquet]'.",
         )
 
     @property
