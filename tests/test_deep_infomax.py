@@ -75,6 +75,13 @@ def test_what_brings_its_own_encoder_keeps_it(images):
         lambda x, y: (tf.data.Dataset.from_tensor_slices((x, y)), None),
         lambda x, y: (((x[k : k + 20], y[k : k + 20]) for k in range(0, 96, 20)), None),
         lambda x, y: (list(x), list(y)),
+        lambda x, y: (
+            (
+                {"image": x[:50], "label": y[:50]},
+                {"image": x[50:], "label": y[50:]},
+            ).__iter__(),
+            None,
+        ),
     ],
 )
 def test_images_come_as_they_may(make, images, fitted, monkeypatch):
@@ -117,6 +124,10 @@ def test_fitting_again_goes_on_where_it_was(images, tmp_path):
     other = {**SMALL, "code_size": 6}
     with pytest.raises(ConfigError, match="code_size"):
         DeepInfoMax(**other, workdir=tmp_path).fit(*images)
+    kept = (tmp_path / "images.npz").read_bytes()
+    with pytest.raises(ConfigError, match="other images or labels"):
+        DeepInfoMax(**SMALL, workdir=tmp_path).fit(images[0][::-1], images[1])
+    assert (tmp_path / "images.npz").read_bytes() == kept
 
 
 def test_measures_and_exports(fitted, tmp_path):
@@ -162,6 +173,7 @@ def test_scikit_learns_checks_where_images_allow(check):
         ({}, np.zeros((4, 8)), r"must be numbers \[N, H, W, C\].*float64 \[4, 8\]"),
         ({}, np.zeros((4, 8, 8), object), "must be numbers.*object"),
         ({}, iter(()), "no images"),
+        ({}, tf.data.Dataset.from_tensors(np.zeros((2, 8, 8, 3))).repeat(), "an end"),
         ({"options": {"seed": 3}}, None, "may not name seed"),
         ({"options": {"sead": 3}}, None, "sead"),
         ({"objective": "dim"}, None, "dim"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -39,9 +40,10 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
     """An encoder of images, trained without labels; a transformer of scikit-learn's.
 
     Images are arrays `[N, H, W, C]` or `[N, H, W]` of any kind of numbers, a dataset or
-    generator of batches of these (alone, or with labels), or, to fit, the path of a
-    folder of pictures or the name of a dataset (`tfds:cifar10`). A tenth of them is
-    kept for validation and a tenth for tests, unless `options` says otherwise.
+    generator of batches of these (alone, with labels, or as a dict of "image" and
+    "label"), or, to fit, the path of a folder of pictures or the name of a dataset
+    (`tfds:cifar10`). Arrays and batches are held in memory. A part of them is kept for
+    validation and a part for tests, as `tf_infomax.train` does; `options` has both.
 
     Source: Hjelm et al. 2019; other objectives: see `tf_infomax.train --help`.
 
@@ -222,7 +224,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
 
     def _make_folder(self) -> Path:
         if self.workdir is not None:
-            folder = Path(self.workdir).expanduser()
+            folder = Path(self.workdir).expanduser().resolve()
             folder.mkdir(parents=True, exist_ok=True)
         else:
             self._temporary = tempfile.TemporaryDirectory(prefix="tf_infomax-")
@@ -251,8 +253,11 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         self._side = pixels.shape[1] if pixels.shape[1] == pixels.shape[2] else 0
         arrays = {"images": pixels} | ({} if labels is None else {"labels": labels})
         path = folder / "images.npz"
-        with replacing(path) as file, open(file, "wb") as stream:
-            np.savez(stream, **arrays)
+        if path.exists():
+            _check_same(path, arrays)
+        else:
+            with replacing(path) as file, open(file, "wb") as stream:
+                np.savez(stream, **arrays)
         return {"dataset": f"arrays:{path}", "pixel_range": "0_255"}
 
     def _configure(self, given: dict, folder: Path) -> Config:
@@ -292,6 +297,19 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         return self
 
 
+def _check_same(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Refuses other images than those of the run that is there, which needs its own."""
+    with np.load(path) as found:
+        same = set(found.files) == set(arrays) and all(
+            np.array_equal(found[name], array) for name, array in arrays.items()
+        )
+    if not same:
+        raise ConfigError(
+            f"workdir={path.parent} holds a run on other images or labels; choose "
+            "another."
+        )
+
+
 def _choose_encoder(side: int, options: Mapping) -> dict:
     """The encoder of images of a side (0: of several, or not square), and its size."""
     size = int(options.get("image_size", 0)) or side
@@ -315,11 +333,16 @@ def _collect(images) -> tuple[np.ndarray, np.ndarray | None]:
         return _as_images(images), None
     if isinstance(images, list | tuple):
         return _as_images(np.asarray(images)), None
+    if getattr(images, "cardinality", lambda: 0)() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("a dataset must have an end. Received: one that repeats.")
     if isinstance(images, keras.utils.PyDataset):
         images = (images[place] for place in range(len(images)))
     found, labels = [], []
     for batch in images:
+        if isinstance(batch, Mapping):  # as TensorFlow Datasets has them
+            batch = tuple(batch[n] for n in ("image", "label") if n in batch)
         has_labels = isinstance(batch, tuple | list) and len(batch) == 2
+        batch = batch[0] if isinstance(batch, tuple) and len(batch) == 1 else batch
         part = np.asarray(batch[0] if has_labels else batch)
         part = part[None] if part.ndim == 3 else part
         found.append(part)

@@ -8,6 +8,7 @@ from tf_infomax.runtime.files import replacing
 
 _FEW = 10  # codes of which there is nothing to be learned but their directions
 _CELLS = 26  # of the sheet of thumbnails, a side
+_THUMBNAIL = 48  # pixels a side, at most
 _COLOURS = 20  # classes that colours tell apart
 
 
@@ -90,6 +91,8 @@ def _tile(images: np.ndarray, places: np.ndarray) -> np.ndarray:
     cells = (places - low) / np.maximum(high - low, 1e-9) * (_CELLS - 1)
     columns, rows = np.rint(cells).astype(int).T
     apart = np.abs(cells - np.stack([columns, rows], axis=1)).sum(axis=1)
+    step = -(-max(images.shape[1:3]) // _THUMBNAIL)
+    images = images[:, ::step, ::step]
     height, width, channels = images.shape[1:]
     sheet = np.full((_CELLS, height, _CELLS, width, channels), 255, np.uint8)
     for index in np.argsort(-apart, kind="stable"):  # the nearest one comes last
