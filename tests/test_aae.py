@@ -8,12 +8,12 @@ from objective_rows import CODE, SHAPE, build_encoder
 from scipy import stats
 
 from tf_infomax import encoders
-from tf_infomax.distances import mmd
 from tf_infomax.objectives import PriorMatching
 from tf_infomax.objectives.aae import build_aae
 from tf_infomax.objectives.only_prior import build_only_prior
 from tf_infomax.objectives.priors import PRIORS
 from tf_infomax.options import Config, ConfigError
+from tf_infomax.vectors import mmd
 
 SEED = tf.constant([0, 3], tf.int64)
 

@@ -1314,7 +1314,7 @@ class TestCommand:
 
     def test_an_interrupt_keeps_what_is_done(self, tmp_path, monkeypatch):
         from tf_infomax import estimate
-        from tf_infomax.estimate_options import EstimateOptions
+        from tf_infomax.estimate import EstimateOptions
         from tf_infomax.estimation import report
 
         def one_then_stop(x, y, method, options):

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parent.parent / "tf_infomax"
 FLOORS = (
     {"runtime"},
     {"options", "vectors"},
-    {"bounds", "distances", "optimizers"},
+    {"bounds", "optimizers"},
     {"encoders", "data", "critics"},
     {"estimation"},
     {"evaluation", "objectives"},
-    {"reporting", "estimate_options"},
+    {"reporting"},
     {"training"},
     {"studies", "tuning", "embedding"},
     {"export"},
@@ -60,6 +60,11 @@ def test_imports_run_downwards(path):
         if FLOOR_OF[other] >= FLOOR_OF[name]
     }
     assert not above, f"{name} must not import {above}"
+
+
+def test_the_root_has_room_to_look_around():
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert len(modules) <= 12, modules
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import tensorflow as tf
 from objective_rows import build_encoder, make_batch
 
 from tf_infomax.critics import InnerProduct
-from tf_infomax.distances import mmd, sliced_wasserstein
 from tf_infomax.objectives import InfoMax, PriorMatching, Term
 from tf_infomax.objectives import build as build_row
 from tf_infomax.objectives.only_prior import build_only_prior
@@ -15,6 +14,7 @@ from tf_infomax.objectives.prior_losses import PRIOR_LOSSES
 from tf_infomax.objectives.priors import PRIORS
 from tf_infomax.options import Config, flags
 from tf_infomax.options.objectives import WITHOUT_DISCRIMINATOR
+from tf_infomax.vectors import mmd, sliced_wasserstein
 
 SEED = tf.constant([0, 3], tf.int64)
 ADVERSARIAL = [name for name, row in PRIOR_LOSSES.items() if row.of_logits]

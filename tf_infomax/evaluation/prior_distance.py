@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax import distances
+from tf_infomax import vectors
 from tf_infomax.evaluation.summary import describe, summarize
 
 _MOST = 1000  # codes: time goes with the square of their number
@@ -77,11 +77,11 @@ def _draw(place: Callable, prior, seed: int, repetition: int) -> tuple:
 
 
 def _measure_mmd(codes, draws, scale, directions) -> tf.Tensor:
-    return distances.mmd(codes, draws, scale)
+    return vectors.mmd(codes, draws, scale)
 
 
 def _measure_wasserstein(codes, draws, scale, directions) -> tf.Tensor:
-    return tf.sqrt(distances.sliced_wasserstein(codes, draws, directions))
+    return tf.sqrt(vectors.sliced_wasserstein(codes, draws, directions))
 
 
 # Name -> function, unit, what it is, the largest value possible.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_infomax import distances
+from tf_infomax import vectors
 from tf_infomax.objectives.priors import PRIORS
 
 _DIRECTIONS = 128
@@ -60,11 +60,11 @@ def boundary_seeking(logits: tf.Tensor) -> tf.Tensor:
 
 
 def mmd(codes: tf.Tensor, draws: tf.Tensor, scale: float, seed) -> tf.Tensor:
-    """The squared maximum mean discrepancy, unbiased (`distances.mmd`).
+    """The squared maximum mean discrepancy, unbiased (`vectors.mmd`).
 
     Source: Tolstikhin et al. 2018, algorithm 2.
     """
-    return distances.mmd(codes, draws, scale)
+    return vectors.mmd(codes, draws, scale)
 
 
 def sliced_wasserstein(
@@ -72,13 +72,13 @@ def sliced_wasserstein(
 ) -> tf.Tensor:
     """The squared Wasserstein-2 distance along 128 directions, their mean.
 
-    They are drawn anew for each step, uniformly (`distances.sliced_wasserstein`).
+    They are drawn anew for each step, uniformly (`vectors.sliced_wasserstein`).
 
     Source: Kolouri et al. 2019.
     """
     own = tf.random.fold_in(seed, _OF_DIRECTIONS, alg="philox")
     directions = PRIORS["sphere"].sample([_DIRECTIONS, codes.shape[-1]], own)
-    return distances.sliced_wasserstein(codes, draws, directions)
+    return vectors.sliced_wasserstein(codes, draws, directions)
 
 
 _OF_D = "of the encoder, D being the discriminator"

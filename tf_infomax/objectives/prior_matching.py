@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from tf_infomax import distances
+from tf_infomax import vectors
 from tf_infomax.objectives.adversaries import (
     describe_winner,
     share,
@@ -148,7 +148,7 @@ class PriorMatching(keras.layers.Layer):
             found.append(share(self.discriminator(real) > 0))
             found.append(share(self.discriminator(fake) < 0))
         spread = tf.reduce_sum(tf.math.reduce_variance(fake, axis=0))
-        found += [spread / (0.5 * scale), distances.mmd(fake, real, scale)]
+        found += [spread / (0.5 * scale), vectors.mmd(fake, real, scale)]
         return dict(zip(self.figures, found, strict=True))
 
     def _measure_scale(self, code) -> float:

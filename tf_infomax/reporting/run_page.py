@@ -4,7 +4,7 @@ import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tf_infomax import __version__
+import tf_infomax
 from tf_infomax.reporting import measures, page, report
 from tf_infomax.reporting.summary import Facts, list_next, summarize
 
@@ -117,6 +117,6 @@ def _describe_versions() -> str:
     import tensorflow as tf
 
     return (
-        f"tf_infomax {__version__}, TensorFlow {tf.__version__}, Keras "
+        f"tf_infomax {tf_infomax.__version__}, TensorFlow {tf.__version__}, Keras "
         f"{keras.__version__}, Python {platform.python_version()}."
     )
