@@ -1,6 +1,7 @@
 """Imports run downwards only, and importing the package stays cheap."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,14 @@ def test_imports_run_downwards(path):
         if FLOOR_OF[other] >= FLOOR_OF[name]
     }
     assert not above, f"{name} must not import {above}"
+
+
+def test_the_design_shows_every_floor():
+    page = (PACKAGE.parent / "docs" / "design.md").read_text()
+    for floor, names in enumerate(FLOORS):
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {floor} |")]
+        shown = set(re.findall(r"`(\w+)`", row.split("|")[2]))
+        assert shown == names
 
 
 def test_the_root_has_room_to_look_around():
