@@ -506,7 +506,8 @@ class EveryPlace(Critic):
 
     def build(self, input_shape):
         x_shape, y_shape = input_shape
-        self.critic.build((x_shape, (None, y_shape[-1])))
+        if not self.critic.built:  # that of a file is
+            self.critic.build((x_shape, (None, y_shape[-1])))
         super().build(input_shape)
 
     def embed(self, x, y, training=False):

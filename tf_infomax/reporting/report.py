@@ -215,8 +215,7 @@ def draw_curves(
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    _save(figure, path)
-    _save(figure, path.with_suffix(".svg"))
+    _save(figure, path, ".svg")
 
 
 def _title(text: str, rows: list[dict], count: str, part: str) -> str:
@@ -366,6 +365,8 @@ def _tile(images: np.ndarray, frames: np.ndarray | None) -> np.ndarray:
     return joined.reshape(rows * shape[2], columns * shape[3], 3)
 
 
-def _save(figure, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format=path.suffix.removeprefix("."))
+def _save(figure, path: Path, *more: str) -> None:
+    """As `path`, and beside it with other suffixes."""
+    for suffix in (path.suffix, *more):
+        with replacing(path.with_suffix(suffix)) as temporary:
+            figure.savefig(temporary, dpi=110, format=suffix.removeprefix("."))
