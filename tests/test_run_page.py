@@ -1,5 +1,6 @@
 """The page of a run: true to its results, self-contained, safe to open."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from tf_infomax.reporting import report
 from tf_infomax.reporting.maps import draw_map
 from tf_infomax.reporting.run_page import write_run_page
 from tf_infomax.reporting.summary import Facts, list_next, summarize
+from tf_infomax.reproduce import write_report
 
 FACTS = Facts(
     objective="dim_local", encoder="basic32x32", dataset="fashion_m", steps=1680,
@@ -192,3 +194,36 @@ def test_neighbours_of_the_same_class_are_framed(monkeypatch, tmp_path, rng):
     assert sheet.shape == (2 * 28, 4 * 24, 3)
     np.testing.assert_array_equal(sheet[2:26, 26:46], np.repeat(images[1], 3, axis=-1))
     np.testing.assert_array_equal(sheet[1, 26:46], [report._HIT] * 20)
+
+
+def test_studies_stand_on_a_page_of_the_same_kind(tmp_path, capsys):
+    """Claims, effects, controls, notes and the figure; and a table in Markdown."""
+    folder = tmp_path / "critics"
+    folder.mkdir()
+    draw_map(
+        np.zeros((3, 6, 6, 1), np.uint8), np.eye(3), None, None, folder / "figure.png"
+    )
+    effect = {"text": "accuracy 3.0 < 4.0 | points"}
+    content = {
+        "verdict": "undecided", "status": "exploratory", "history": "none",
+        "notes": ["a <note>"], "seeds": [100, 101], "seconds": 90.0,
+        "settings": {"scale": "cpu", "data": "fashion"},
+        "claims": [{"claim": "It helps.", "verdict": "contradicted",
+                    "effects": [effect], "paper": "figure 4"}],
+        "controls": {"verdict": "reproduced", "effects": [effect]},
+    }  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(content))
+    write_report(tmp_path, ("critics",))
+    page = Reader((tmp_path / "report.html").read_text())
+    for words in (
+        "critics: undecided", "It helps. Contradicted.", effect["text"], "a <note>",
+        "The paper: figure 4.", "Controls: reproduced.", "1.5 minutes of runs.",
+    ):  # fmt: skip
+        assert words in page.text
+    assert [tag for tag, _ in page.opened].count("img") == 1
+    table = (tmp_path / "report.md").read_text()
+    assert r"| accuracy 3.0 < 4.0 \| points |" in table
+    assert "* critics: a <note>" in table
+    assert capsys.readouterr().out.split() == [
+        str(tmp_path / name) for name in ("report.html", "report.md")
+    ]

@@ -1,6 +1,5 @@
 """`tf-infomax COMMAND [--flag=value ...]`, or `python -m tf_infomax COMMAND ...`."""
 
-import difflib
 import runpy
 import sys
 
@@ -29,8 +28,7 @@ def main() -> int:
         print(f"tf_infomax {tf_infomax.__version__}")
         return 0
     if name not in COMMANDS:
-        print(f"tf_infomax: error: {_refuse(name)}", file=sys.stderr)
-        return 2
+        _refuse(name)
     module, _ = COMMANDS[name]
     sys.argv = [f"tf-infomax {name}", *sys.argv[2:]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -54,11 +52,13 @@ def _describe() -> str:
     )
 
 
-def _refuse(name: str) -> str:
-    close = difflib.get_close_matches(name, COMMANDS, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
+def _refuse(name: str) -> None:
+    from tf_infomax.options.command import fail
+    from tf_infomax.options.core import suggest
+
     received = f"Received: {name!r}." if name else "None was given."
-    return f"a command comes first: {', '.join(COMMANDS)}. {received}{hint}"
+    hint = suggest(name, COMMANDS)
+    fail(f"a command comes first: {', '.join(COMMANDS)}. {received}{hint}")
 
 
 if __name__ == "__main__":

@@ -107,8 +107,8 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
             ConfigError, DataError: if options or images are unfit.
         """
         folder = self._make_folder()
-        given = self._read(images, labels, folder)
-        config = self._configure(given, folder)
+        given, side = self._read(images, labels, folder)
+        config = self._configure(given, side, folder)
         workdir = WorkDirectory(config.workdir)
         with workdir.held():
             workdir.check(config)
@@ -157,7 +157,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
             images: as of `transform`.
             name: "code", "fc", "conv" or "local", where the encoder has it.
         """
-        check_is_fitted(self, "encoder_")
+        check_is_fitted(self)
         known = sorted(self.encoder_.output)
         if name not in known:
             raise ValueError(
@@ -173,7 +173,9 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
                 f"images must be [N, {height}, {width}, {self.image_shape_[2]}] as "
                 f"those of fit. Received: {list(pixels.shape)}."
             )
-        return FeatureExtractor(self.encoder_, [name])(pixels)[name]
+        if name not in self._extractors:  # compiled once
+            self._extractors[name] = FeatureExtractor(self.encoder_, [name])
+        return self._extractors[name](pixels)[name]
 
     def evaluate(self, *evaluations: str) -> dict:
         """Measures of the run on its test images, by name (`results.json`).
@@ -181,7 +183,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         Args:
             *evaluations: rows of `--evaluations`; (): the usual ones.
         """
-        check_is_fitted(self, "encoder_")
+        check_is_fitted(self)
         workdir = WorkDirectory(str(self.workdir_))
         config = workdir.read_config()
         if evaluations:
@@ -200,7 +202,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
             name: of the model.
             **options: further options of `tf-infomax export`, as `format="onnx"`.
         """
-        check_is_fitted(self, "encoder_")
+        check_is_fitted(self)
         from tf_infomax.export.saved_model import ExportOptions, export
 
         given = {"workdir": str(self.workdir_), "output": str(output), "name": name}
@@ -218,7 +220,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the numbers of a code."""
-        check_is_fitted(self, "encoder_")
+        check_is_fitted(self)
         width = self.encoder_.output["code"].shape[-1]
         return np.array([f"deepinfomax{k}" for k in range(width)], dtype=object)
 
@@ -232,14 +234,17 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         self.workdir_ = folder
         return folder
 
-    def _read(self, images, labels, folder: Path) -> dict:
-        """The options of the data; arrays are kept in the folder of the run."""
+    def _read(self, images, labels, folder: Path) -> tuple[dict, int]:
+        """The options of the data, and the side of square images; 0: it is not known.
+
+        Arrays are kept in the folder of the run.
+        """
         if isinstance(images, str | Path):
             if labels is not None:
                 raise ValueError("labels of a folder or a dataset are its own.")
-            self.pixel_range_, self._side = self.pixel_range, 0
+            self.pixel_range_ = self.pixel_range
             name = str(images)
-            return {"dataset": name if ":" in name else f"folder:{name}"}
+            return {"dataset": name if ":" in name else f"folder:{name}"}, 0
         pixels, found = _collect(images)
         labels = found if labels is None else np.asarray(labels)
         if len(pixels) == 0 or (labels is not None and len(labels) != len(pixels)):
@@ -250,7 +255,6 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
             )
         self.pixel_range_ = choose_range([pixels], self.pixel_range)
         (pixels,), _ = convert_to_uint8([pixels], self.pixel_range_)
-        self._side = pixels.shape[1] if pixels.shape[1] == pixels.shape[2] else 0
         arrays = {"images": pixels} | ({} if labels is None else {"labels": labels})
         path = folder / "images.npz"
         if path.exists():
@@ -258,9 +262,11 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         else:
             with replacing(path) as file, open(file, "wb") as stream:
                 np.savez(stream, **arrays)
-        return {"dataset": f"arrays:{path}", "pixel_range": "0_255"}
+        height, width = pixels.shape[1:3]
+        side = height if height == width else 0
+        return {"dataset": f"arrays:{path}", "pixel_range": "0_255"}, side
 
-    def _configure(self, given: dict, folder: Path) -> Config:
+    def _configure(self, given: dict, side: int, folder: Path) -> Config:
         options = dict(self.options or {})
         row = OBJECTIVES.get(self.objective)
         if row is not None and row.has("local_critic"):
@@ -269,7 +275,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         if self.encoder != "auto":
             given |= {"encoder": self.encoder}
         elif row is None or "encoder" not in row.preset_of(options):
-            given |= _choose_encoder(self._side, options)
+            given |= _choose_encoder(side, options)
         own = {
             "objective": self.objective,
             "batch_size": self.batch_size,
@@ -291,7 +297,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         return config
 
     def _take(self, trained: Trained) -> "DeepInfoMax":
-        self.encoder_ = trained.objective.encoder
+        self.encoder_, self._extractors = trained.objective.encoder, {}
         self.image_shape_ = trained.image_shape
         self._resized = trained.config.resize if trained.config.image_size else ""
         return self

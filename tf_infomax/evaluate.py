@@ -24,15 +24,9 @@ def _evaluate(config: Config, workdir) -> int:
     which = config.checkpoint
     command.load_tensorflow()
 
-    from tf_infomax.reporting.report import print_results
     from tf_infomax.runtime.progress import tell
     from tf_infomax.training.experiment import load_data
-    from tf_infomax.training.results import (
-        check_complete,
-        describe_outcome,
-        describe_start,
-        evaluate_run,
-    )
+    from tf_infomax.training.results import check_complete, evaluate_run, print_outcome
     from tf_infomax.training.run import Run, describe_limits
 
     data = load_data(config)
@@ -41,8 +35,7 @@ def _evaluate(config: Config, workdir) -> int:
     run = Run(config, workdir, data, checkpoint=which)
     tell(f"{workdir.path}: {which} checkpoint, step {run.step} of {run.steps}")
     results = evaluate_run(run, tell)
-    told, before = describe_outcome(run, results), describe_start(config)
-    print_results(results, str(workdir.path), told, before)
+    print_outcome(run, results)
     check_complete(results)
     return 0
 

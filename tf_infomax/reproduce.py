@@ -10,8 +10,6 @@ report.md. The tables of Deep InfoMax (`dim_table`) can be made in parts: `--onl
 `--cells`.
 """
 
-import base64
-import html
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +23,7 @@ from tf_infomax.options import (
     shared_option,
     tables,
 )
+from tf_infomax.reporting import page
 from tf_infomax.runtime.files import check_writable, replacing
 from tf_infomax.runtime.progress import tell
 
@@ -217,20 +216,14 @@ def write_report(root: Path, names: tuple[str, ...]) -> None:
     parts, notes = [], []
     for name in names:
         content = json.loads((root / name / "results.json").read_text())
-        picture = base64.b64encode((root / name / "figure.png").read_bytes()).decode()
         rows += _table_rows(name, content)
         notes += [f"* {name}: {item}" for item in _further(content)]
-        parts.append(_section(name, content, picture))
-    page = (
-        "<!doctype html>\n<meta charset=utf-8>\n<title>tf_infomax: the critique</title>"
-        "\n<style>body{font-family:sans-serif;max-width:60em;margin:2em auto}"
-        "img{max-width:100%}</style>\n" + "".join(parts)
-    )
-    table = "\n".join([*rows, "", *notes]) + "\n"
-    for file, text in (("report.html", page), ("report.md", table)):
-        with replacing(root / file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        print(root / file)
+        parts += _section(name, content, root / name / "figure.png")
+    page.write_page(root / "report.html", "tf_infomax: the critique", parts)
+    with replacing(root / "report.md") as file:
+        file.write_text("\n".join([*rows, "", *notes]) + "\n", encoding="utf-8")
+    for name in ("report.html", "report.md"):
+        print(root / name)
 
 
 def _table_rows(name: str, content: dict) -> list[str]:
@@ -266,8 +259,8 @@ def _further(content: dict) -> list[str]:
     ]
 
 
-def _section(name: str, content: dict, picture: str) -> str:
-    """A study in HTML."""
+def _section(name: str, content: dict, picture: Path) -> list[str]:
+    """The parts of a page that show a study."""
     controls = content["controls"]
     blocks = [
         (
@@ -281,16 +274,10 @@ def _section(name: str, content: dict, picture: str) -> str:
         (f"Controls: {controls['verdict']}.", found),
         ("Setting and notes.", _further(content)),
     ]
-    listed = "".join(
-        f"<p>{html.escape(head)}</p>\n<ul>\n"
-        + "".join(f"<li>{html.escape(item)}</li>\n" for item in items)
-        + "</ul>\n"
-        for head, items in blocks
-    )
-    return (
-        f"<h2>{name}: {content['verdict']}</h2>\n{listed}"
-        f'<img alt="{name}" src="data:image/png;base64,{picture}">\n'
-    )
+    parts = [page.heading(f"{name}: {content['verdict']}")]
+    for head, items in blocks:
+        parts += [page.paragraph(head), page.listing(items)]
+    return [*parts, page.picture(picture, name)]
 
 
 def _describe_settings(content: dict) -> str:

@@ -44,19 +44,16 @@ def _train(config: Config, workdir) -> int:
         )
         return 1
     if config.evaluate:
-        from tf_infomax.reporting.report import print_results
         from tf_infomax.training.results import (
             check_complete,
-            describe_outcome,
-            describe_start,
             evaluate_run,
+            print_outcome,
         )
 
         if config.checkpoint == "best":
             run.restore("best")
         results = evaluate_run(run, tell)
-        told, before = describe_outcome(run, results), describe_start(config)
-        print_results(results, str(workdir.path), told, before)
+        print_outcome(run, results)
         check_complete(results)
     return 0
 

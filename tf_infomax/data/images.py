@@ -257,6 +257,11 @@ class Splits:
         return Splits(self.train.select(kept), self.test)
 
 
+def name_class(names: tuple[str, ...] | None, label) -> str:
+    """The name of a class, or its label where classes have no names."""
+    return names[label] if names else str(label)
+
+
 def check_images(images: np.ndarray | MappedImages) -> None:
     """Raises DataError unless images are uint8 [n, H, W, 1 or 3] of a usable size."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):

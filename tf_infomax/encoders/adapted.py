@@ -118,6 +118,11 @@ def _list_layers(model: keras.Model, wanted: str) -> str:
     return f"Maps [H, W, C] and vectors [D] are those of: {shown or 'no layer'}."
 
 
+def read_layers(config) -> dict[str, str]:
+    """Feature -> layer name, as `--encoder_layers` has them."""
+    return dict(pair.split("=") for pair in config.encoder_layers)
+
+
 def load_adapted(path: str, image_shape: tuple[int, int, int], config) -> keras.Model:
     """The model in a `.keras` file as an encoder, as the options say.
 
@@ -131,7 +136,7 @@ def load_adapted(path: str, image_shape: tuple[int, int, int], config) -> keras.
         raise ValueError(
             f"cannot be loaded as a Keras model: {_explain_loading(error)}"
         ) from error
-    layers = dict(pair.split("=") for pair in config.encoder_layers)
+    layers = read_layers(config)
     low, _, high = config.encoder_input.partition("_")
     return adapt_keras_model(model, layers, image_shape, (float(low), float(high)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tf_infomax.encoders.adapted import adapt_keras_model
+from tf_infomax.encoders.adapted import adapt_keras_model, read_layers
 
 _PLACES = 7  # of a local map, a side
 _WHITE = 255.0
@@ -63,14 +63,13 @@ def build_backbone(
 
 def load_backbone(name: str, image_shape: tuple[int, int, int], config) -> keras.Model:
     """`build_backbone` as the options say."""
-    layers = dict(pair.split("=") for pair in config.encoder_layers)
     return build_backbone(
         name,
         image_shape,
         config.code_size,
         config.backbone_weights,
         config.frozen_layers,
-        layers,
+        read_layers(config),
     )
 
 

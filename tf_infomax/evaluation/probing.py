@@ -14,7 +14,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tf_infomax.data.images import ImageSet
+from tf_infomax.data.images import ImageSet, name_class
 from tf_infomax.evaluation.features import FeatureStore, hash_weights, see_part
 from tf_infomax.evaluation.probes import Labelled, describe_classes, run_probe
 from tf_infomax.evaluation.summary import summarize
@@ -217,8 +217,7 @@ def _score(job: _Job, features, train, test, examples, shown) -> dict | Exceptio
         "penalties": found.penalties.tolist(),
     }
     if job.name == _CONFUSED and len(found.classes) <= _MOST_CLASSES:
-        known = test.class_names
-        names = [known[k] if known else str(k) for k in found.classes]
+        names = [name_class(test.class_names, k) for k in found.classes]
         counts = found.confusion.tolist()
         result["confusion"] = {"classes": names, "counts": counts}
     return result

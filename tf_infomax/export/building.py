@@ -12,7 +12,7 @@ from absl import logging
 from tf_infomax.data.decoding import resize_array
 from tf_infomax.data.division import name_some
 from tf_infomax.data.fashion import load_fashion
-from tf_infomax.data.images import DataError
+from tf_infomax.data.images import DataError, name_class
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.evaluation.probes import fit_linear
 from tf_infomax.export.card import describe, describe_signatures
@@ -191,8 +191,7 @@ def _fit_classifier(encoder, data: Data | None, config: Config, tell):
     logits = extract(test.images)["code"] @ weights + bias
     accuracy = float(np.mean(labels[logits.argmax(axis=1)] == test.labels))
     tell(f"linear probe for `classify`: {100 * accuracy:.1f} % of the test images")
-    known = train.class_names
-    names = tuple(known[k] if known else str(k) for k in labels)
+    names = tuple(name_class(train.class_names, label) for label in labels)
     return Classifier(weights, bias, names, accuracy)
 
 

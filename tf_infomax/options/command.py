@@ -149,7 +149,6 @@ def load_tensorflow(split_operations: bool = True) -> None:
         saved = os.dup(2)
         os.dup2(log.fileno(), 2)
         try:
-            import keras  # noqa: F401
             import tensorflow  # noqa: F401
         except BaseException:
             log.seek(0)

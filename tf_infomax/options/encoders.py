@@ -10,14 +10,6 @@ _VECTORS = frozenset({"fc", "code"})
 _CODE = frozenset({"code"})
 
 
-def _check_pairs(config) -> None:
-    refuse_if(
-        any(layer.count("=") != 1 for layer in config.encoder_layers),
-        "--encoder_layers takes feature=layer pairs. Received: "
-        f"{','.join(config.encoder_layers)}.",
-    )
-
-
 @dataclass(frozen=True)
 class NamedLayers(Options):
     """Of encoders that are networks made for something else."""
@@ -28,7 +20,14 @@ class NamedLayers(Options):
         "Layers of keras:FILE, as local=NAME,code=NAME[,conv=NAME][,fc=NAME]"
         "[,globals=NAME]; of applications:NAME instead of those chosen by rule.",
     )
-    check = staticmethod(_check_pairs)
+
+    @staticmethod
+    def check(config) -> None:
+        refuse_if(
+            any(layer.count("=") != 1 for layer in config.encoder_layers),
+            "--encoder_layers takes feature=layer pairs. Received: "
+            f"{','.join(config.encoder_layers)}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,6 @@ class Backbone(NamedLayers):
     frozen_layers: str = option(
         "", _GROUP, "Of applications:NAME, the last layer that is not trained."
     )
-
-    check = staticmethod(_check_pairs)
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,6 @@ class Adapted(NamedLayers):
             "--encoder=keras:FILE needs --encoder_layers. Received: "
             f"--encoder={config.encoder}.",
         )
-        _check_pairs(config)
 
 
 def _features_of_layers(config) -> frozenset[str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_infomax.data.images import name_class
 from tf_infomax.runtime.files import replacing
 
 _FEW = 10  # codes of which there is nothing to be learned but their directions
@@ -81,8 +82,7 @@ def _name_classes(labels, names) -> np.ndarray | None:
         return None
     if len(np.unique(labels)) > _COLOURS:
         return None
-    found = [names[k] if names else str(k) for k in labels]
-    return np.array(found)
+    return np.array([name_class(names, label) for label in labels])
 
 
 def _tile(images: np.ndarray, places: np.ndarray) -> np.ndarray:

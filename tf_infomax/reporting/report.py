@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_infomax.data.images import name_class
 from tf_infomax.evaluation import health
 from tf_infomax.reporting.measures import print_measures
 from tf_infomax.runtime.figures import cut_below
@@ -311,7 +312,7 @@ def draw_neighbors(
         frames[(found == found[:, :1]) & known] = _HIT
         title += "; green: of the same class"
         classes = [
-            (names[k] if names else str(k)) if there else ""
+            name_class(names, k) if there else ""
             for k, there in zip(found[:, 0], known[:, 0], strict=True)
         ]
     frames[:, 0] = 0

@@ -207,16 +207,19 @@ def _draw_neighbors(run: Run, images: np.ndarray, codes: np.ndarray) -> None:
     chosen = np.linspace(0, len(images) - 1, min(10, len(images))).astype(int)
     neighbors = find_neighbors(codes[chosen], codes, min(9, len(images)))
     path = run.workdir.of_checkpoint("neighbors.png", run.config.checkpoint)
-    test = run.data.test.single
-    labels = test.labels if test.labels is None else test.labels[: len(images)]
-    report.draw_neighbors(images, neighbors, path, labels, test.class_names)
+    report.draw_neighbors(images, neighbors, path, *_classes_of(run, len(images)))
 
 
 def _draw_map(run: Run, images: np.ndarray, codes: np.ndarray) -> None:
-    test = run.data.test.single
-    labels = test.labels if test.labels is None else test.labels[:_MAPPED]
+    images, codes = images[:_MAPPED], codes[:_MAPPED]
     path = run.workdir.of_checkpoint("map.png", run.config.checkpoint)
-    draw_map(images[:_MAPPED], codes[:_MAPPED], labels, test.class_names, path)
+    draw_map(images, codes, *_classes_of(run, len(images)), path)
+
+
+def _classes_of(run: Run, count: int) -> tuple:
+    """The labels of the first test images, or None, and the names of the classes."""
+    test = run.data.test.single
+    return None if test.labels is None else test.labels[:count], test.class_names
 
 
 def _write_page(run: Run, record: Record) -> None:
@@ -229,10 +232,10 @@ def _write_page(run: Run, record: Record) -> None:
         return run.workdir.of_checkpoint(name, which)
 
     complete = {n: r for n, r in record.results.items() if n != _UNFINISHED}
-    write_run_page(path, complete, read_facts(run), record.warnings, find)
+    write_run_page(path, complete, _read_facts(run), record.warnings, find)
 
 
-def read_facts(run: Run) -> Facts:
+def _read_facts(run: Run) -> Facts:
     """What was asked for, for the summary of the results."""
     config, encoder = run.config, run.objective.encoder
     weights = sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
@@ -246,23 +249,22 @@ def read_facts(run: Run) -> Facts:
         seconds=run.state["seconds"],
         weights=weights,
         code_size=encoder.output["code"].shape[-1],
-        before=describe_start(config),
+        before=_describe_start(config),
         workdir=str(run.workdir.path),
         flags=tuple(format_given(config)),
     )
 
 
-def describe_start(config: Config) -> str:
+def _describe_start(config: Config) -> str:
     """What an encoder is before training: one with weights may know much already."""
     given = config.backbone_weights or config.encoder.startswith("keras:")
     return "encoder before training" if given else report.RANDOM
 
 
-def describe_outcome(run: Run, results: dict) -> list[str]:
-    """What came out in three sentences, where to see it, and what may follow."""
-    facts = read_facts(run)
+def print_outcome(run: Run, results: dict) -> None:
+    """The results, three sentences on them, where to see them, and what may follow."""
+    facts = _read_facts(run)
     page = run.workdir.of_checkpoint("report.html", run.config.checkpoint)
-    return [
-        *summarize(results, facts),
-        f"Pictures: {page}. Next: {'; '.join(list_next(facts))}",
-    ]
+    following = f"Pictures: {page}. Next: {'; '.join(list_next(facts))}"
+    told = [*summarize(results, facts), following]
+    report.print_results(results, facts.workdir, told, facts.before)
