@@ -1,9 +1,12 @@
 """Commands as a user types them, for the tests."""
 
+import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
+
+from forked import Forks
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -15,19 +18,23 @@ TINY = [
 ]
 
 
-def run(module, *arguments, timeout=300, **kwargs):
-    """The finished process, with the CPU seconds it took as `cpu_seconds`.
+_FORKS = Forks()
 
-    A limit on these means the same on a busy machine.
+
+def run(module, *arguments, timeout=300):
+    """The finished process of a command in an interpreter that knows TensorFlow."""
+    arguments = [*map(str, arguments)]
+    return _FORKS.run(_whole(module), arguments, timeout, ROOT, dict(os.environ))
+
+
+def run_alone(module, *arguments, timeout=300, **kwargs):
+    """The finished process of a command, with the CPU seconds it took.
+
+    A limit on these (`cpu_seconds`) means the same on a busy machine.
     """
     before = _cpu_of_children()
     result = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            module if "." in module else f"tf_infomax.{module}",
-            *map(str, arguments),
-        ],
+        [sys.executable, "-m", _whole(module), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -36,6 +43,10 @@ def run(module, *arguments, timeout=300, **kwargs):
     )
     result.cpu_seconds = _cpu_of_children() - before
     return result
+
+
+def _whole(module: str) -> str:
+    return module if "." in module else f"tf_infomax.{module}"
 
 
 def _cpu_of_children() -> float:

@@ -10,17 +10,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, TINY, assert_refused, run
+from commands import ROOT, TINY, assert_refused, run, run_alone
 
 from tf_infomax.training.trained import load_trained
 from tf_infomax.training.workdir import WorkDirectory
+
+
+def test_a_dry_run_says_what_it_takes_and_leaves_nothing(tmp_path, data):
+    arguments = [*TINY, f"--dataset=arrays:{data}", f"--workdir={tmp_path / 'w'}"]
+    result = run("train", *arguments, "--steps=3", "--dry_run")
+    assert result.returncode == 0, result.stderr[-2000:]
+    rows = dict(
+        [cell.strip() for cell in line.split("│")[1:3]]
+        for line in result.stdout.splitlines()
+        if line.startswith("│")
+    )
+    assert rows["steps"] == "3 of 16 images, 5 an epoch"
+    assert {"weights of encoder", "most memory", "until the first step is done"} <= {
+        *rows
+    }
+    assert not (tmp_path / "w").exists()
+    assert_refused(run("evaluate", f"--workdir={tmp_path / 'w'}", "--dry_run"), "train")
 
 
 class TestFlags:
     """Answered before TensorFlow is loaded."""
 
     def test_help_is_quick_grouped_and_no_error(self):
-        result = run("train", "--help")
+        result = run_alone("train", "--help")
         assert result.cpu_seconds < 1.0
         assert result.returncode == 0
         for heading in ("Run:", "Data:", "Objective:", "Training:", "Evaluation:"):
@@ -43,7 +60,7 @@ class TestFlags:
         ],
     )
     def test_bad_flags_get_one_line_at_once(self, arguments, words):
-        result = run("train", *arguments)
+        result = run_alone("train", *arguments)
         assert_refused(result, *words)
         assert result.cpu_seconds < 1.5
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import ROOT, TINY, assert_refused, run
+from commands import ROOT, TINY, assert_refused, run, run_alone
 from pyarrow import parquet
 
 from tf_infomax import embed as command
@@ -198,7 +198,7 @@ class TestCommand:
         }  # fmt: skip
         for word, place in places.items():
             line = line.replace(f"={word}", f"={place}")
-        result = run("embed", *line.split())
+        result = run_alone("embed", *line.split())
         assert_refused(result, words)
         assert result.cpu_seconds < 1.5  # before TensorFlow is loaded
 
@@ -556,3 +556,58 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
     few, many = map(int, result.stdout.split())
     assert many - few < 12  # MB
     assert (tmp_path / "many.npz").stat().st_size > 49e6
+
+
+class TestNeighbors:
+    @pytest.fixture(scope="class")
+    def photos(self, tmp_path_factory):
+        """Twelve images, one of them twice, one no image."""
+        path = tmp_path_factory.mktemp("photos")
+        write_images(path, 12)
+        (path / "again.png").write_bytes((path / "0003.png").read_bytes())
+        (path / "broken.jpg").write_bytes(b"nothing")
+        return path
+
+    def search(self, workdir, photos, tmp_path, *more):
+        return run(
+            "neighbors", f"--workdir={workdir}", f"--images={photos}",
+            f"--output={tmp_path / 'n.html'}", f"--cache_dir={tmp_path / 'cache'}",
+            "--progress=lines", *more,
+        )  # fmt: skip
+
+    def test_copies_are_the_nearest_pair_and_codes_are_kept(
+        self, workdir, photos, tmp_path
+    ):
+        result = self.search(workdir, photos, tmp_path, "--count=3")
+        assert result.returncode == 0, result.stderr[-2000:]
+        with open(tmp_path / "n.csv", newline="") as file:
+            head, first, *others = csv.reader(file)
+        assert head == ["query", "found", "distance", "share"]
+        assert first == ["0003.png", "again.png", "0.0", "0.0"]
+        assert len(others) == 2
+        assert "13 images" in result.stdout
+        assert "1 skipped" in result.stdout
+        page = (tmp_path / "n.html").read_text()
+        assert page.count("data:image/jpeg") == 6
+        # A second search reads the codes, and looks for one image of elsewhere too.
+        elsewhere = tmp_path / "elsewhere.png"
+        elsewhere.write_bytes((photos / "0007.png").read_bytes())
+        queries = f"--query=again.png,{elsewhere}"
+        result = self.search(workdir, photos, tmp_path, queries, "--count=50")
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert "continues after 14 of 14 images" in result.stderr
+        with open(tmp_path / "n.csv", newline="") as file:
+            _, *rows = csv.reader(file)
+        assert len(rows) == 12 + 13  # no image is its own neighbour
+        nearest = {row[0]: row[1:3] for row in reversed(rows)}
+        assert nearest["again.png"] == ["0003.png", "0.0"]
+        assert nearest[str(elsewhere)] == ["0007.png", "0.0"]
+
+    def test_bad_use_is_refused(self, workdir, photos, tmp_path):
+        for more, words in (
+            (["--query=gone.png"], ["--query=gone.png", "no such file"]),
+            (["--query=broken.jpg"], ["broken.jpg", "cannot be used"]),
+            (["--output=n.png"], ["--output", "NAME.html"]),
+        ):
+            assert_refused(self.search(workdir, photos, tmp_path, *more), *words)
+        assert not [*tmp_path.glob("n.*")]

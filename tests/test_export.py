@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from c_session import COMPILER, compile_program
-from commands import ROOT, TINY, assert_refused, run
+from commands import ROOT, TINY, assert_refused, run, run_alone
 from PIL import Image
 from serving_stub import ServingStub
 
@@ -180,7 +180,7 @@ class TestCommand:
         ],
     )
     def test_bad_use_is_answered_at_once(self, flags, words):
-        result = run("export.saved_model", *flags)
+        result = run_alone("export.saved_model", *flags)
         assert_refused(result, *words)
         assert result.cpu_seconds < 1.5
 

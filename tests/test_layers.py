@@ -23,7 +23,7 @@ FLOORS = (
     {"studies", "tuning", "embedding"},
     {"export"},
     {"deep_infomax"},
-    {"train", "evaluate", "embed", "estimate", "tune", "reproduce"},
+    {"train", "evaluate", "embed", "neighbors", "estimate", "tune", "reproduce"},
     {"__main__"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

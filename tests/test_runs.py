@@ -13,7 +13,7 @@ from pathlib import Path
 import damaged_runs
 import numpy as np
 import pytest
-from commands import ROOT, assert_refused, run
+from commands import ROOT, assert_refused, run, run_alone
 
 from tf_infomax import embed
 from tf_infomax.data import cache
@@ -156,7 +156,7 @@ class TestLocks:
             arguments.insert(0, f"--flagfile={folder / 'run.flags'}")
         holder = start_python(HOLD, folder / "lock")
         try:
-            result = run(command, *arguments)
+            result = run_alone(command, *arguments)
         finally:
             kill(holder)
         words = [f"process {holder.pid} on host {os.uname().nodename}", str(folder)]
@@ -418,7 +418,7 @@ class TestLonger:
     def test_fewer_than_done_and_a_schedule_over_the_length_are_refused(self, truth):
         options = [f"--flagfile={truth.folder / 'run.flags'}"]
         options += [f"--workdir={truth.folder}"]
-        result = run("train", *options, "--steps=7")
+        result = run_alone("train", *options, "--steps=7")
         assert_refused(result, "--steps=7", "done 8 steps already", str(truth.folder))
         assert result.cpu_seconds < 2
         workdir = WorkDirectory(str(truth.folder))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import assert_refused, run
+from commands import assert_refused, run, run_alone
 
 from tf_infomax import encoders, reproduce
 from tf_infomax.data.sources import Splits, read
@@ -681,6 +681,6 @@ class TestCommand:
         ],
     )
     def test_mistakes_get_one_line(self, arguments, words):
-        result = run("reproduce", *arguments)
+        result = run_alone("reproduce", *arguments)
         assert_refused(result, *words)
         assert result.cpu_seconds < 1.5

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras_tuner
 import numpy as np
 import pytest
-from commands import ROOT, TINY, assert_refused, run
+from commands import ROOT, TINY, assert_refused, run, run_alone
 
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.tuning.folder import SearchFolder
@@ -40,7 +40,7 @@ class TestFlags:
     """Answered before TensorFlow is loaded."""
 
     def test_help_is_quick_and_says_what_is_maximized(self):
-        result = run("tune", "--help")
+        result = run_alone("tune", "--help")
         assert result.cpu_seconds < 1.2
         assert result.returncode == 0
         for word in ("Search:", "--tune=", "log K", "bayesian", "--tuner_workers"):
@@ -68,7 +68,7 @@ class TestFlags:
         ],
     )
     def test_mistakes_get_one_line_at_once(self, arguments, words):
-        result = run("tune", *TINY, "--steps=4", *arguments)
+        result = run_alone("tune", *TINY, "--steps=4", *arguments)
         assert_refused(result, *words)
         assert result.cpu_seconds < 1.5
 

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": ("tf_infomax.train", "trains an encoder and measures what it learned"),
     "evaluate": ("tf_infomax.evaluate", "measures a run again"),
     "embed": ("tf_infomax.embed", "writes the codes of a folder of images"),
+    "neighbors": ("tf_infomax.neighbors", "finds images that are alike"),
     "estimate": ("tf_infomax.estimate", "estimates mutual information of columns"),
     "tune": ("tf_infomax.tune", "searches options for what a probe reads"),
     "reproduce": ("tf_infomax.reproduce", "runs a study or a table of the papers"),

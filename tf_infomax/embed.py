@@ -11,18 +11,16 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from tf_infomax.embedding.source import EncoderOptions
 from tf_infomax.options import (
     ConfigError,
-    Options,
     command,
-    flags,
     option,
     refuse_if,
     shared_option,
     tables,
 )
-from tf_infomax.runtime.progress import printable, tell
-from tf_infomax.runtime.seals import DamagedError
+from tf_infomax.runtime.progress import printable
 
 _SUFFIXES = {
     ".npz": "npz",
@@ -33,27 +31,13 @@ _SUFFIXES = {
     "": "projector",
 }
 _FORMATS = tables.FORMATS
-_ENCODER, _EMBEDDINGS, _RUN = "Encoder", "Embeddings", "Run"
+_EMBEDDINGS, _RUN = "Embeddings", "Run"
 
 
 @dataclass(frozen=True)
-class EmbedOptions(Options):
+class EmbedOptions(EncoderOptions):
     """What to embed, with what, and where to."""
 
-    workdir: str = option("", _ENCODER, "Folder of the run that trained the encoder.")
-    checkpoint: str = option(
-        "last", _ENCODER, "Which of the run's.", choices=("last", "best")
-    )
-    saved_model: str = option(
-        "",
-        _ENCODER,
-        "Or an exported model: NAME/VERSION, or NAME for its highest version.",
-    )
-    feature: str = option(
-        "code",
-        _ENCODER,
-        "Feature of the encoder: code, fc, conv, local; maps are flattened.",
-    )
     images: str = option("", _EMBEDDINGS, "Folder of image files, at any depth.")
     output: str = option("", _EMBEDDINGS, "File to write (a folder for projector).")
     format: str = option(
@@ -68,13 +52,6 @@ class EmbedOptions(Options):
 
     def __post_init__(self):
         super().__post_init__()
-        if bool(self.workdir) == bool(self.saved_model):
-            raise ConfigError(
-                "give --workdir or --saved_model, one of them. Received: "
-                f"{'both' if self.workdir else 'neither'}."
-            )
-        if self.saved_model and self.checkpoint != "last":
-            raise ConfigError("--checkpoint belongs to --workdir.")
         for name in ("images", "output"):
             if not getattr(self, name):
                 raise ConfigError(f"--{name} is needed.")
@@ -100,31 +77,17 @@ def main(options: EmbedOptions) -> int:
     """Embeds the images and prints how many there were."""
     from tf_infomax.data.files import ImageFolder
     from tf_infomax.embedding.job import check_output
-    from tf_infomax.embedding.versions import find_version
-    from tf_infomax.training.workdir import WorkDirectory
 
     output = Path(options.output)
     check_output(output)
-    if options.workdir:
-        workdir = WorkDirectory(options.workdir)
-        workdir.read_config()
-        workdir.read_state(options.checkpoint)
-    else:
-        version = find_version(Path(options.saved_model))
+    options.check_encoder()
     folder = ImageFolder(options.images)
     command.load_tensorflow()
 
-    from tf_infomax.embedding.embedder import from_model, from_saved_model
     from tf_infomax.embedding.formats import FORMATS, projected_every
     from tf_infomax.embedding.job import embed_folder
-    from tf_infomax.training.trained import load_trained
 
-    if options.workdir:
-        trained = load_trained(workdir, options.checkpoint)
-        encoder, rule = trained.objective.encoder, trained.config.resize
-        embedder = from_model(encoder, options.feature, rule)
-    else:
-        embedder = from_saved_model(version, options.feature, _read_rule(version))
+    embedder = options.load_embedder()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         summary = embed_folder(
@@ -145,25 +108,6 @@ def main(options: EmbedOptions) -> int:
         some = f" (1 of every {every} images)" if every > 1 else ""
         print(f"tensorboard --logdir={output} shows it{some}")
     return 0
-
-
-def _read_rule(version: Path) -> str:
-    """How the run resized its images, as the export has kept it.
-
-    Raises:
-        ConfigError: if that is damaged.
-    """
-    file = version / "assets.extra" / "run.flags"
-    if not file.exists():
-        tell(f"{version} has no run.flags: images are cut to the central square")
-        return "crop"
-    try:
-        config, facts = flags.open_flagfile(file)
-    except DamagedError as error:
-        raise ConfigError(f"{file} {error}. Export the run again.") from error
-    if facts is None:
-        tell(f"{file} has no seal, as of an earlier version: taken as it stands")
-    return config.resize
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The experiment is the one of the work directory; only flags that say how to eval
 (--probes, --probe_seeds, --probe_images, --checkpoint, where data lie) are taken.
 """
 
-from tf_infomax.options import Config, command, flags
+from tf_infomax.options import Config, command, flags, refuse_if
 
 
 def main(given: Config) -> int:
@@ -12,6 +12,7 @@ def main(given: Config) -> int:
     from tf_infomax.runtime.files import check_writable
     from tf_infomax.training.workdir import WorkDirectory
 
+    refuse_if(given.dry_run, "--dry_run belongs to tf_infomax.train.")
     workdir = WorkDirectory(given.workdir)
     config = flags.override(workdir.read_config(), given)
     check_writable(workdir.path, f"--workdir={workdir.path}")

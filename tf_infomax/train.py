@@ -12,11 +12,34 @@ def main(config: Config) -> int:
 
     workdir = WorkDirectory(config.workdir)
     check_writable(workdir.path, f"--workdir={workdir.path}")
+    if config.dry_run:
+        return _plan(config, workdir)
     with workdir.held():
         workdir.check(config)
         config.require_length()
         command.load_tensorflow()
         return _train(config, workdir)
+
+
+def _plan(config: Config, workdir) -> int:
+    """Prints what the run would take."""
+    workdir.check(config)
+    config.require_length()
+    command.load_tensorflow()
+
+    from rich.table import Table
+
+    from tf_infomax.runtime.progress import print_wide
+    from tf_infomax.training.experiment import load_data
+    from tf_infomax.training.plan import describe_plan
+    from tf_infomax.training.run import Run
+
+    table = Table(show_header=False)
+    for row in describe_plan(Run(config, workdir, load_data(config))):
+        table.add_row(*row)
+    print_wide(table)
+    print(f"Nothing was written. Without --dry_run this trains in {workdir.path}.")
+    return 0
 
 
 def _train(config: Config, workdir) -> int:

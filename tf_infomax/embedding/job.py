@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -84,19 +85,32 @@ def embed_folder(
         ConfigError: if the output exists or cannot be written.
         DataError: if not one of the files can be used.
     """
-    from tf_infomax.evaluation.features import compile_features
-
     check_output(output)
+    with embedded_parts(
+        embedder, folder, parts_folder(output), batch_size, progress
+    ) as parts:
+        if parts.count:
+            _finish(parts, output, write, embedder, folder)
+    shutil.rmtree(parts.folder)
+    if not parts.count:
+        raise _nothing_usable(folder, parts)
+    return Summary(parts.count, parts.skipped, tuple(parts.shown), folder.others)
+
+
+@contextmanager
+def embedded_parts(
+    embedder: Embedder,
+    folder: ImageFolder,
+    where: Path,
+    batch_size: int = 256,
+    progress: str = "none",
+) -> Iterator[Parts]:
+    """The embeddings of every image below a folder, kept in the folder `where`.
+
+    What is there of the same encoder and the same files is not computed again.
+    """
     batch_size = min(batch_size, folder.count)
-    run = compile_features(
-        lambda images: {"feature": embedder.extract(images)},
-        embedder.image_shape,
-        batch_size,
-    )
-
-    def embed(images: np.ndarray) -> np.ndarray:
-        return run(images)["feature"]
-
+    embed = compile_embedder(embedder, batch_size)
     width = embed(np.zeros((0, *embedder.image_shape), np.uint8)).shape[1]
     key = {
         "encoder": embedder.fingerprint,
@@ -105,23 +119,34 @@ def embed_folder(
         "decoding": DECODING,
         "list of images": folder.fingerprint,
     }
-    parts = Parts(parts_folder(output), key, width)
+    parts = Parts(where, key, width)
     try:
         with Progress(folder.count, parts.files, progress) as shown:
             _tell_beginning(parts, folder, shown.tell)
             _embed_rest(embedder, embed, folder, parts, batch_size, shown.update)
-        if not parts.count:
-            shutil.rmtree(parts.folder)
-            name, reason = parts.shown[0]
-            raise DataError(
-                f"none of the {folder.count} image files in {folder.path} can be used; "
-                f"the first: {name} ({reason})."
-            )
-        _finish(parts, output, write, embedder, folder)
+        yield parts
     finally:
         parts.close()
-    shutil.rmtree(parts.folder)
-    return Summary(parts.count, parts.skipped, tuple(parts.shown), folder.others)
+
+
+def compile_embedder(embedder: Embedder, batch_size: int) -> Callable:
+    """A function uint8 `[N, H, W, C]` -> float32 `[N, D]`, compiled once."""
+    from tf_infomax.evaluation.features import compile_features
+
+    run = compile_features(
+        lambda images: {"feature": embedder.extract(images)},
+        embedder.image_shape,
+        batch_size,
+    )
+    return lambda images: run(images)["feature"]
+
+
+def _nothing_usable(folder: ImageFolder, parts: Parts) -> DataError:
+    name, reason = parts.shown[0]
+    return DataError(
+        f"none of the {folder.count} image files in {folder.path} can be used; "
+        f"the first: {name} ({reason})."
+    )
 
 
 def _tell_beginning(parts: Parts, folder: ImageFolder, tell) -> None:

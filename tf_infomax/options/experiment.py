@@ -46,6 +46,12 @@ class Core(Options):
     evaluate: bool = option(
         True, _RUN, "Probe the encoder when training is done.", driver=True
     )
+    dry_run: bool = option(
+        False,
+        _RUN,
+        "Train a few steps, say what the run would take, and leave nothing.",
+        driver=True,
+    )
     progress: str = option(
         "auto",
         _RUN,

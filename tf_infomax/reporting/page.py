@@ -26,6 +26,13 @@ table.counts td, table.counts th { padding: .2rem .4rem; text-align: right; bord
 img, svg { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 pre { background: var(--soft); padding: .8rem; border-radius: 4px; overflow-x: auto; }
 .warning { border-left: 4px solid var(--warn); padding-left: .8rem; }
+.sheet { display: flex; flex-wrap: wrap; gap: .6rem; padding: .8rem 0;
+  border-bottom: 1px solid var(--line); }
+figure { margin: 0; width: 8rem; }
+figure img { display: block; width: 8rem; }
+figure.query img { outline: 3px solid var(--warn); }
+figcaption { font-size: .8rem; line-height: 1.3; overflow: hidden;
+  text-overflow: ellipsis; }
 .note { opacity: .8; font-size: .9rem; }
 """
 
@@ -116,6 +123,30 @@ def picture(path: Path, what: str) -> str:
     content = base64.b64encode(path.read_bytes()).decode()
     source = f"data:image/png;base64,{content}"
     return f"<img alt={_quote(what)} src={_quote(source)}>\n"
+
+
+def thumbnail(jpeg: str, name: str, below: str = "", kind: str = "") -> str:
+    """An image of a `sheet`.
+
+    Args:
+        jpeg: its bytes in base 64; empty: there is none.
+        name: of the image, which stands below it.
+        below: a second line.
+        kind: "query" for a frame.
+    """
+    attribute = f" class={kind}" if kind else ""
+    source = _quote(f"data:image/jpeg;base64,{jpeg}")
+    shown = f"<img alt={_quote(name)} src={source}>" if jpeg else "<p>no image</p>"
+    text = "<br>".join(html.escape(line) for line in (name, below) if line)
+    return (
+        f"<figure{attribute}>{shown}<figcaption title={_quote(name)}>{text}"
+        "</figcaption></figure>\n"
+    )
+
+
+def sheet(thumbnails: Sequence[str]) -> str:
+    """Thumbnails side by side."""
+    return f"<div class=sheet>\n{''.join(thumbnails)}</div>\n"
 
 
 def _own_names(svg: str, stem: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tf_infomax.evaluation.health import health_of
 from tf_infomax.reporting.report import format_result, readings_of
+from tf_infomax.runtime.progress import format_duration
 
 _PROBES = ("linear", "mlp", "svm")
 _APART = 2.0  # standard deviations of a difference that counts
@@ -68,16 +69,8 @@ def _describe_training(facts: Facts) -> str:
     return (
         f"{facts.objective} has trained {facts.encoder} ({facts.weights:,} weights) "
         f"for {facts.steps:,} steps of {facts.batch_size} of the {facts.images:,} "
-        f"training images of {facts.dataset}, in {_format_time(facts.seconds)}."
+        f"training images of {facts.dataset}, in {format_duration(facts.seconds)}."
     )
-
-
-def _format_time(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02} hours"
-    return f"{minutes}:{seconds:02} minutes" if minutes else f"{seconds} seconds"
 
 
 def _compare(results: dict, facts: Facts) -> str:

@@ -117,3 +117,12 @@ def format_left(count: float, speed: float) -> str:
         return ""
     seconds = int(count / speed)
     return f"{seconds // 60}:{seconds % 60:02d} left"
+
+
+def format_duration(seconds: float) -> str:
+    """A time in words, to the second."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02} hours"
+    return f"{minutes}:{seconds:02} minutes" if minutes else f"{seconds} seconds"

@@ -125,6 +125,7 @@ class TuneOptions(Config):
             "give --full_steps or --full_epochs, not both. Received: "
             f"{self.full_steps} and {self.full_epochs}.",
         )
+        refuse_if(self.dry_run, "--dry_run belongs to tf_infomax.train.")
         refuse_if(
             self.strategy != "none",
             "a search does not take --strategy: give each of --tuner_workers a GPU.",

@@ -1,0 +1,45 @@
+"""Codes that are near one another."""
+
+import numpy as np
+import pytest
+
+from tf_infomax.embedding.alike import DISTANCES, Codes
+
+NAMES = [f"{k}.png" for k in range(40)]
+BY_HAND = {
+    "l1": lambda a, b: np.abs(a - b).sum(-1),
+    "l2": lambda a, b: np.sqrt(((a - b) ** 2).sum(-1)),
+    "cosine": lambda a, b: (
+        1 - (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    ),
+}
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_near_images_and_pairs_are_those_found_by_hand(distance, rng):
+    rows = rng.normal(size=(40, 5)).astype(np.float32)
+    codes = Codes(NAMES, rows, distance)
+    between = BY_HAND[distance](rows[:, None].astype(float), rows[None].astype(float))
+    near = codes.find_near("3.png", rows[3], 4)
+    expected = [k for k in np.argsort(between[3]) if k != 3][:4]
+    assert [match.found for match in near] == [NAMES[k] for k in expected]
+    np.testing.assert_allclose(
+        [match.distance for match in near], between[3, expected], rtol=1e-4
+    )
+    assert codes.usual == pytest.approx(
+        np.median(between[~np.eye(40, dtype=bool)]), 0.05
+    )
+    upper = np.transpose(np.triu_indices(40, 1))
+    order = np.argsort([between[i, j] for i, j in upper])[:6]
+    assert [(m.query, m.found) for m in codes.find_pairs(6)] == [
+        (NAMES[i], NAMES[j]) for i, j in upper[order]
+    ]
+    assert all(m.share == m.distance / codes.usual for m in near)
+
+
+def test_codes_that_are_all_one_are_no_error():
+    codes = Codes(NAMES[:3], np.ones((3, 4), np.float32))
+    assert codes.usual == 0.0
+    assert {(m.query, m.found) for m in codes.find_pairs(9)} == {
+        ("0.png", "1.png"), ("0.png", "2.png"), ("1.png", "2.png")
+    }  # fmt: skip

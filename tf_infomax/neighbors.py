@@ -1,0 +1,179 @@
+"""Finds images that are alike: `python -m tf_infomax.neighbors --workdir=RUN
+--images=FOLDER --query=IMAGE --output=neighbors.html`.
+
+Without --query: the nearest pairs of the folder, which are near-duplicates if there are
+any. The codes are kept in --cache_dir, so that a second search computes none of them.
+"""
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tf_infomax.embedding.source import EncoderOptions
+from tf_infomax.options import ConfigError, command, option, shared_option
+from tf_infomax.runtime.progress import print_wide, printable
+
+_SEARCH, _RUN = "Search", "Run"
+
+
+@dataclass(frozen=True)
+class NeighborsOptions(EncoderOptions):
+    """What to look for, where, and how near is measured."""
+
+    images: str = option("", _SEARCH, "Folder of image files, at any depth.")
+    query: tuple[str, ...] = option(
+        (),
+        _SEARCH,
+        "Image files to look for, in the folder or elsewhere; none: the nearest pairs.",
+    )
+    count: int = option(12, _SEARCH, "Images for each query, or pairs.", low=1)
+    distance: str = option(
+        "l1", _SEARCH, "Of two codes.", choices=("l1", "l2", "cosine")
+    )
+    output: str = option(
+        "neighbors.html",
+        _SEARCH,
+        "Page to write; the same name with .csv has the distances.",
+    )
+    cache_dir: str = shared_option("cache_dir")
+    batch_size: int = option(256, _RUN, "Images per call of the encoder.", low=1)
+    progress: str = shared_option("progress")
+    debug: bool = shared_option("debug")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.images:
+            raise ConfigError("--images is needed.")
+        if Path(self.output).suffix not in (".html", ".htm"):
+            raise ConfigError(
+                f"--output takes a page: NAME.html. Received: {self.output!r}."
+            )
+
+
+def main(options: NeighborsOptions) -> int:
+    """Prints the matches, writes them as a page and as .csv."""
+    from tf_infomax.data.files import ImageFolder
+    from tf_infomax.runtime.files import check_writable
+
+    output = Path(options.output)
+    check_writable(output.absolute().parent, f"--output={output}")
+    options.check_encoder()
+    folder = ImageFolder(options.images)
+    queries = [_locate(each, folder.path) for each in options.query]
+    command.load_tensorflow()
+
+    embedder = options.load_embedder()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        groups, counted = _search(options, embedder, folder, queries)
+    except KeyboardInterrupt:
+        print(
+            "tf_infomax: stopped; what is done is kept, the same command continues.",
+            file=sys.stderr,
+        )
+        return 1
+    _write(options, embedder, folder, groups, counted)
+    return 0
+
+
+def _locate(query: str, folder: Path) -> Path:
+    """The file of a query, named from here or from the folder."""
+    places = [Path(query).expanduser(), folder / query]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ConfigError(f"--query={query}: no such file, nor in {folder}.")
+
+
+def _search(options: NeighborsOptions, embedder, folder, queries: list[Path]):
+    """(groups of matches, how many images there are)."""
+    import numpy as np
+
+    from tf_infomax.embedding.alike import Codes
+    from tf_infomax.embedding.job import compile_embedder, embedded_parts
+    from tf_infomax.runtime.seals import digest
+
+    place = digest(f"{folder.path.resolve()} {embedder.fingerprint} {embedder.feature}")
+    where = Path(options.cache_dir).expanduser() / f"codes-{place[:24]}"
+    # Before the folder, which may take long.
+    looked_for = {_name_of(path, folder.path): path for path in queries}
+    rows = _embed(queries, embedder, compile_embedder(embedder, max(1, len(queries))))
+    with embedded_parts(
+        embedder, folder, where, options.batch_size, options.progress
+    ) as parts:
+        batches = list(parts.batches())
+        skipped = parts.skipped
+    names = [name for some, _ in batches for name in some]
+    if len(names) < 2:
+        raise ConfigError(
+            f"--images={options.images}: {len(names)} of {folder.count} images can be "
+            "read; two are needed."
+        )
+    codes = Codes(
+        names, np.concatenate([each for _, each in batches]), options.distance
+    )
+    if queries:
+        groups = [
+            codes.find_near(name, row, options.count)
+            for name, row in zip(looked_for, rows, strict=True)
+        ]
+    else:
+        groups = [[match] for match in codes.find_pairs(options.count)]
+    return groups, (len(names), skipped)
+
+
+def _name_of(path: Path, folder: Path) -> str:
+    """As the folder calls it, or its whole path."""
+    path, folder = path.resolve(), folder.resolve()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def _embed(queries: list[Path], embedder, embed):
+    """The codes of the queries."""
+    import numpy as np
+
+    from tf_infomax.data.files import make_decoder
+
+    decode = make_decoder(Path(), embedder.image_shape, embedder.resize)
+    images = []
+    for path in queries:
+        image = decode(str(path.absolute()))
+        if isinstance(image, str):
+            raise ConfigError(f"--query={path} cannot be used: {image}.")
+        images.append(image)
+    return embed(np.stack(images)) if images else []
+
+
+def _write(options: NeighborsOptions, embedder, folder, groups, counted) -> None:
+    from rich.table import Table
+
+    from tf_infomax.data.files import make_decoder
+    from tf_infomax.embedding.alike import THUMBNAIL, write_matches, write_sheet
+
+    output, (count, skipped) = Path(options.output), counted
+    matches = [match for group in groups for match in group]
+    table = Table()
+    for name in ("image", "is near", options.distance):
+        table.add_column(name, justify="right" if name == options.distance else "left")
+    table.add_column("% of usual", justify="right")
+    for each in matches:
+        share = f"{100 * each.share:.1f}"
+        names = [printable(name) for name in (each.query, each.found)]
+        table.add_row(*names, f"{each.distance:.4g}", share)
+    print_wide(table)
+    write_matches(output.with_suffix(".csv"), matches)
+    shape = (THUMBNAIL, THUMBNAIL, embedder.image_shape[2])
+    told = [
+        f"{count} images of {folder.path}, {skipped} skipped; distance "
+        f"({options.distance}) of the feature {embedder.feature} in per cent of the "
+        "median distance of two images at random."
+    ]
+    title = "Images that are alike" if options.query else "The nearest pairs"
+    decode = make_decoder(folder.path, shape, embedder.resize)
+    write_sheet(output, title, told, groups, decode)
+    print(printable(f"{told[0]} Pictures: {output}"))
+
+
+if __name__ == "__main__":
+    command.run(main, "tf_infomax.neighbors", __doc__, NeighborsOptions)
