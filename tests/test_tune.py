@@ -17,6 +17,7 @@ from commands import ROOT, TINY, assert_refused, run, run_alone
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.tuning.folder import SearchFolder
 from tf_infomax.tuning.hypermodel import OBJECTIVE, InfoMaxHyperModel
+from tf_infomax.tuning.options import TuneOptions
 from tf_infomax.tuning.search import TUNERS
 from tf_infomax.tuning.space import Space
 
@@ -197,6 +198,32 @@ def test_hyperband_trains_the_promoted_on(tmp_path, data):
     assert [row["step"] for row in rows] == [2, 4]
     # A full trial is the best, even where a short one scored higher.
     assert next(t for t in trials if t["trial"] == results["best"])["share"] == 1.0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+def test_a_space_that_can_be_counted_is_tried_once(tuner, tmp_path):
+    space = (
+        "bound:info_nce,jsd",
+        "negatives:all,same_location@bound=info_nce",
+        "batch_size:8,16",
+    )
+    options = TuneOptions(tune=space, tuner=tuner, max_trials=20, steps=4)
+    oracle = TUNERS[tuner](options)
+    oracle.limit(20, 0.0)
+    oracle.points, oracle.active = options.space.list_points(), options.space.active
+    oracle._set_project_dir(tmp_path, "search")
+    seen = []
+    while True:
+        trial = oracle.create_trial("one")
+        if trial.status == "STOPPED":
+            break
+        seen.append(tuple(sorted(oracle.active(trial.hyperparameters.values).items())))
+        oracle.update_trial(trial.trial_id, {OBJECTIVE.name: len(seen) % 3})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert oracle.exhausted
+    assert len(seen) == len({*seen}) == 2 * (1 + 2)
 
 
 class TestFailures:

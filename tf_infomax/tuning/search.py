@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ import keras_tuner
 
 from tf_infomax.runtime.errors import describe_error
 from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.signals import first_signal
 from tf_infomax.tuning.board import Board
 from tf_infomax.tuning.folder import SearchFolder
@@ -33,15 +35,19 @@ _NO_LIMIT = 10**9
 
 
 class Lasting:
-    """Mixin of an oracle: a first trial, a time limit, files whole at any moment.
+    """Mixin of an oracle: a first trial, an end, files whole at any moment.
 
     The first trial has the values of the base configuration, if those are in the space:
-    a search should not end below what it set out from. Keras Tuner writes its files in
-    place, reloads nothing when it was killed before the first trial's end, and forgets
-    a trial that was begun but not yet entered.
+    a search should not end below what it set out from. Where the settings can be
+    counted none is tried twice, and the search ends with the last one. Keras Tuner
+    writes its files in place, reloads nothing when it was killed before the first
+    trial's end, and forgets a trial that was begun but not yet entered.
     """
 
     first: dict | None = None
+    points: list[dict] | None = None  # all settings, where they can be counted
+    active: Callable = dict  # of values, those that have an effect
+    exhausted = False
     minutes = 0.0
     spent = 0.0  # seconds of earlier starts
     began = 0.0
@@ -63,7 +69,20 @@ class Lasting:
         if not self.trials and self.first and response.get("values"):
             own = {k: v for k, v in response["values"].items() if "/" in k}
             response["values"] = self.first | own
-        return response
+        return response if self.points is None else self._spare_repetition(response)
+
+    def _spare_repetition(self, response: dict) -> dict:
+        """The same, or a setting not tried yet in place of one that was."""
+        tried = [self.active(t.hyperparameters.values) for t in self.trials.values()]
+        values = response.get("values")
+        if values and self.active(values) not in tried:
+            return response
+        left = [point for point in self.points if self.active(point) not in tried]
+        if not left:
+            self.exhausted = True
+            return {"status": "STOPPED"}
+        chosen = random.Random(f"{self.seed} {len(tried)}").choice(left)
+        return {"status": "RUNNING", "values": chosen}
 
     def get_state(self):
         return {**super().get_state(), "seconds": self.seconds}
@@ -269,6 +288,9 @@ def run_search(options: TuneOptions, folder: SearchFolder) -> None:
     oracle = TUNERS[options.tuner](options)
     oracle.limit(options.max_trials, options.max_minutes)
     oracle.first = options.space.base_values()
+    if options.tuner != "hyperband":  # which trains the same settings on
+        oracle.points = options.space.list_points()
+        oracle.active = options.space.active
     style = "lines" if worker else options.progress
     title = f"{folder.path}: {SCORES[options.score].words}"
     most, minutes = options.max_trials, options.max_minutes
@@ -313,3 +335,6 @@ def run_search(options: TuneOptions, folder: SearchFolder) -> None:
             if chief:
                 follower.join()
         board.refresh()
+    if oracle.exhausted:
+        count = len(oracle.points)
+        tell(f"the space has {count} settings, and all of them are tried")

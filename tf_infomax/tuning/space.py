@@ -70,6 +70,17 @@ class Parameter:
         """The values to check: all choices, or the ends of the range."""
         return self.choices or (self.low, self.high)
 
+    @property
+    def values(self) -> tuple | None:
+        """All of them; None of a range without steps."""
+        if self.choices:
+            return self.choices
+        step = self.step or (1 if isinstance(self.low, int) else None)
+        if step is None or (self.log and not isinstance(self.low, int)):
+            return None
+        count = int((self.high - self.low) / step + 1e-9) + 1
+        return tuple(self.low + k * step for k in range(count))
+
     def holds(self, value) -> bool:
         """Whether it is one of the values."""
         if self.choices:
@@ -150,6 +161,27 @@ class Space:
             if self._exists(each, result) and each.name in values:
                 result[each.name] = each.from_hp(values[each.name])
         return result
+
+    def list_points(self) -> list[dict] | None:
+        """All settings, as Keras Tuner keeps them; None if they are too many to list.
+
+        A parameter that does not exist at a setting is left out of it.
+        """
+        found: list[dict] = [{}]
+        for each in self.parameters:
+            if each.values is None or len(found) * len(each.values) > _COMBINATIONS:
+                return None
+            found = [
+                point | extra
+                for point in found
+                for extra in (
+                    [{each.name: value} for value in each.values]
+                    if self._exists(each, point)
+                    else [{}]
+                )
+            ]
+        by_name = {each.name: each for each in self.parameters}
+        return [{n: by_name[n].to_hp(v) for n, v in point.items()} for point in found]
 
     @staticmethod
     def _exists(parameter: Parameter, values: Mapping) -> bool:
