@@ -1297,6 +1297,11 @@ class TestCommand:
         )  # fmt: skip
         assert result.returncode == 0, result.stderr[-2000:]
         assert "truth 1.250" in result.stdout
+        page = (tmp_path / "report.html").read_text()
+        assert "The truth is 1.250 nats." in page
+        assert "600 pairs; columns: 2 of x, 2 of y." in page
+        assert "tf-infomax estimate --task=gaussian --dim=2" in page
+        assert "data:image/png" in page
         assert "4.79" in result.stdout  # log of 120 reported pairs
 
     def test_permutations_give_a_p_value(self, tmp_path):

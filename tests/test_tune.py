@@ -90,7 +90,7 @@ class TestRandom:
         found = {path.name for path in workdir.iterdir()}
         assert found == {
             "search.flags", "trials", "runs", "trials.csv", "results.json",
-            "search.png", "events", "best.flags", "best",
+            "search.png", "events", "best.flags", "best", "report.html",
         }  # fmt: skip
         assert "rank" in result.stdout
         assert "trial 0: " in result.stderr  # a line for each, while it goes on

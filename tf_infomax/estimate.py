@@ -6,6 +6,8 @@ Or of one file, `--data=pairs.npz` (arrays x and y) or `--data=table.csv --x=hei
 many of these, `--benchmark=staircase` trains critics while the information rises.
 """
 
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +139,9 @@ class EstimateOptions(Options):
     )
     seed: int = option(0, _TRAIN, "Of everything.", low=0, high=2**31 - 1)
     output: str = option(
-        "", _OUTPUT, "Folder for estimates.json and estimates.png; empty: none."
+        "",
+        _OUTPUT,
+        "Folder for estimates.json, estimates.png, report.html; empty: none.",
     )
     export: str = option(
         "", _OUTPUT, "Folder for the critic as a SavedModel, which gives log p/q."
@@ -362,6 +366,7 @@ def main(options: EstimateOptions) -> int:
     command.load_tensorflow(split_operations=False)
 
     from tf_infomax.estimation.report import print_table, run_all, write
+    from tf_infomax.reporting.estimates_page import write_estimates_page
 
     names = "family", "lipschitz"
     shared = options.shared | {name: getattr(options, name) for name in names}
@@ -377,7 +382,10 @@ def main(options: EstimateOptions) -> int:
     if options.output:
         settings = {"version": tf_infomax.__version__, "options": options.changed}
         write(output, estimates, x, y, truth, settings)
-        print(f"{output / 'estimates.json'}, {output / 'estimates.png'}")
+        typed = shlex.join(["tf-infomax", "estimate", *sys.argv[1:]])
+        figure, shown = output / "estimates.png", output / "report.html"
+        write_estimates_page(shown, estimates, (x.shape, y.shape), truth, typed, figure)
+        print(f"{output / 'estimates.json'}, {figure}, {shown}")
     if stopped:
         raise stopped
     if options.export:

@@ -15,8 +15,9 @@ def draw(
     truth: float | None = None,
     pointwise: np.ndarray | None = None,
     pointwise_of: str = "",
+    pairs: tuple[np.ndarray, np.ndarray] | None = None,
 ):
-    """Values with their intervals, learning curves with ceilings, a histogram.
+    """Values with their intervals, the pairs, learning curves, a histogram.
 
     Args:
         estimates: at least one.
@@ -24,6 +25,7 @@ def draw(
         truth: drawn as a line where it is known.
         pointwise: log density ratios of pairs, for the histogram.
         pointwise_of: whose they are.
+        pairs: of two columns of numbers, to look at.
 
     Returns:
         The figure.
@@ -31,10 +33,15 @@ def draw(
     from matplotlib.figure import Figure
 
     trained = [each for each in estimates if each.history]
-    panels = 1 + bool(trained) + (pointwise is not None)
+    panels = 1 + bool(trained) + (pointwise is not None) + (pairs is not None)
     figure = Figure(figsize=(4.6 * panels, 3.8), layout="constrained")
     axes = list(np.atleast_1d(figure.subplots(1, panels)))
     _draw_values(axes.pop(0), estimates, truth)
+    if pairs is not None:
+        panel = axes.pop(0)
+        panel.plot(*pairs, ".", color="C0", ms=3, alpha=0.5)
+        panel.set(title=f"{len(pairs[0]):,} of the pairs", xlabel="x", ylabel="y")
+        panel.grid(alpha=0.3)
     if trained:
         _draw_curves(axes.pop(0), trained, truth)
     if pointwise is not None:

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,17 +53,36 @@ def run_all(
 
 
 def _estimate(x, y, method: str, options: dict) -> Estimate:
-    row = _row_of(method)
+    row = row_of(method)
     own = used_of(row, options)
     if method in RELATED:
         return row.estimate(x, y, **own)
     return estimate_mi(x, y, method, **own)
 
 
-def _row_of(method: str) -> Estimator | Related:
-    """Of either table; `v_information/linear` is a row's name and a family."""
+def row_of(method: str) -> Estimator | Related:
+    """The row of a method; `v_information/linear` is a row's name and a family."""
     name = method.partition("/")[0]
     return ESTIMATORS.get(name) or RELATED[name]
+
+
+def list_rows(estimates: Sequence[Estimate]) -> tuple[list[str], list[list[str]]]:
+    """(headings, a row for each): value, interval, kind, ceiling, p-value if tested."""
+    level = 100 * estimates[0].level
+    tested = any("p_value" in each.diagnostics for each in estimates)
+    headings = ["method", "value", f"{level:.0f} % interval", "kind", "ceiling"]
+    rows = []
+    for each in estimates:
+        kind = each.direction if each.direction != "neither" else ""
+        if each.unit != "nats":
+            kind = f"not nats, but {each.unit}"
+        elif not kind and each.method.partition("/")[0] in RELATED:
+            kind = "not mutual information"
+        ceiling = f"{each.ceiling:.2f}" if math.isfinite(each.ceiling) else ""
+        p_value = [f"{each.diagnostics['p_value']:.3g}"] if tested else []
+        row = [each.name, each.shown, each.shown_interval, kind, ceiling]
+        rows.append(row + p_value)
+    return headings + ["p"] * tested, rows
 
 
 def print_table(estimates: list[Estimate], truth: float | None) -> None:
@@ -71,29 +90,15 @@ def print_table(estimates: list[Estimate], truth: float | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    level = 100 * estimates[0].level
     title = "estimates, nats"
     if truth is not None:
         title += f" (truth {truth:.3f})"
     table = Table(title=title, title_justify="left")
-    tested = any("p_value" in each.diagnostics for each in estimates)
-    headings = ["method", "value", f"{level:.0f} % interval", "kind", "ceiling"]
-    for heading in headings + ["p"] * tested:
+    headings, rows = list_rows(estimates)
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "method" else "right")
-    for each in estimates:
-        kind = each.direction if each.direction != "neither" else ""
-        if each.unit != "nats":
-            kind = f"not nats, but {each.unit}"
-        elif not kind and each.method.partition("/")[0] in RELATED:
-            kind = "not mutual information"
-        table.add_row(
-            each.name,
-            each.shown,
-            each.shown_interval,
-            kind,
-            f"{each.ceiling:.2f}" if math.isfinite(each.ceiling) else "",
-            *([f"{each.diagnostics['p_value']:.3g}"] if tested else []),
-        )
+    for row in rows:
+        table.add_row(*row)
     print_wide(table)
     console = Console()
     for each in estimates:
@@ -123,8 +128,8 @@ def write(
         "estimates": [
             {
                 **each.to_dict(),
-                "formula": _row_of(each.method).formula,
-                "source": _row_of(each.method).source,
+                "formula": row_of(each.method).formula,
+                "source": row_of(each.method).source,
             }
             for each in estimates
         ],
@@ -138,4 +143,12 @@ def write(
         shown, name = slice(0, _SHOWN), f"by {with_ratio[-1].name}"
         pointwise = with_ratio[-1].pointwise(x[shown], y[shown])
     with replacing(folder / "estimates.png") as file:
-        draw(estimates, file, truth, pointwise, name)
+        draw(estimates, file, truth, pointwise, name, _choose_pairs(x, y))
+
+
+def _choose_pairs(x: np.ndarray, y: np.ndarray):
+    """Some pairs of two columns, for the eye; None of more columns."""
+    if any(np.size(each) != len(each) for each in (x, y)):
+        return None
+    every = math.ceil(len(x) / _SHOWN)
+    return tuple(np.ravel(each)[::every] for each in (x, y))

@@ -8,6 +8,7 @@ from tf_infomax.tuning.folder import SearchFolder, Trial, rank
 from tf_infomax.tuning.space import Space
 
 _ROWS = 20  # of the live table
+_FIXED = 6  # columns before those of the parameters
 
 
 def format_value(value) -> str:
@@ -61,33 +62,52 @@ def _build_table(trials, space: Space, title: str, limit: int, apart: bool):
     from rich.markup import escape
     from rich.table import Table
 
+    head, rows = list_rows(trials, space, apart)
+    table = Table(title=escape(title), title_justify="left")
+    for heading in head[:_FIXED]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in head[_FIXED:]:
+        table.add_column(heading, overflow="fold")
+    for row in rows[: limit or None]:
+        table.add_row(*row)
+    if limit and len(rows) > limit:
+        table.caption = f"and {len(rows) - limit} more"
+    return table
+
+
+def list_rows(
+    trials: list[Trial], space: Space, apart: bool = True
+) -> tuple[list[str], list[list[str]]]:
+    """(headings, a row for each trial, the best first).
+
+    Args:
+        trials: in any order.
+        space: the search space.
+        apart: a column for each parameter that differs, or one for all.
+    """
     ranked = rank(trials)
     rest = [trial for trial in trials if trial.status != "completed"]
     names = varied(trials, space)
-    table = Table(title=escape(title), title_justify="left")
-    for heading in ("rank", "trial", "score, %", "sd", "length", "s"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in names if apart else ["what differs"]:
-        table.add_column(heading, overflow="fold")
-    shown = [*enumerate(ranked, 1), *(("-", trial) for trial in rest)]
-    for place, trial in shown[: limit or None]:
+    rows = []
+    for place, trial in [*enumerate(ranked, 1), *(("-", trial) for trial in rest)]:
         active = space.active(trial.values)
         given = {n: format_value(active[n]) for n in names if n in active}
         cells = [given.get(n, "") for n in names]
         if not apart:
             cells = [" ".join(f"{name}={value}" for name, value in given.items())]
-        table.add_row(
-            str(place),
-            trial.id,
-            format_score(trial),
-            "" if trial.sd is None else f"{100 * trial.sd:.1f}",
-            f"{trial.share:.0%}" if trial.share else "",
-            f"{trial.seconds:.0f}" if trial.seconds else "",
-            *cells,
+        rows.append(
+            [
+                str(place),
+                trial.id,
+                format_score(trial),
+                "" if trial.sd is None else f"{100 * trial.sd:.1f}",
+                f"{trial.share:.0%}" if trial.share else "",
+                f"{trial.seconds:.0f}" if trial.seconds else "",
+                *cells,
+            ]
         )
-    if limit and len(shown) > limit:
-        table.caption = f"and {len(shown) - limit} more"
-    return table
+    fixed = ["rank", "trial", "score, %", "sd", "length", "s"]
+    return [*fixed, *(names if apart else ["what differs"])], rows
 
 
 class Board(Progress):

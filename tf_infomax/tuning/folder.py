@@ -3,7 +3,7 @@
 search.flags     the options of the search
 trials/          Keras Tuner's project: oracle.json, trial_ID/{trial,outcome}.json
 runs/            the work directories of the trials, one per seed
-trials.csv, results.json, search.png, events/ (TensorBoard HParams)
+trials.csv, results.json, search.png, report.html, events/ (TensorBoard HParams)
 best.flags       the best trial as a flagfile for tf_infomax.train
 logs/            what the workers said
 best/            the final run, with --train_best

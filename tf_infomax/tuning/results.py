@@ -1,4 +1,4 @@
-"""The end of a search: table, CSV, JSON, TensorBoard HParams, figure, best.flags."""
+"""The end of a search: table, CSV, JSON, HParams, figure, page, best.flags."""
 
 import csv
 import dataclasses
@@ -11,9 +11,10 @@ import numpy as np
 
 from tf_infomax.options import Config
 from tf_infomax.options.flags import format_flags
+from tf_infomax.reporting import page
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.seals import seal_text
-from tf_infomax.tuning.board import build_table, format_value
+from tf_infomax.tuning.board import build_table, format_value, list_rows
 from tf_infomax.tuning.folder import SearchFolder, Trial, rank
 from tf_infomax.tuning.space import Parameter, Space
 
@@ -56,6 +57,7 @@ def write_results(
     _write_events(folder.path / "events", trials, space, score)
     _draw(folder.path / "search.png", ranked, space, score)
     _write_best(folder, ranked[0], trials, space, score, full)
+    _write_page(folder, ranked[0], trials, space, score)
     return ranked[0]
 
 
@@ -102,20 +104,40 @@ def _write_json(path, trials, ranked, space, score) -> None:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def _write_page(folder: SearchFolder, best, trials, space: Space, score) -> None:
+    """`report.html`: the best, all trials, the figure, what follows."""
+    parts = [page.paragraph(_describe_best(folder, best, trials, space, score))]
+    parts += [page.paragraph(text, "warning") for text in _list_troubles(trials)]
+    parts += [
+        page.picture(folder.path / "search.png", "trials and their scores"),
+        page.heading("Trials"),
+        page.table(*list_rows(trials, space)),
+        page.heading("The best options"),
+        page.code(folder.best.read_text(encoding="utf-8")),
+        page.heading("What may follow"),
+        page.code(f"tf-infomax train --flagfile={folder.best}"),
+    ]
+    page.write_page(folder.path / "report.html", f"Search: {folder.path}", parts)
+
+
+def _list_troubles(trials: list[Trial]) -> list[str]:
+    """What went wrong in trials, a line each."""
+    lines = []
+    for trial in trials:
+        if trial.reason or trial.warnings:
+            what = "failed" if trial.reason else "looks collapsed"
+            why = trial.reason or "; ".join(trial.warnings)
+            lines.append(f"trial {trial.id} {what}: {why}")
+    return lines
+
+
 def _print_table(trials: list[Trial], space: Space, title: str) -> None:
     from rich.console import Console
 
     console = Console()
     console.print(build_table(trials, space, title, console=console))
-    for trial in trials:
-        if trial.reason or trial.warnings:
-            what = "failed" if trial.reason else "looks collapsed"
-            console.print(
-                f"trial {trial.id} {what}: {trial.reason or '; '.join(trial.warnings)}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+    for line in _list_troubles(trials):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _write_best(folder, best: Trial, trials, space: Space, score, full) -> None:
@@ -123,19 +145,24 @@ def _write_best(folder, best: Trial, trials, space: Space, score, full) -> None:
         workdir=str(folder.path / "best"),
         **(full and {"steps": 0, "epochs": 0} | full),
     )
+    text = _describe_best(folder, best, trials, space, score)
+    head = textwrap.fill(text, 88, initial_indent="# ", subsequent_indent="# ")
+    head += f"\n#\n#   python -m tf_infomax.train --flagfile={folder.best}\n"
+    with replacing(folder.best) as file:
+        file.write_text(seal_text(head + format_flags(config)), encoding="utf-8")
+
+
+def _describe_best(folder, best: Trial, trials, space: Space, score: str) -> str:
+    """What was found, and what its score is worth."""
     spread = "" if best.sd is None else f" ± {100 * best.sd:.1f}"
     compared = sum(trial.status == "completed" for trial in trials)
     seeds = f"{len(best.scores)} seed{'s' if len(best.scores) > 1 else ''}"
-    text = (
+    return (
         f"The best of {compared} trials of the search in {folder.path}: trial "
         f"{best.id}. Its score, the {score}: {100 * best.score:.1f}{spread} % after "
         f"{_length(space.base)} ({seeds}). As the best of many it is too high; probes "
         "on test images, which nothing was chosen on, are not."
     )
-    head = textwrap.fill(text, 88, initial_indent="# ", subsequent_indent="# ")
-    head += f"\n#\n#   python -m tf_infomax.train --flagfile={folder.best}\n"
-    with replacing(folder.best) as file:
-        file.write_text(seal_text(head + format_flags(config)), encoding="utf-8")
 
 
 def _length(config: Config) -> str:
