@@ -10,7 +10,7 @@ from forked import Forks
 
 ROOT = Path(__file__).parent.parent
 TINY = [
-    "--encoder=basic32x32",
+    "--encoder=half_convnet",  # of any size, and small
     "--critic_units=8",
     "--batch_size=16",
     "--progress=lines",
@@ -25,6 +25,12 @@ def run(module, *arguments, timeout=300):
     """The finished process of a command in an interpreter that knows TensorFlow."""
     arguments = [*map(str, arguments)]
     return _FORKS.run(_whole(module), arguments, timeout, ROOT, dict(os.environ))
+
+
+def start(module, *arguments):
+    """The same, begun: a process to send signals to, wait for and hear."""
+    arguments = [*map(str, arguments)]
+    return _FORKS.start(_whole(module), arguments, ROOT, dict(os.environ))
 
 
 def run_alone(module, *arguments, timeout=300, **kwargs):

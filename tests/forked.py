@@ -6,6 +6,7 @@ then forks once for each request on its socket: the child has the arguments, dir
 environment and streams of the request and runs a module as `python -m` would.
 """
 
+import contextlib
 import json
 import os
 import runpy
@@ -16,40 +17,82 @@ import tempfile
 from pathlib import Path
 
 
+class Forked:
+    """A command that runs; of `subprocess.Popen` what the tests need.
+
+    Attributes:
+        pid, returncode: of it.
+    """
+
+    def __init__(self, name, answers, out, err):
+        self.name, self._answers, self._files = name, answers, (out, err)
+        self.pid, self.returncode = int(answers.recv(16)), None
+
+    def send_signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(9)
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0.001)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._answers.settimeout(timeout)
+            try:
+                self.returncode = int(self._answers.recv(16))
+            except TimeoutError:
+                raise subprocess.TimeoutExpired(self.name, timeout) from None
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """(standard output, standard error), when it has ended."""
+        self.wait(timeout)
+        return tuple(map(_read, self._files))
+
+
 class Forks:
     """The process that forks, started with the first command."""
 
     def __init__(self):
         self._server = None
 
+    def start(self, module, arguments, cwd, environment) -> Forked:
+        """`python -m module arguments`, begun."""
+        if self._server is None:
+            self._server = _start_server()
+        out, err = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        request = json.dumps([module, arguments, str(cwd), environment]).encode()
+        descriptors = [each.fileno() for each in (out, err, theirs)]
+        socket.send_fds(self._server[1], [b"!"], descriptors)
+        self._server[1].sendall(request + b"\n")
+        theirs.close()
+        return Forked(module, ours, out, err)
+
     def run(self, module, arguments, timeout, cwd, environment):
         """`subprocess.CompletedProcess` of `python -m module arguments`."""
-        connection = self._connect()
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            request = [module, arguments, str(cwd), environment]
-            socket.send_fds(connection, [b"!"], [out.fileno(), err.fileno()])
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile() as answers:
-                child = int(answers.readline())
-                connection.settimeout(timeout)
-                try:
-                    status = int(answers.readline())
-                except TimeoutError:
-                    os.kill(child, 9)
-                    self._server = None
-                    raise subprocess.TimeoutExpired(module, timeout) from None
-            texts = [_read(file) for file in (out, err)]
-        return subprocess.CompletedProcess([module, *arguments], status, *texts)
+        process = self.start(module, arguments, cwd, environment)
+        try:
+            texts = process.communicate(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        command = [module, *arguments]
+        return subprocess.CompletedProcess(command, process.returncode, *texts)
 
-    def _connect(self):
-        if self._server is None:
-            ours, theirs = socket.socketpair()
-            code = [sys.executable, __file__, str(theirs.fileno())]
-            quiet = {"stderr": subprocess.DEVNULL}  # what TensorFlow says at its import
-            process = subprocess.Popen(code, pass_fds=[theirs.fileno()], **quiet)
-            theirs.close()
-            self._server = process, ours
-        return self._server[1].dup()
+
+def _start_server() -> tuple[subprocess.Popen, socket.socket]:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, __file__, str(theirs.fileno())]
+    quiet = subprocess.DEVNULL  # what TensorFlow says at its import
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=quiet)
+    theirs.close()
+    return process, ours
 
 
 def _read(file) -> str:
@@ -60,20 +103,37 @@ def _read(file) -> str:
 def _serve(connection: socket.socket):
     """Returns in a child, with its request; ends with the connection."""
     while True:
-        start, descriptors, *_ = socket.recv_fds(connection, 1, 2)
+        start, descriptors, *_ = socket.recv_fds(connection, 1, 3)
         if not start:
             os._exit(0)
         with connection.makefile() as lines:
             request = json.loads(lines.readline())
-        child = os.fork()
-        if child == 0:
+        watcher = os.fork()
+        if watcher == 0:
             connection.close()
-            return request, descriptors
+            *streams, answers = descriptors
+            if _watch(answers):
+                return request, streams
+        os.waitpid(watcher, 0)
         for each in descriptors:
             os.close(each)
-        connection.sendall(f"{child}\n".encode())
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        connection.sendall(f"{status}\n".encode())
+
+
+def _watch(answers: int) -> bool:
+    """True in the command's own process; says its number and its status elsewhere.
+
+    Each is a packet; its parent has gone by then, so that it leaves nobody waiting.
+    """
+    if os.fork():
+        os._exit(0)
+    child = os.fork()
+    if child == 0:
+        os.close(answers)
+        return True
+    os.write(answers, str(child).encode())
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.write(answers, str(status).encode())
+    os._exit(0)
 
 
 def main() -> None:

@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, TINY, assert_refused, run, run_alone
+from commands import TINY, assert_refused, run, run_alone, start
 
 from tf_infomax.training.trained import load_trained
 from tf_infomax.training.workdir import WorkDirectory
@@ -101,8 +99,9 @@ class TestBadData:
         assert_refused(result, "x.npy", "NaN")
 
     def test_images_of_another_size_than_the_encoder(self, tmp_path):
-        result = self.start(tmp_path, "--dataset=fashion")
-        assert_refused(result, "28 x 28", "--encoder=basic32x32", "image_size=32")
+        encoder = "--encoder=basic32x32"
+        result = self.start(tmp_path, "--dataset=fashion", encoder)
+        assert_refused(result, "28 x 28", encoder, "image_size=32")
 
     def test_no_length(self, tmp_path, data):
         workdir = f"--workdir={tmp_path / 'run'}"
@@ -306,20 +305,10 @@ def test_own_keras_model(tmp_path, data):
     assert_refused(result, "--encoder", "data.npz")
 
 
-def start(arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tf_infomax.train", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def wait_for(path: Path, process, timeout=120):
     deadline = time.monotonic() + timeout
     while not path.exists():
-        assert process.poll() is None, process.stderr.read()[-2000:]
+        assert process.poll() is None, process.communicate()[1][-2000:]
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -343,7 +332,7 @@ def whole(tmp_path_factory, data):
 def test_killed_and_started_again_gives_the_same_bits(how, tmp_path, data, whole):
     common = [*KILLED, f"--dataset=arrays:{data}", "--checkpoint_every=3"]
     parts = tmp_path / "parts"
-    process = start([*common, f"--workdir={parts}"])
+    process = start("train", *[*common, f"--workdir={parts}"])
     wait_for(parts / "checkpoints" / "last.npz", process)
     process.send_signal(how)
     stderr = process.communicate(timeout=60)[1]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from c_session import COMPILER, compile_program
-from commands import ROOT, TINY, assert_refused, run, run_alone
+from commands import ROOT, TINY, assert_refused, run, run_alone, start
 from PIL import Image
 from serving_stub import ServingStub
 
@@ -51,7 +51,7 @@ def workdir(tmp_path_factory):
     images = rng.integers(0, 120, (80, 32, 32, 3)) + 100 * labels[:, None, None, None]
     np.savez(root / "data.npz", images=images.astype(np.uint8), labels=labels)
     result = run(
-        "train", *TINY, "--steps=4", "--noevaluate", f"--workdir={root / 'tiny'}",
+        "train", *TINY, "--encoder=basic32x32", "--steps=4", "--noevaluate", f"--workdir={root / 'tiny'}",
         f"--dataset=arrays:{root / 'data.npz'}", "--mixed_precision=bfloat16",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-2000:]
@@ -197,15 +197,10 @@ class TestCommand:
 def test_killed_at_any_moment_shows_no_version_that_does_not_load(workdir, tmp_path):
     """The kill comes at a later file each time, the last ones during verification."""
     folder = tmp_path / "tiny"
-    command = [
-        sys.executable, "-m", "export.saved_model", f"--workdir={workdir}",
-        f"--output={tmp_path}", "--noclassify",
-    ]  # fmt: skip
+    arguments = [f"--workdir={workdir}", f"--output={tmp_path}", "--noclassify"]
     rng = np.random.default_rng(0)
-    for _ in range(3):
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+    for _ in range(2):
+        process = start("export.saved_model", *arguments)
         deadline = time.monotonic() + 60
         while not list(folder.glob(".*.tmp/*")) and process.poll() is None:
             assert time.monotonic() < deadline
@@ -216,7 +211,7 @@ def test_killed_at_any_moment_shows_no_version_that_does_not_load(workdir, tmp_p
         for version in folder.iterdir():
             if version.name.isdigit():
                 replay.load_session(str(version))[0].close()
-    result = run("export.saved_model", *command[3:])
+    result = run("export.saved_model", *arguments)
     assert result.returncode == 0, result.stderr[-2000:]
     replay.load_session(result.stdout.strip())[0].close()
 
