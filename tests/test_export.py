@@ -51,7 +51,8 @@ def workdir(tmp_path_factory):
     images = rng.integers(0, 120, (80, 32, 32, 3)) + 100 * labels[:, None, None, None]
     np.savez(root / "data.npz", images=images.astype(np.uint8), labels=labels)
     result = run(
-        "train", *TINY, "--encoder=basic32x32", "--steps=4", "--noevaluate", f"--workdir={root / 'tiny'}",
+        "train", *TINY, "--encoder=basic32x32", "--steps=4", "--noevaluate",
+        f"--workdir={root / 'tiny'}",
         f"--dataset=arrays:{root / 'data.npz'}", "--mixed_precision=bfloat16",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-2000:]
