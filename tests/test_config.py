@@ -157,7 +157,7 @@ def test_bad_values_say_what_is_accepted(name):
 BAD_TOGETHER = [
     (dict(steps=1, epochs=1), "--steps or --epochs"),
     (dict(alpha=0.0, beta=0.0), "nothing to maximize"),
-    (dict(encoder="mlp"), "the feature 'local'; take basic"),
+    (dict(encoder="mlp"), "the feature 'local'; take auto, basic"),
     (dict(encoder="mlp", objective="dim_global"), "gives code, fc"),
     (dict(encoder="keras:a.keras"), "--encoder_layers"),
     (dict(encoder_layers=("code=a",)), "--encoder_layers"),

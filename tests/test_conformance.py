@@ -17,6 +17,7 @@ from tf_infomax.objectives import InfoMax, PriorMatching, Term, priors
 
 UNITS = 8
 SIDES = {
+    "auto": 9, "resnet": 20,
     "basic28x28": 28,
     "basic32x32": 32,
     "basic64x64": 64,

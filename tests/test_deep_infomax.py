@@ -47,14 +47,15 @@ def test_codes_are_those_of_the_run(fitted, images):
 
 
 def test_the_default_is_local_deep_infomax_by_the_size_of_the_images(images, tmp_path):
-    """Of 8 x 8 pixels: they are made larger, in fitting and afterwards."""
+    """Of 8 x 8 pixels, for which the papers have none."""
     options = {"steps": 2, "batch_size": 16, "verbose": False}
     model = DeepInfoMax(**options, workdir=tmp_path).fit(images[0])
     config = WorkDirectory(str(tmp_path)).read_config()
-    assert (config.objective, config.encoder) == ("dim_local", "basic28x28")
-    assert (config.image_size, config.critic_units) == (28, 256)
+    assert (config.objective, config.encoder) == ("dim_local", "auto")
+    assert config.critic_units == 256
     assert (config.bound, config.schedule) == ("info_nce", "cosine")
-    assert model.image_shape_ == (28, 28, 3)
+    assert model.image_shape_ == (8, 8, 3)
+    assert model.encoder_.name == "resnet"
     assert model.encode(images[0][:7]).shape == (7, 64)
 
 

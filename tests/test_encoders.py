@@ -20,8 +20,45 @@ SHAPES = {
 def test_shapes_are_those_of_the_table(name):
     image_shape, local, conv, units = SHAPES[name]
     encoder = encoders.ENCODERS[name](image_shape, 64)
+    assert encoder.name == name
     shapes = {key: value.shape[1:] for key, value in encoder.output.items()}
     assert shapes == {"local": local, "conv": conv, "fc": (units,), "code": (64,)}
+
+
+@pytest.mark.parametrize(
+    ("size", "local", "conv"),
+    [
+        ((8, 8), (8, 8, 128), (4, 4, 512)),
+        ((30, 31), (8, 8, 128), (4, 4, 512)),
+        ((32, 16), (16, 8, 128), (8, 4, 512)),
+        ((96, 96), (12, 12, 256), (6, 6, 512)),
+        ((224, 224), (7, 7, 256), (4, 4, 512)),
+    ],
+)
+def test_resnet_takes_any_size(size, local, conv):
+    encoder = encoders.ENCODERS["resnet"]((*size, 3), 5)
+    shapes = {key: value.shape[1:] for key, value in encoder.output.items()}
+    assert shapes == {"local": local, "conv": conv, "fc": (1024,), "code": (5,)}
+    with pytest.raises(ValueError, match=r"8 x 8 or more.*7 x 9"):
+        encoders.ENCODERS["resnet"]((7, 9, 3), 5)
+
+
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [
+        ((28, 28), "basic28x28"),
+        ((32, 32), "basic32x32"),
+        ((64, 64), "basic64x64"),
+        ((28, 14), "resnet"),
+        ((33, 33), "resnet"),
+    ],
+)
+def test_auto_is_the_papers_encoder_of_its_size(size, name):
+    """By whose name decoders and discriminators are chosen."""
+    chosen = encoders.ENCODERS["auto"]((*size, 1), 6)
+    expected = encoders.ENCODERS[name]((*size, 1), 6)
+    assert chosen.name == expected.name == name
+    assert [v.shape for v in chosen.weights] == [v.shape for v in expected.weights]
 
 
 def test_basic32x32_has_the_tables_parameters():

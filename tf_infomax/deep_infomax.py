@@ -31,8 +31,7 @@ from tf_infomax.training.run import Run, train
 from tf_infomax.training.trained import Trained, load_trained
 from tf_infomax.training.workdir import WorkDirectory
 
-# Side of the images -> encoder that is made for it.
-_ENCODERS = {28: "basic28x28", 32: "basic32x32", 64: "basic64x64"}
+_SIDE = 64  # pixels, to which the pictures of a folder are resized
 _UNITS = 256  # of critics; the papers' 2,048 take ten times as long
 
 
@@ -48,8 +47,8 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
     Source: Hjelm et al. 2019; other objectives: see `tf_infomax.train --help`.
 
     Args:
-        encoder: a row of `--encoder`; "auto": the convolutional one of the size of the
-            images, or of the next larger size, to which they are then resized.
+        encoder: a row of `--encoder`; "auto": one for the size of the images (pictures
+            of a folder are resized to 64 x 64, or to `image_size` of the options).
         objective: a row of `--objective`.
         epochs: passes over the training images.
         steps: instead of epochs, where above 0.
@@ -107,8 +106,8 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
             ConfigError, DataError: if options or images are unfit.
         """
         folder = self._make_folder()
-        given, side = self._read(images, labels, folder)
-        config = self._configure(given, side, folder)
+        given = self._read(images, labels, folder)
+        config = self._configure(given, folder)
         workdir = WorkDirectory(config.workdir)
         with workdir.held():
             workdir.check(config)
@@ -234,17 +233,14 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         self.workdir_ = folder
         return folder
 
-    def _read(self, images, labels, folder: Path) -> tuple[dict, int]:
-        """The options of the data, and the side of square images; 0: it is not known.
-
-        Arrays are kept in the folder of the run.
-        """
+    def _read(self, images, labels, folder: Path) -> dict:
+        """The options of the data. Arrays are kept in the folder of the run."""
         if isinstance(images, str | Path):
             if labels is not None:
                 raise ValueError("labels of a folder or a dataset are its own.")
             self.pixel_range_ = self.pixel_range
             name = str(images)
-            return {"dataset": name if ":" in name else f"folder:{name}"}, 0
+            return {"dataset": name if ":" in name else f"folder:{name}"}
         pixels, found = _collect(images)
         labels = found if labels is None else np.asarray(labels)
         if len(pixels) == 0 or (labels is not None and len(labels) != len(pixels)):
@@ -262,20 +258,18 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         else:
             with replacing(path) as file, open(file, "wb") as stream:
                 np.savez(stream, **arrays)
-        height, width = pixels.shape[1:3]
-        side = height if height == width else 0
-        return {"dataset": f"arrays:{path}", "pixel_range": "0_255"}, side
+        return {"dataset": f"arrays:{path}", "pixel_range": "0_255"}
 
-    def _configure(self, given: dict, side: int, folder: Path) -> Config:
+    def _configure(self, given: dict, folder: Path) -> Config:
         options = dict(self.options or {})
         row = OBJECTIVES.get(self.objective)
         if row is not None and row.has("local_critic"):
             options = {"critic_units": _UNITS} | options
         length = {"steps": self.steps} if self.steps else {"epochs": self.epochs}
-        if self.encoder != "auto":
+        if self.encoder != "auto":  # which is the default but of some objectives
             given |= {"encoder": self.encoder}
-        elif row is None or "encoder" not in row.preset_of(options):
-            given |= _choose_encoder(side, options)
+        if given["dataset"].startswith("folder:") and "image_size" not in options:
+            given |= {"image_size": _SIDE}
         own = {
             "objective": self.objective,
             "batch_size": self.batch_size,
@@ -314,23 +308,6 @@ def _check_same(path: Path, arrays: dict[str, np.ndarray]) -> None:
             f"workdir={path.parent} holds a run on other images or labels; choose "
             "another."
         )
-
-
-def _choose_encoder(side: int, options: Mapping) -> dict:
-    """The encoder of images of a side (0: of several, or not square), and its size."""
-    size = int(options.get("image_size", 0)) or side
-    for known, name in _ENCODERS.items():
-        if size == known:
-            return {"encoder": name}
-        if 0 < size < known:
-            return {"encoder": name, "image_size": known}
-    if "image_size" in options:
-        largest = max(_ENCODERS)
-        raise ConfigError(
-            f"encoder='auto' takes images of up to {largest} pixels a side. Received: "
-            f"image_size={size}."
-        )
-    return {"encoder": _ENCODERS[64], "image_size": 64}
 
 
 def _collect(images) -> tuple[np.ndarray, np.ndarray | None]:

@@ -177,7 +177,7 @@ def begin(name: str, side: int, image_shape: tuple[int, int, int]):
         raise ValueError(
             f"encoder {name} takes {side} x {side} images. Received: {image_shape[0]} "
             f"x {image_shape[1]}; resize them (image_size={side}) or take another one: "
-            "mlp takes any size."
+            "auto, resnet and mlp take any size."
         )
     images = keras.Input(image_shape, dtype="uint8", name="images")
     scale = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")

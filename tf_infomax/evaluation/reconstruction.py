@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.encoders import build_decoder
+from tf_infomax.encoders.any_size import name_row
 from tf_infomax.estimation.neural import Training, climb
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.evaluation.features import draw_share, draw_some
@@ -66,7 +67,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
                     seed=seed,
                     shown=lambda steps, done=done: shown.update(done + steps),
                 )
-                kind = config.encoder.partition(":")[0]
+                kind = name_row(config.encoder, subject.objective.encoder)
                 training = fit_decoder(kind, own[:2], images[:2], options)
                 decoded.append(decode(training.model, own[2]))
                 done += config.decoder_steps

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from tf_infomax.encoders.any_size import name_row
 from tf_infomax.evaluation.features import hash_weights
 from tf_infomax.export.signatures import Parts, Signature
 from tf_infomax.training.trained import Trained
@@ -21,7 +22,7 @@ def describe(trained: Trained, which: str, parts: Parts, results: dict) -> dict:
     config = trained.config
     height, width, channels = parts.image_shape
     return {
-        "encoder": config.encoder,
+        "encoder": name_row(config.encoder, trained.objective.encoder),
         "code_size": parts.encoder.output["code"].shape[-1],
         "dataset": config.dataset,
         "objective": config.objective,

@@ -126,7 +126,7 @@ def build(config, parts: Parts) -> AAE:
     """`build_aae` as the options say."""
     return build_aae(
         parts.encoder,
-        mirror(config, parts),
+        mirror(parts),
         build_matching(config, WIDTHS),
         gamma=config.gamma,
         **reconstruction_options(config, parts),

@@ -286,7 +286,7 @@ def build_vae(encoder, decoder, **kwargs) -> VAE:
 def build(config, parts: Parts) -> Autoencoder:
     """`build_autoencoder` as the options say."""
     return build_autoencoder(
-        parts.encoder, mirror(config, parts), **reconstruction_options(config, parts)
+        parts.encoder, mirror(parts), **reconstruction_options(config, parts)
     )
 
 
@@ -294,7 +294,7 @@ def build_variational(config, parts: Parts) -> VAE:
     """`build_vae` as the options say."""
     return build_vae(
         parts.encoder,
-        mirror(config, parts),
+        mirror(parts),
         kl_weight=config.kl_weight,
         **reconstruction_options(config, parts),
     )

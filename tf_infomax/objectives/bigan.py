@@ -220,8 +220,8 @@ def build(config, parts: Parts) -> BiGAN:
     """`build_bigan` as the options say."""
     return build_bigan(
         parts.encoder,
-        mirror(config, parts),
-        mirror(config, parts, build_pair_discriminator),
+        mirror(parts),
+        mirror(parts, build_pair_discriminator),
         prior=config.prior,
         gradient_penalty=config.gradient_penalty,
         **shared_options(config, parts),

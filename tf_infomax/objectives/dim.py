@@ -5,7 +5,7 @@ import math
 import keras
 
 from tf_infomax import critics
-from tf_infomax.encoders import build_trunk
+from tf_infomax.encoders import CONVNETS, build_trunk
 from tf_infomax.objectives.coordinates import KINDS, Coordinates
 from tf_infomax.objectives.infomax import InfoMax
 from tf_infomax.objectives.occlusion import choose_block
@@ -66,9 +66,15 @@ def _build_global(config, parts: Parts) -> keras.layers.Layer:
     if not isinstance(name, str):
         return name
     local = tuple(parts.encoder.output["local"].shape[1:])
+    if name == "global_dot" and parts.encoder.name not in CONVNETS:
+        raise ConfigError(
+            "--global_critic=global_dot copies layers of "
+            f"{', '.join(CONVNETS)}. For these images --encoder={config.encoder} is "
+            f"{parts.encoder.name}: take concat_mlp, or another --image_size."
+        )
     return critics.GLOBAL_CRITICS[name](
         config.critic_units or _default_units(name),
-        lambda width: build_trunk(config.encoder, local, width),
+        lambda width: build_trunk(parts.encoder.name, local, width),
     )
 
 

@@ -58,10 +58,13 @@ def shared_options(config, parts: Parts) -> dict:
     }
 
 
-def mirror(config, parts: Parts, build: Callable = build_decoder) -> keras.Model:
-    """The network that goes with the encoder by its name: by default its decoder."""
+def mirror(parts: Parts, build: Callable = build_decoder) -> keras.Model:
+    """The network that goes with the encoder by its name: by default its decoder.
+
+    By that of the model, which is the row's: `auto` stands for several.
+    """
     code_size = parts.encoder.output["code"].shape[-1]
-    return build(config.encoder, parts.shapes["x"], code_size)
+    return build(parts.encoder.name, parts.shapes["x"], code_size)
 
 
 def rank_x(bound: str, **options) -> tuple[tuple[str, object], ...]:

@@ -70,6 +70,7 @@ def _features_of_layers(config) -> frozenset[str]:
 
 
 ENCODERS: dict[str, Row] = {
+    "auto": Row("tf_infomax.encoders.any_size:build_auto", gives=_MAPS),
     "basic28x28": Row("tf_infomax.encoders.convnet:build_basic28x28", gives=_MAPS),
     "basic32x32": Row("tf_infomax.encoders.convnet:build_basic32x32", gives=_MAPS),
     "basic64x64": Row("tf_infomax.encoders.convnet:build_basic64x64", gives=_MAPS),
@@ -81,6 +82,7 @@ ENCODERS: dict[str, Row] = {
         "tf_infomax.encoders.alexnet:build_folded_alexnet_of_places",
         gives=frozenset({"local", "conv", "globals", "code"}),
     ),
+    "resnet": Row("tf_infomax.encoders.any_size:build_resnet_of_any_size", gives=_MAPS),
     "resnet19_32x32": Row("tf_infomax.encoders.resnet:build_resnet", gives=_MAPS),
     "foldresnet19_32x32": Row(
         "tf_infomax.encoders.resnet:build_folded_resnet", gives=_MAPS

@@ -134,9 +134,10 @@ class Core(Options):
     )
 
     encoder: str = option(
-        "basic32x32",
+        "auto",
         _MODEL,
-        f"{list_names(ENCODERS)}.",
+        f"{list_names(ENCODERS)}. auto: basic28x28, basic32x32, basic64x64 by the size "
+        "of the images, resnet of other sizes.",
     )
     code_size: int = option(64, _MODEL, "Numbers in the code Y.", low=1, high=65536)
 

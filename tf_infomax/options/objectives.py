@@ -213,7 +213,7 @@ class Dim(Terms, CriticUnits, Prior, Structure):
         refuse_if(
             c.alpha > 0
             and c.global_critic == "global_dot"
-            and c.encoder not in CONVNETS,
+            and c.encoder not in (*CONVNETS, "auto"),
             "--global_critic=global_dot copies layers of a built-in encoder: "
             f"{', '.join(CONVNETS)}. Received: --encoder={c.encoder}; take concat_mlp.",
         )

@@ -128,7 +128,7 @@ def _build_encoder_of(config: Config, flag: str, shape) -> keras.Model:
         if config.views in PARTS:
             hint = (
                 f" With --views={config.views} it gets a part of each image; "
-                "half_convnet, mlp, skip_mlp and real_nvp take any size."
+                "auto, resnet, half_convnet, mlp, skip_mlp and real_nvp take any size."
             )
         given = getattr(config, flag)
         raise ConfigError(f"--{flag}={given}: {error}{hint}") from error

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_infomax.encoders.any_size import name_row
 from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.neighbors import find_neighbors
 from tf_infomax.objectives import Objective
@@ -241,7 +242,7 @@ def _read_facts(run: Run) -> Facts:
     weights = sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
     return Facts(
         objective=config.objective,
-        encoder=config.encoder,
+        encoder=name_row(config.encoder, encoder),
         dataset=config.dataset,
         steps=run.step,
         batch_size=config.batch_size,
