@@ -46,7 +46,7 @@ def make_config(folder: Path, file: Path, seed: int) -> Config:
     return Config(
         dataset=f"arrays:{file}", workdir=str(folder), steps=16, batch_size=16,
         objective="multiview", views="halves", encoder="half_convnet", code_size=8,
-        view_encoders="shared", seed=seed, progress="none",
+        view_encoders="shared", seed=seed, progress="none", schedule="constant",
     )  # fmt: skip
 
 

@@ -226,7 +226,7 @@ class TestRun:
 
     def test_other_flags_are_refused_by_name(self, trained):
         result = run("train", *trained[1], "--learning_rate=0.01", "--seed=7")
-        assert_refused(result, "--learning_rate is 0.01, there 0.0001", "--seed is 7")
+        assert_refused(result, "--learning_rate is 0.01, there 0.001", "--seed is 7")
         other = f"--dataset={'fashion_m'}"
         assert_refused(run("train", *trained[1], other), "--dataset is fashion_m")
 

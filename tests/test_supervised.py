@@ -77,11 +77,21 @@ def test_labels_are_asked_for(images):
         objective.train_step(images)
 
 
+@pytest.mark.parametrize("label", [3, 7])
+def test_a_label_of_no_class_is_refused(images, label):
+    """By words of its own: an operation of a GPU would answer with NaN."""
+    objective = build_supervised(build_encoder(), 3)
+    objective.compile("sgd")
+    labels = np.array([0, 1, 2, -1, 0, 1, 2, label])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="below 3, the classes"):
+        objective.fit(images, labels, batch_size=8, verbose=0)
+
+
 class TestCommand:
     """Trained from its flags alone, on images whose classes differ in brightness."""
 
     FLAGS = (
-        "--objective=supervised", "--encoder=basic32x32", "--batch_size=16",
+        "--objective=supervised", "--encoder=half_convnet", "--batch_size=16",
         "--steps=30", "--probes=", "--learning_rate=1e-3",
     )  # fmt: skip
 

@@ -23,7 +23,6 @@ from tf_infomax.data.images import DataError
 from tf_infomax.data.scale import choose_range, convert_to_uint8
 from tf_infomax.evaluation.features import FeatureExtractor
 from tf_infomax.options import Config, ConfigError
-from tf_infomax.options.objectives import OBJECTIVES
 from tf_infomax.runtime.files import replacing
 from tf_infomax.training.experiment import load_data
 from tf_infomax.training.results import check_complete, evaluate_run
@@ -32,7 +31,6 @@ from tf_infomax.training.trained import Trained, load_trained
 from tf_infomax.training.workdir import WorkDirectory
 
 _SIDE = 64  # pixels, to which the pictures of a folder are resized
-_UNITS = 256  # of critics; the papers' 2,048 take ten times as long
 
 
 class DeepInfoMax(TransformerMixin, BaseEstimator):
@@ -262,9 +260,6 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
 
     def _configure(self, given: dict, folder: Path) -> Config:
         options = dict(self.options or {})
-        row = OBJECTIVES.get(self.objective)
-        if row is not None and row.has("local_critic"):
-            options = {"critic_units": _UNITS} | options
         length = {"steps": self.steps} if self.steps else {"epochs": self.epochs}
         if self.encoder != "auto":  # which is the default but of some objectives
             given |= {"encoder": self.encoder}
@@ -274,14 +269,13 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
             "objective": self.objective,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
-            "schedule": "cosine",
             "code_size": self.code_size,
             "augment": tuple(self.augment),
             "seed": self.seed,
             "workdir": str(folder),
             "progress": "auto" if self.verbose else "none",
         }
-        twice = sorted(options.keys() & (own | given | length).keys() - {"schedule"})
+        twice = sorted(options.keys() & (own | given | length).keys())
         if twice:
             raise ConfigError(
                 f"options may not name {twice[0]}, which stands beside it."

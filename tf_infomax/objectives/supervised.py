@@ -44,6 +44,7 @@ class Supervised(Objective):
         labels = tf.cast(batch[LABEL], tf.int64)
         code = self.networks["encoder"](batch[IMAGES])["code"]
         logits = tf.cast(self.networks["head"](code), tf.float32)
+        labels = _check_labels(labels, logits.shape[-1])
         known = labels >= 0
         errors = tf.nn.sparse_softmax_cross_entropy_with_logits(
             tf.where(known, labels, 0), logits
@@ -58,6 +59,14 @@ class Supervised(Objective):
     def describe(self):
         classes = self.networks["head"].output.shape[-1]
         return {**super().describe(), "classes": classes}
+
+
+def _check_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
+    """The same; on a GPU a label of no class would be NaN, in silence."""
+    complaint = f"labels must be below {classes}, the classes of the head"
+    most = tf.constant(classes, labels.dtype)
+    with tf.control_dependencies([tf.debugging.assert_less(labels, most, complaint)]):
+        return tf.identity(labels)
 
 
 def build_supervised(encoder: keras.Model, classes: int, **kwargs) -> Supervised:

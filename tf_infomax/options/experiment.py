@@ -154,7 +154,10 @@ class Core(Options):
     )
     batch_size: int = option(64, _TRAIN, "Images per step, over all devices.", low=2)
     learning_rate: float = option(
-        1e-4, _TRAIN, "Adam's step size, at its highest.", above=0.0
+        1e-3,
+        _TRAIN,
+        "Adam's step size, at its highest (1e-4 in Hjelm et al.).",
+        above=0.0,
     )
     beta_1: float = option(
         0.9,
@@ -167,9 +170,10 @@ class Core(Options):
         0.999, _TRAIN, "Adam's decay of the square.", low=0.0, high=0.99999
     )
     schedule: str = option(
-        "constant",
+        "cosine",
         _TRAIN,
-        "Learning rate over the run; cosine falls to 0.",
+        "Learning rate over the run; cosine falls to 0, constant lets a run be made "
+        "longer later.",
         choices=("constant", "cosine"),
     )
     warmup_steps: int = option(0, _TRAIN, "Steps of linear warm-up.", low=0)

@@ -52,10 +52,10 @@ class CriticUnits(Options):
     """Of objectives with critics of several kinds."""
 
     critic_units: int = option(
-        0,
+        256,
         _GROUP,
         "Width of the critics; 0: the paper's (2048 for dot products, 512 for the "
-        "others).",
+        "others), which take ten times as long.",
         low=0,
         high=16384,
     )
@@ -439,7 +439,7 @@ def _preset_of_multiview(given: Mapping) -> dict:
     """Halves, by an MLP, which takes images of any size (Tschannen et al. 2020)."""
     views = given.get("views", "halves")
     parts = {"encoder": "mlp"} if views in ("halves", "quadrants") else {}
-    return {"gamma": 0.0, "views": views, **parts}
+    return {"gamma": 0.0, "critic_units": 0, "views": views, **parts}
 
 
 def _preset_of_aae(given: Mapping) -> dict:
@@ -527,7 +527,13 @@ OBJECTIVES: dict[str, Row] = {
     "bigan": Row(
         "tf_infomax.objectives.bigan:build",
         options=Discriminator,
-        preset={"prior": "normal", "gradient_penalty": 0.5, "beta_1": 0.5},
+        preset={
+            "prior": "normal",
+            "gradient_penalty": 0.5,
+            "beta_1": 0.5,
+            "learning_rate": 2e-4,
+            "schedule": "constant",
+        },
         choices=_ONE_VIEW,
     ),
     "aae": Row(

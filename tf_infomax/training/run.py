@@ -25,6 +25,7 @@ from tf_infomax.training.checkpoints import DamagedCheckpointError, save_checkpo
 from tf_infomax.training.workdir import CHECKPOINTS, WorkDirectory
 
 _HEALTH_IMAGES = 2000
+_LASTING = 2  # epochs in a row that look collapsed
 _ONLINE_IMAGES = 5000  # labelled training images of the online probe
 
 
@@ -307,6 +308,7 @@ class Monitor(keras.callbacks.Callback):
         self.writer = tf.summary.create_file_writer(str(run.workdir.events))
         self.extract = FeatureExtractor(run.objective.encoder, ["code"])
         self.validation = self._make_validation()
+        self.collapsed = 0  # epochs in a row
 
     def _make_validation(self):
         run, config = self.run, self.run.config
@@ -330,14 +332,15 @@ class Monitor(keras.callbacks.Callback):
         row |= {name: float(value) for name, value in logs.items()}
         if not math.isfinite(row["loss"]):
             run.fail_not_finite()
+        warnings: list[str] = []
         if self.validation is not None:
             values = self._evaluate()
             named = ("loss", *run.objective.values)
             values = {name: float(values[name]) for name in named}
             row |= {f"validation/{name}": value for name, value in values.items()}
-            for warning in run.objective.describe_collapse(values):
-                self.tell(f"warning: {warning}")
-        row |= self._look_at_codes(epoch)
+            warnings += run.objective.describe_collapse(values)
+        row |= self._look_at_codes(epoch, warnings)
+        self._warn(warnings)
         row["seconds"] = round(run.state["seconds"], 2)
         run.rows.append(row)
         run.workdir.write_metrics(run.rows)
@@ -362,13 +365,23 @@ class Monitor(keras.callbacks.Callback):
             variable.assign(mean)
         return values
 
-    def _look_at_codes(self, epoch: int) -> dict:
+    def _warn(self, warnings: list[str]) -> None:
+        """Tells of a collapse that lasts: many begin with an epoch that looks like one.
+
+        Once when it does, and at the end of training.
+        """
+        self.collapsed = self.collapsed + 1 if warnings else 0
+        if self.collapsed == _LASTING or (warnings and self.run.step >= self.run.until):
+            for warning in warnings:
+                self.tell(f"warning: {warning}")
+
+    def _look_at_codes(self, epoch: int, warnings: list[str]) -> dict:
+        """Values for the row; adds to the warnings."""
         data, config = self.run.data, self.run.config
         _, watched = data.watched
         codes = self.extract(watched.images[:_HEALTH_IMAGES])["code"]
         health = measure_health(codes)
-        for warning in describe_collapse(health, codes.shape[1]):
-            self.tell(f"warning: {warning}")
+        warnings += describe_collapse(health, codes.shape[1])
         row = {f"health/{name}": value for name, value in health.items()}
         due = (epoch + 1) % config.probe_every == 0 or self.run.step == self.run.until
         if config.online_probe != "none" and due and data.online_train:
