@@ -203,7 +203,10 @@ def test_studies_stand_on_a_page_of_the_same_kind(tmp_path, capsys):
     draw_map(
         np.zeros((3, 6, 6, 1), np.uint8), np.eye(3), None, None, folder / "figure.png"
     )
-    effect = {"text": "accuracy 3.0 < 4.0 | points"}
+    effect = {
+        "text": "accuracy 3.0 < 4.0 | points", "rule": {"what": "accuracy | 1 < 2"},
+        "shown": ["+0.1 points", "-0.1 .. +0.3"], "region": "above 0", "word": "no",
+    }  # fmt: skip
     content = {
         "verdict": "undecided", "status": "exploratory", "history": "none",
         "notes": ["a <note>"], "seeds": [100, 101], "seconds": 90.0,
@@ -216,7 +219,8 @@ def test_studies_stand_on_a_page_of_the_same_kind(tmp_path, capsys):
     write_report(tmp_path, ("critics",))
     page = Reader((tmp_path / "report.html").read_text())
     for words in (
-        "critics: undecided", "It helps. Contradicted.", effect["text"], "a <note>",
+        "critics: undecided", "It helps. Contradicted.", "accuracy | 1 < 2",
+        "-0.1 .. +0.3", "a <note>",
         "The paper: figure 4.", "Controls: reproduced.", "1.5 minutes of runs.",
     ):  # fmt: skip
         assert words in page.text

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from commands import ROOT, assert_refused, run, run_alone
 
-from tf_infomax import embed
 from tf_infomax.data import cache
 from tf_infomax.data.images import DataError
+from tf_infomax.embedding import source
 from tf_infomax.embedding.parts import Parts
 from tf_infomax.options import Config, ConfigError, flags
 from tf_infomax.runtime import locks, seals
@@ -224,10 +224,10 @@ class TestDamage:
         path.parent.mkdir()
         text = seals.seal_text(flags.format_flags(Config(resize="stretch")))
         path.write_text(text)
-        assert embed._read_rule(tmp_path) == "stretch"
+        assert source._read_rule(tmp_path) == "stretch"
         path.write_text(text[: text.index("--resize")])
         with pytest.raises(ConfigError, match=r"run\.flags is cut off.*Export"):
-            embed._read_rule(tmp_path)
+            source._read_rule(tmp_path)
 
     def test_options_edited_by_hand_are_not_those_that_trained(self, truth, capsys):
         path = truth.folder / "run.flags"

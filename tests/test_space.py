@@ -138,11 +138,11 @@ class TestValues:
         assert space.base_values() == {
             "bound": "info_nce",
             "negatives": "all",
-            "learning_rate": 1e-4,
+            "learning_rate": 1e-3,
             "augment": "none",
         }
         assert space.configure(space.base_values()) == BASE
-        assert parse("learning_rate:1e-3..1e-2").base_values() is None
+        assert parse("learning_rate:2e-3..1e-2").base_values() is None
         assert parse("bound:jsd,dv").base_values() is None
         grid = parse("gamma:0.25..1/0.25", base=Config(steps=1, gamma=0.5))
         assert grid.base_values() == {"gamma": 0.5}

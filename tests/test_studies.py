@@ -20,6 +20,7 @@ from tf_infomax.data.sources import Splits, read
 from tf_infomax.options import ConfigError
 from tf_infomax.studies import (
     adversarial,
+    dim_tables,
     halves,
     invariance,
     negatives,
@@ -126,6 +127,11 @@ class TestOutcome:
         assert word(good, controls="failed") == "undecided"
         assert word(bad, controls="undecided") == "contradicted"
         assert word(bad, controls="failed") == "undecided"
+
+    @pytest.mark.parametrize("name", [*protocol.STUDIES, *dim_tables.TABLES])
+    def test_a_verdict_is_short(self, name):
+        for claim in (protocol.STUDIES | dim_tables.TABLES)[name].claims:
+            assert len(Finding(claim, (), judged=False).sentence) <= 200
 
     def test_claims_of_a_study_have_words_of_their_own(self, tmp_path):
         a, b = Reading("a", "v"), Reading("b", "v")
@@ -649,17 +655,20 @@ class TestCommand:
         assert result.returncode == 0, result.stderr[-2000:]
         assert "too short to show anything" in result.stdout
         assert "Closed forms" in result.stdout
+        assert "not judged" in result.stdout
+        assert not re.search("(?i)reproduced|contradicted|undecided", result.stdout)
         assert "info_nce, shared - info_nce, iid" in result.stdout
         assert "info_nce, shared - nwj, shared" in result.stdout
         assert "exploratory (scale smoke" in result.stdout
         content = json.loads((tmp_path / "results.json").read_text())
         for claim in content["claims"]:
-            assert claim["verdict"] in ("reproduced", "undecided", "contradicted")
+            assert claim["verdict"] == "not judged"
         assert content["seeds"] == [100]
         plan = protocol.STUDIES["negatives"]
         assert content["history"] == plan.history
         assert content["curves"].keys() == {f"{arm}-100" for arm in plan.arms}
-        assert (tmp_path / "figure.png").stat().st_size > 5000
+        for name in ("figure.png", "effects.png", "effects.svg"):
+            assert (tmp_path / name).stat().st_size > 5000
 
     def test_images_fewer_than_a_batch_are_refused(self, tmp_path):
         images, labels = np.zeros((300, 28, 28), np.uint8), np.arange(300) % 10

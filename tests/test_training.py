@@ -45,7 +45,7 @@ def make_data(n=64, labels=True):
 def make_run(tmp_path, data=None, **options):
     options = {
         "steps": 8, "batch_size": 16, "critic_units": 8, "encoder": "half_convnet",
-        "progress": "none", **options,
+        "progress": "none", "schedule": "constant", **options,
     }  # fmt: skip
     config = Config(workdir=str(tmp_path), **options)
     workdir = WorkDirectory(config.workdir)
@@ -180,8 +180,7 @@ def test_every_variable_of_a_step_is_in_the_checkpoint(tmp_path):
 @pytest.mark.parametrize(("steps", "times"), [(4, 1), (20, 2)])
 def test_collapse_that_lasts_is_told(steps, times, tmp_path, capsys):
     """Of four steps an epoch: at the end; of five epochs after the second as well."""
-    options = dict(steps=steps, progress="lines", gamma=0.0, schedule="constant")
-    run = make_run(tmp_path, **options)
+    run = make_run(tmp_path, steps=steps, progress="lines", gamma=0.0)
     code = run.objective.networks["encoder"].get_layer("code")
     for variable in (code.kernel, code.bias):
         variable.assign(tf.zeros_like(variable))

@@ -140,6 +140,7 @@ def main(options: ReproduceOptions) -> int:
     if options.study in _TABLES:
         return _make_table(options, root)
     from tf_infomax.studies.claims import run
+    from tf_infomax.studies.outcome import print_verdict
     from tf_infomax.studies.protocol import FIRST_SEED, STUDIES
 
     names = _STUDIES if options.study == "all" else (options.study,)
@@ -153,21 +154,16 @@ def main(options: ReproduceOptions) -> int:
         _check_study(folder / "results.json", name)
         given = images if STUDIES[name].data else None
         verdict = run(name, options.scale, seeds, given, folder, tell)
-        _print(name, options.scale, verdict)
+        print_verdict(name, verdict)
         print(f"{folder / 'results.json'}, {folder / 'figure.png'}")
     if options.study == "all":
         write_report(root, names)
     return 0
 
 
-def _print(name: str, scale: str, verdict) -> None:
-    if scale == "smoke":
-        print(f"{name}: smoke scale, too short to show anything.")
-    print(f"{name}: {verdict.word}.\n{verdict}")
-
-
 def _make_table(options: ReproduceOptions, folder: Path) -> int:
     from tf_infomax.studies.dim_tables import SEEDS
+    from tf_infomax.studies.outcome import print_verdict
     from tf_infomax.studies.table import run
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +181,7 @@ def _make_table(options: ReproduceOptions, folder: Path) -> int:
         [Path(each) for each in options.cells],
     )
     found.print()
-    _print(options.study, options.scale, verdict)
+    print_verdict(options.study, verdict)
     print(
         ", ".join(str(folder / n) for n in ("results.json", "table.md", "figure.png"))
     )
@@ -260,24 +256,31 @@ def _further(content: dict) -> list[str]:
 
 
 def _section(name: str, content: dict, picture: Path) -> list[str]:
-    """The parts of a page that show a study."""
-    controls = content["controls"]
-    blocks = [
-        (
-            f"{claim['claim']} {claim['verdict'].capitalize()}.",
-            [e["text"] for e in claim["effects"]] + [f"The paper: {claim['paper']}."],
-        )
-        for claim in content["claims"]
-    ]
-    found = [effect["text"] for effect in controls["effects"]]
-    blocks += [
-        (f"Controls: {controls['verdict']}.", found),
-        ("Setting and notes.", _further(content)),
-    ]
+    """The parts of a page that show a study: effects, then what they mean."""
+    from tf_infomax.studies.outcome import HEAD
+
+    controls, rows = content["controls"], []
     parts = [page.heading(f"{name}: {content['verdict']}")]
-    for head, items in blocks:
-        parts += [page.paragraph(head), page.listing(items)]
-    return [*parts, page.picture(picture, name)]
+    for number, claim in enumerate(content["claims"], 1):
+        word = claim["verdict"].capitalize()
+        parts.append(page.paragraph(f"{number}. {claim['claim']} {word}."))
+        rows += [_row(str(number), effect) for effect in claim["effects"]]
+    rows += [_row("control", effect) for effect in controls["effects"]]
+    papers = [f"The paper: {claim['paper']}." for claim in content["claims"]]
+    return [
+        *parts,
+        page.paragraph(f"Controls: {controls['verdict']}."),
+        page.picture(picture.with_name("effects.png"), f"effects of {name}"),
+        page.table(HEAD, rows, "words"),
+        page.picture(picture, name),
+        page.listing([*papers, *_further(content)]),
+    ]
+
+
+def _row(number: str, effect: dict) -> list[str]:
+    """An effect of a results.json for the table."""
+    what = effect["rule"]["what"]
+    return [number, what, *effect["shown"], effect["region"], effect["word"]]
 
 
 def _describe_settings(content: dict) -> str:

@@ -9,7 +9,14 @@ import numpy as np
 
 from tf_infomax.studies import adversarial, halves, invariance, negatives, protocol
 from tf_infomax.studies.halves import Images
-from tf_infomax.studies.outcome import Verdict, draw, judge, measure, write
+from tf_infomax.studies.outcome import (
+    Verdict,
+    draw,
+    draw_effects,
+    judge,
+    measure,
+    write,
+)
 from tf_infomax.studies.rules import Plan
 from tf_infomax.studies.runs import Runs
 
@@ -22,7 +29,7 @@ def run(
     folder: Path,
     tell: Callable[[str], None],
 ) -> Verdict:
-    """Makes the runs that are missing; leaves results.json and figure.png.
+    """Makes the runs that are missing; leaves results.json, figure.png, effects.png.
 
     Args:
         name: of the study, a key of `protocol.STUDIES`.
@@ -45,8 +52,11 @@ def run(
     )
     exploratory = protocol.why_exploratory(name, scale, seeds, data and data.name)
     notes = [*kind.note(plan, runs), f"Data: {data.name if data else 'drawn'}."]
-    verdict = judge(plan, partial(measure, runs=runs), seeds, exploratory, notes)
+    judged = scale != "smoke"
+    measured = partial(measure, runs=runs)
+    verdict = judge(plan, measured, seeds, exploratory, notes, judged)
     write(folder, runs, verdict, runs.settings)
+    draw_effects(folder / "effects.png", verdict)
     kind.draw(folder / "figure.png", plan, runs)
     return verdict
 

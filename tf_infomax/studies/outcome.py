@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.progress import print_wide
 from tf_infomax.studies.rules import Claim, Rule
 from tf_infomax.studies.runs import Runs
 
@@ -62,16 +64,22 @@ class Effect:
         """ "yes", "no" or "undecided"."""
         return {True: "yes", False: "no", None: "undecided"}[self.holds]
 
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Mean with its unit, and interval; empty if there is none."""
+        if not self.values:
+            return "not measured", ""
+        low, high = self.interval
+        unit = f" {self.rule.unit}" if self.rule.unit else ""
+        spread = f"{low:+.3g} .. {high:+.3g}" if math.isfinite(low) else ""
+        return f"{self.mean:+.3g}{unit}", spread
+
     def __str__(self) -> str:
         if not self.values:
             return f"{self.rule.what}: not measured, undecided"
-        low, high = self.interval
-        spread = f" (95 % {low:+.3g} .. {high:+.3g})" if math.isfinite(low) else ""
-        unit = f" {self.rule.unit}" if self.rule.unit else ""
-        return (
-            f"{self.rule.what}: {self.mean:+.3g}{unit}{spread}, "
-            f"{self.rule.region}: {self.word}"
-        )
+        mean, spread = self.shown
+        spread = f" (95 % {spread})" if spread else ""
+        return f"{self.rule.what}: {mean}{spread}, {self.rule.region}: {self.word}"
 
 
 def measure(rule: Rule, runs: Runs) -> Effect:
@@ -100,19 +108,23 @@ class Finding:
         claim: the sentence and its rules.
         effects: one per rule.
         controls: the word of the study's controls.
+        judged: whether the runs were long enough to say anything.
     """
 
     claim: Claim
     effects: tuple[Effect, ...]
     controls: str = "passed"
+    judged: bool = True
 
     @property
     def word(self) -> str:
-        """ "reproduced", "contradicted" or "undecided".
+        """ "reproduced", "contradicted", "undecided" or "not judged".
 
         Reproduced is what every effect and every control holds for; contradicted what
         an effect speaks against. A control that fails leaves all undecided.
         """
+        if not self.judged:
+            return "not judged"
         found = [effect.holds for effect in self.effects]
         if all(found) and self.controls == "passed":
             return "reproduced"
@@ -120,8 +132,13 @@ class Finding:
             return "contradicted"
         return "undecided"
 
+    @property
+    def sentence(self) -> str:
+        """The claim and its word."""
+        return f"{self.claim.text} {self.word.capitalize()}."
+
     def __str__(self) -> str:
-        return f"{self.claim.text} {self.word.capitalize()}: {_join(self.effects)}."
+        return f"{self.sentence.removesuffix('.')}: {_join(self.effects)}."
 
 
 @dataclass(frozen=True)
@@ -157,16 +174,29 @@ class Verdict:
             return f"exploratory ({'; '.join(self.exploratory)})"
         return "by rules frozen before the runs"
 
-    def __str__(self) -> str:
-        lines = [
-            *map(str, self.findings),
-            f"Controls {judge_controls(self.controls)}: {_join(self.controls)}.",
+    @property
+    def context(self) -> list[str]:
+        """What the paper has, notes, seeds, history, a line each."""
+        return [
             *(f"The paper: {finding.claim.paper}." for finding in self.findings),
             *self.notes,
             f"Seeds {', '.join(map(str, self.seeds))}; {self.status}.",
             f"History of the setting: {self.history}.",
         ]
-        return "\n".join(lines)
+
+    @property
+    def effects(self) -> list[tuple[str, Effect]]:
+        """All of them, with the number of the claim, or "control"."""
+        claims = [
+            (str(number), effect)
+            for number, finding in enumerate(self.findings, 1)
+            for effect in finding.effects
+        ]
+        return claims + [("control", effect) for effect in self.controls]
+
+    def __str__(self) -> str:
+        controls = f"Controls {judge_controls(self.controls)}: {_join(self.controls)}."
+        return "\n".join([*map(str, self.findings), controls, *self.context])
 
 
 def judge(
@@ -175,6 +205,7 @@ def judge(
     seeds: Sequence[int],
     exploratory: Sequence[str],
     notes: Sequence[str] = (),
+    judged: bool = True,
 ) -> Verdict:
     """Holds what was measured against the rules of a plan.
 
@@ -182,12 +213,13 @@ def judge(
         plan: a `rules.Plan`, or another with claims, controls and a history.
         measured: rule -> effect.
         seeds, exploratory, notes: of the verdict.
+        judged: whether the runs were long enough for one.
     """
     controls = tuple(map(measured, plan.controls))
     word = judge_controls(controls)
     return Verdict(
         tuple(
-            Finding(claim, tuple(map(measured, claim.rules)), word)
+            Finding(claim, tuple(map(measured, claim.rules)), word, judged)
             for claim in plan.claims
         ),
         controls,
@@ -216,13 +248,13 @@ def write(folder: Path, runs: Runs, verdict: Verdict, settings: dict) -> None:
                 "claim": finding.claim.text,
                 "paper": finding.claim.paper,
                 "verdict": finding.word,
-                "effects": _describe(finding.effects),
+                "effects": _describe(finding.effects, finding.judged),
             }
             for finding in verdict.findings
         ],
         "controls": {
             "verdict": judge_controls(verdict.controls),
-            "effects": _describe(verdict.controls),
+            "effects": _describe(verdict.controls, verdict.findings[0].judged),
         },
         "notes": verdict.notes,
         "seconds": round(runs.seconds, 1),
@@ -233,17 +265,106 @@ def write(folder: Path, runs: Runs, verdict: Verdict, settings: dict) -> None:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _describe(effects: Iterable[Effect]) -> list[dict]:
+def _describe(effects: Iterable[Effect], judged: bool) -> list[dict]:
     return [
         {
             **asdict(effect),
             "mean": _finite(effect.mean),
             "interval": [_finite(value) for value in effect.interval],
             "holds": effect.holds,
+            "shown": effect.shown,
+            "region": effect.rule.region,
+            "word": effect.word if judged else "",
             "text": str(effect),
         }
         for effect in effects
     ]
+
+
+HEAD = ("claim", "effect", "mean", "95 % interval", "asked for", "holds")
+
+
+def print_verdict(name: str, verdict: Verdict) -> None:
+    """A sentence for each claim, the statistics as a table, and what else is known."""
+    from rich.table import Table
+
+    if not verdict.findings[0].judged:
+        print(f"{name}: smoke scale, too short to show anything.")
+    print(f"{name}: {verdict.word}.")
+    for number, finding in enumerate(verdict.findings, 1):
+        print(f"{number}. {finding.sentence}")
+    table = Table()
+    judged = verdict.findings[0].judged
+    for heading in HEAD[: len(HEAD) - (not judged)]:
+        table.add_column(heading, justify="right" if "%" in heading else "left")
+    for number, effect in verdict.effects:
+        row = [number, effect.rule.what, *effect.shown, effect.rule.region]
+        table.add_row(*row, *([effect.word] if judged else []))
+    print_wide(table)
+    print("\n".join(verdict.context))
+
+
+def draw_effects(path: Path, verdict: Verdict) -> None:
+    """A forest plot, a panel for each unit: means, intervals, where they ought to be.
+
+    Args:
+        path: of the picture; the same as .svg lies beside it.
+        verdict: whose effects are drawn, claims above controls.
+    """
+    from matplotlib.figure import Figure
+
+    units = dict.fromkeys(each.rule.unit for _, each in verdict.effects if each.values)
+    groups = [
+        [(n, e) for n, e in verdict.effects if e.values and e.rule.unit == unit]
+        for unit in units
+    ]
+    if not groups:
+        return
+    heights = [0.7 + 0.34 * len(group) for group in groups]
+    figure = Figure(figsize=(9.0, sum(heights) + 0.3), layout="constrained")
+    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)
+    for panel, unit, group in zip(panels[:, 0], units, groups, strict=True):
+        _draw_group(panel, group, verdict.findings[0].judged)
+        panel.set_xlabel(unit or "difference of shares")
+    for suffix in (path.suffix, ".svg"):
+        with replacing(path.with_suffix(suffix)) as file:
+            figure.savefig(file, dpi=110, format=suffix[1:])
+
+
+def _draw_group(panel, group: list[tuple[str, Effect]], judged: bool) -> None:
+    colours = {True: "C2", False: "C3", None: "0.45"}
+    ends = [0.0]
+    for place, (_, effect) in enumerate(reversed(group)):
+        low, high = effect.interval
+        colour = colours[effect.holds] if judged else "0.45"
+        if math.isfinite(low):
+            panel.plot([low, high], [place, place], color=colour, lw=2.5)
+            ends += [low, high]
+        panel.plot(effect.mean, place, "o", color=colour, ms=6)
+        ends += [effect.mean]
+    margin = 0.08 * (max(ends) - min(ends) or 1.0)
+    first, last = min(ends) - margin, max(ends) + margin
+    for place, (_, effect) in enumerate(reversed(group)):
+        for low, high in _spans(effect.rule):
+            left, right = max(low, first), min(high, last)
+            if left < right:
+                rows = [place - 0.4, place + 0.4]
+                panel.fill_betweenx(rows, left, right, color="C2", alpha=0.12, lw=0)
+    panel.axvline(0.0, color="0.6", lw=0.8)
+    panel.set(xlim=(first, last), ylim=(-0.7, len(group) - 0.3))
+    names = [f"{number}: {effect.rule.what}" for number, effect in reversed(group)]
+    panel.set_yticks(range(len(group)), [textwrap.fill(n, 48) for n in names])
+    panel.tick_params(axis="y", labelsize=7)
+    panel.grid(axis="x", alpha=0.3)
+
+
+def _spans(rule: Rule) -> list[tuple[float, float]]:
+    """Where the mean ought to be."""
+    low = -math.inf if rule.low is None else rule.low
+    high = math.inf if rule.high is None else rule.high
+    if rule.outside:
+        return [(-math.inf, low), (high, math.inf)]
+    return [(low, high)]
 
 
 def _finite(value: float) -> float | None:

@@ -10,7 +10,7 @@ from tf_infomax.runtime.progress import print_wide
 from tf_infomax.studies import dim_tables
 from tf_infomax.studies.cells import FAILED, Maker
 from tf_infomax.studies.layout import Line, Table, settle
-from tf_infomax.studies.outcome import Effect, Verdict, judge, write
+from tf_infomax.studies.outcome import Effect, Verdict, draw_effects, judge, write
 from tf_infomax.studies.rules import Reading, Rule
 from tf_infomax.studies.runs import Runs
 
@@ -28,7 +28,7 @@ def run(
     only: Sequence[str] = (),
     cells: Sequence[Path] = (),
 ) -> "tuple[Verdict, Cells]":
-    """Makes the cells that are missing; leaves results.json, table.md, figure.png.
+    """Makes the cells that are missing; leaves results.json, table.md and figures.
 
     Args:
         name: of the study, a key of `dim_tables.TABLES`.
@@ -63,12 +63,14 @@ def run(
     runs.look(table.arms, seeds)
     found = Cells(table, runs, tuple(seeds))
     exploratory = dim_tables.why_exploratory(name, scale, seeds, data["dataset"])
-    verdict = judge(table, found.measure, seeds, exploratory, found.list_notes())
+    notes, judged = found.list_notes(), scale != "smoke"
+    verdict = judge(table, found.measure, seeds, exploratory, notes, judged)
     facts = {"study": name, "scale": scale, "data": data["dataset"]}
     write(folder, runs, verdict, facts)
     with replacing(folder / "table.md") as file:
         file.write_text(found.format_markdown(), encoding="utf-8")
     found.draw(folder / "figure.png")
+    draw_effects(folder / "effects.png", verdict)
     return verdict, found
 
 
