@@ -325,7 +325,7 @@ def draw_effects(path: Path, verdict: Verdict) -> None:
     panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)
     for panel, unit, group in zip(panels[:, 0], units, groups, strict=True):
         _draw_group(panel, group, verdict.findings[0].judged)
-        panel.set_xlabel(unit or "difference of shares")
+        panel.set_xlabel(unit or "no unit")
     for suffix in (path.suffix, ".svg"):
         with replacing(path.with_suffix(suffix)) as file:
             figure.savefig(file, dpi=110, format=suffix[1:])
