@@ -1,13 +1,15 @@
 """Learning rate and weight of every row of the paper's table, by equal searches.
 
-Usage: python benchmarks/search_rows.py [--only=ROW,...] [--steps=500] [--flag=V ...]
+Usage: python benchmarks/search_rows.py [--only=ROW,...] [--steps=500]
+           [--output=docs/results/search_rows.json] [--flag=V ...]
 
 For each trained row of `dim_table` (`tf_infomax/studies/dim_tables.py`) this runs
 `tf_infomax.tune` with `TRIALS` trials of random search from the row's own options at
 cpu scale: the learning rate between 1e-4 and 3e-3 and, where the row has one, the
 weight that `WEIGHTS` names. Each trial trains with half of the table's steps and is
 scored by a linear probe of the code on validation images; test images are not looked
-at. A search that was interrupted goes on, a finished one is not repeated. Prints all
+at. A search that was interrupted goes on, a finished one is not repeated; one that is
+in `--output` already, from another machine perhaps, is taken from there. Prints all
 trials as a Markdown table.
 """
 
@@ -18,6 +20,7 @@ import sys
 from pathlib import Path
 
 from tf_infomax.options import format_value
+from tf_infomax.runtime.files import replacing
 from tf_infomax.studies.dim_tables import DIM_TABLE
 
 ROOT = Path("runs/search_rows")
@@ -64,6 +67,20 @@ def search(arm: str, steps: int, flags: list[str]) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
+def summarize(results: dict, steps: int) -> dict:
+    """What is kept of a search: the names of what was tuned, and the trials."""
+    names = [each["name"] for each in results["space"]]
+    kept = ("trial", "score", "reason", "warnings", *names)
+    trials = [{name: each[name] for name in kept} for each in results["trials"]]
+    return {"names": names, "steps": steps, "seed": SEED, "trials": trials}
+
+
+def write(path: Path, rows: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     rows = [
         name
@@ -73,14 +90,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(rows), help="rows to search")
     parser.add_argument("--steps", type=int, default=500, help="of each trial")
+    parser.add_argument("--output", type=Path, help="JSON of all rows so far")
     options, flags = parser.parse_known_args()
-    found = {arm: search(arm, options.steps, flags) for arm in options.only.split(",")}
+    kept = options.output and options.output.exists()
+    all_rows = json.loads(options.output.read_text()) if kept else {}
+    found = {}
+    for arm in options.only.split(","):
+        if arm not in all_rows:
+            all_rows[arm] = summarize(search(arm, options.steps, flags), options.steps)
+            if options.output:
+                write(options.output, all_rows)
+        found[arm] = all_rows[arm]
     print("| row | trial | options | Y on validation images, % |")
     print("|---|---|---|---|")
     for arm, results in found.items():
-        names = [each["name"] for each in results["space"]]
         for trial in results["trials"]:
-            values = ", ".join(f"{name} {trial[name]:.3g}" for name in names)
+            values = ", ".join(f"{n} {trial[n]:.3g}" for n in results["names"])
             score = trial["score"]
             shown = "failed" if score is None else f"{100 * score:.1f}"
             print(f"| {arm} | {trial['trial']} | {values} | {shown} |")

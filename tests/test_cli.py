@@ -24,9 +24,11 @@ def test_a_dry_run_says_what_it_takes_and_leaves_nothing(tmp_path, data):
         if line.startswith("│")
     )
     assert rows["steps"] == "3 of 16 images, 5 an epoch"
-    assert {"weights of encoder", "most memory", "until the first step is done"} <= {
-        *rows
-    }
+    assert {
+        "trained weights of encoder",
+        "most memory",
+        "until the first step is done",
+    } <= {*rows}
     assert not (tmp_path / "w").exists()
     assert_refused(run("evaluate", f"--workdir={tmp_path / 'w'}", "--dry_run"), "train")
 

@@ -82,7 +82,11 @@ def page(tmp_path):
 
 
 def test_it_says_what_was_asked_and_what_came_out(page):
-    for sentence in (*summarize(RESULTS, FACTS), "it < collapsed", *list_next(FACTS)):
+    for sentence in (
+        *summarize(RESULTS, FACTS),
+        "it < collapsed",
+        *list_next(RESULTS, FACTS),
+    ):
         assert sentence in page.text
     assert FACTS.command in page.text
     assert (

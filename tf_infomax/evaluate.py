@@ -18,10 +18,10 @@ def main(given: Config) -> int:
     check_writable(workdir.path, f"--workdir={workdir.path}")
     workdir.read_state(config.checkpoint)
     with workdir.held():
-        return _evaluate(config, workdir)
+        return _evaluate(given, config, workdir)
 
 
-def _evaluate(config: Config, workdir) -> int:
+def _evaluate(given: Config, config: Config, workdir) -> int:
     which = config.checkpoint
     command.load_tensorflow()
 
@@ -31,6 +31,11 @@ def _evaluate(config: Config, workdir) -> int:
     from tf_infomax.training.run import Run, describe_limits
 
     data = load_data(config)
+    refuse_if(
+        data.probe_train is None and "probes" in given.given,
+        f"--probes={','.join(given.probes)}: there is nothing to probe with: "
+        f"{data.labels} (--eval_dataset).",
+    )
     for line in describe_limits(config, data):
         tell(line)
     run = Run(config, workdir, data, checkpoint=which)

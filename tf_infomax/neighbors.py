@@ -25,7 +25,9 @@ class NeighborsOptions(EncoderOptions):
     query: tuple[str, ...] = option(
         (),
         _SEARCH,
-        "Image files to look for, in the folder or elsewhere; none: the nearest pairs.",
+        "An image file to look for, in the folder or elsewhere; once for each. None: "
+        "the nearest pairs.",
+        repeated=True,
     )
     count: int = option(12, _SEARCH, "Images for each query, or pairs.", low=1)
     distance: str = option(
@@ -66,14 +68,14 @@ def main(options: NeighborsOptions) -> int:
     embedder = options.load_embedder()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        groups, counted = _search(options, embedder, folder, queries)
+        groups, summary = _search(options, embedder, folder, queries)
     except KeyboardInterrupt:
         print(
             "tf_infomax: stopped; what is done is kept, the same command continues.",
             file=sys.stderr,
         )
         return 1
-    _write(options, embedder, folder, groups, counted)
+    _write(options, embedder, folder, groups, summary)
     return 0
 
 
@@ -83,15 +85,16 @@ def _locate(query: str, folder: Path) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise ConfigError(f"--query={query}: no such file, nor in {folder}.")
+    what = "a folder" if any(place.is_dir() for place in places) else "no such file"
+    raise ConfigError(f"--query={query}: {what}, here or in {folder}; name an image.")
 
 
 def _search(options: NeighborsOptions, embedder, folder, queries: list[Path]):
-    """(groups of matches, how many images there are)."""
+    """(groups of matches, what the folder has)."""
     import numpy as np
 
     from tf_infomax.embedding.alike import Codes
-    from tf_infomax.embedding.job import compile_embedder, embedded_parts
+    from tf_infomax.embedding.job import Summary, compile_embedder, embedded_parts
     from tf_infomax.runtime.seals import digest
 
     place = digest(f"{folder.path.resolve()} {embedder.fingerprint} {embedder.feature}")
@@ -103,12 +106,11 @@ def _search(options: NeighborsOptions, embedder, folder, queries: list[Path]):
         embedder, folder, where, options.batch_size, options.progress
     ) as parts:
         batches = list(parts.batches())
-        skipped = parts.skipped
+        summary = Summary(parts.count, parts.skipped, tuple(parts.shown), folder.others)
     names = [name for some, _ in batches for name in some]
     if len(names) < 2:
         raise ConfigError(
-            f"--images={options.images}: {len(names)} of {folder.count} images can be "
-            "read; two are needed."
+            f"--images={options.images}: two images are needed; {summary}."
         )
     codes = Codes(
         names, np.concatenate([each for _, each in batches]), options.distance
@@ -120,7 +122,7 @@ def _search(options: NeighborsOptions, embedder, folder, queries: list[Path]):
         ]
     else:
         groups = [[match] for match in codes.find_pairs(options.count)]
-    return groups, (len(names), skipped)
+    return groups, summary
 
 
 def _name_of(path: Path, folder: Path) -> str:
@@ -140,18 +142,19 @@ def _embed(queries: list[Path], embedder, embed):
     for path in queries:
         image = decode(str(path.absolute()))
         if isinstance(image, str):
-            raise ConfigError(f"--query={path} cannot be used: {image}.")
+            raise ConfigError(f"--query={path} cannot be used: {image.rstrip('.')}.")
         images.append(image)
     return embed(np.stack(images)) if images else []
 
 
-def _write(options: NeighborsOptions, embedder, folder, groups, counted) -> None:
+def _write(options: NeighborsOptions, embedder, folder, groups, summary) -> None:
     from rich.table import Table
 
     from tf_infomax.data.files import make_decoder
     from tf_infomax.embedding.alike import THUMBNAIL, write_matches, write_sheet
 
-    output, (count, skipped) = Path(options.output), counted
+    output = Path(options.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
     matches = [match for group in groups for match in group]
     table = Table()
     for name in ("image", "is near", options.distance):
@@ -165,14 +168,16 @@ def _write(options: NeighborsOptions, embedder, folder, groups, counted) -> None
     write_matches(output.with_suffix(".csv"), matches)
     shape = (THUMBNAIL, THUMBNAIL, embedder.image_shape[2])
     told = [
-        f"{count} images of {folder.path}, {skipped} skipped; distance "
-        f"({options.distance}) of the feature {embedder.feature} in per cent of the "
-        "median distance of two images at random."
+        f"{folder.path}: {summary}.",
+        f"Distance ({options.distance}) of the feature {embedder.feature}; usual is "
+        "the median distance of two images at random.",
     ]
+    if not matches[0].share and not any(each.distance for each in matches):
+        told.append("The distances are all 0: identical images, or collapsed codes.")
     title = "Images that are alike" if options.query else "The nearest pairs"
     decode = make_decoder(folder.path, shape, embedder.resize)
     write_sheet(output, title, told, groups, decode)
-    print(printable(f"{told[0]} Pictures: {output}"))
+    print(printable(" ".join([*told, f"Pictures: {output}"])))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A dataset is named `kind` or `kind:argument`: `fashion_m`, `tfds:cifar10`,
 `folder:photos/`, `arrays:images.npy`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -243,19 +243,24 @@ def read_folder(argument: str, options: ReadOptions) -> Splits:
             f"first: {skipped[0][0]} ({skipped[0][1]})."
         )
     names = tuple(names[i] for i in kept)
-    labels, class_names = _label_by_folder(names)
-    return Splits(
-        ImageSet(images, labels, class_names, names, tuple(skipped), folder.others)
-    )
+    labels, class_names, notes = _label_by_folder(names)
+    told = (tuple(skipped), folder.others, notes)
+    return Splits(ImageSet(images, labels, class_names, names, *told))
 
 
-def _label_by_folder(names: Iterable[str]):
+def _label_by_folder(names: Sequence[str]):
+    """(labels, class names, notes): the first two are None if there are none."""
     tops = [name.split("/")[0] if "/" in name else None for name in names]
-    if None in tops or len(set(tops)) < 2:
-        return None, None
-    class_names = tuple(sorted(set(tops)))
-    index = {name: k for k, name in enumerate(class_names)}
-    return np.array([index[top] for top in tops], np.int64), class_names
+    classes = sorted({top for top in tops if top is not None})
+    outside = [n for n, top in zip(names, tops, strict=True) if top is None]
+    if len(classes) < 2 or outside:
+        # A few strays, not a flat folder with some subfolders.
+        stray = len(classes) > 1 and len(outside) < len(names) / 2
+        some = f"{len(outside)} of {len(names)} images lie outside the "
+        some += f"{len(classes)} subfolders that would name classes ({outside[:1]})"
+        return None, None, (f"no labels: {some}",) if stray else ()
+    index = {name: k for k, name in enumerate(classes)}
+    return np.array([index[top] for top in tops], np.int64), tuple(classes), ()
 
 
 def _decode_files(folder: ImageFolder, names: list[str], options: ReadOptions):

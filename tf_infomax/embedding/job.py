@@ -155,7 +155,9 @@ def _tell_beginning(parts: Parts, folder: ImageFolder, tell) -> None:
             f"the unfinished {parts.folder} is discarded: its "
             f"{' and '.join(parts.discarded)} differed"
         )
-    if parts.files:
+    if parts.files == folder.count:
+        tell(f"the codes of all {parts.files} images are kept from before")
+    elif parts.files:
         tell(f"continues after {parts.files} of {folder.count} images")
 
 

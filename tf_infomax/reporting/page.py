@@ -46,7 +46,9 @@ def write_page(path: Path, title: str, parts: Sequence[str]) -> None:
     )
     body = f"<h1>{html.escape(title)}</h1>\n" + "".join(parts)
     with replacing(path) as file:
-        file.write_text(f"{head}<body>\n{body}</body>\n</html>\n", encoding="utf-8")
+        text = f"{head}<body>\n{body}</body>\n</html>\n"
+        # Names of files may hold bytes that are no text.
+        file.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def heading(text: str) -> str:

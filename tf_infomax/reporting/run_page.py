@@ -50,7 +50,7 @@ def write_run_page(
         page.heading("Command"),
         page.code(facts.command),
         page.paragraph("What may follow:"),
-        page.code("\n".join(list_next(facts))),
+        page.code("\n".join(list_next(results, facts))),
         page.paragraph(_describe_versions(), "note"),
     ]
     page.write_page(path, f"{facts.objective}: {facts.workdir}", parts)

@@ -55,11 +55,14 @@ def summarize(results: dict, facts: Facts) -> list[str]:
     return [sentence for sentence in told if sentence]
 
 
-def list_next(facts: Facts) -> list[str]:
-    """The commands that follow."""
+def list_next(results: dict, facts: Facts) -> list[str]:
+    """The commands that follow; no probes where there are no labels for any."""
     where = shlex.quote(facts.workdir)
+    probed = any(name.startswith("probe/") for name in results)
+    probes = "--probes=linear,mlp --probe_seeds=5"
     return [
-        f"tf-infomax evaluate --workdir={where} --probes=linear,mlp --probe_seeds=5",
+        *([f"tf-infomax evaluate --workdir={where} {probes}"] if probed else []),
+        f"tf-infomax neighbors --workdir={where} --images=FOLDER",
         f"tf-infomax embed --workdir={where} --images=FOLDER --output=codes.npz",
         f"tf-infomax export --workdir={where} --output=served",
     ]

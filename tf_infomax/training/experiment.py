@@ -217,7 +217,11 @@ def count_steps(config: Config, images: int) -> tuple[int, int]:
     try:
         per_pass = count_batches(images, config.batch_size)
     except DataError as error:
-        raise ConfigError(f"--batch_size: {error}") from error
+        half = 1 << max(1, (images // 2).bit_length() - 1)
+        raise ConfigError(
+            f"--batch_size={config.batch_size}: there are {images} training images; "
+            f"take 2 at least and {images} at most, as --batch_size={half}."
+        ) from error
     execution = config.steps_per_execution
     per_epoch = max(1, round(per_pass / execution)) * execution
     return per_epoch, config.steps or config.epochs * per_epoch

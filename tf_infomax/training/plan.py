@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax.runtime.progress import format_duration
-from tf_infomax.training.run import Run
+from tf_infomax.training.run import Run, describe_data
 
 _SECONDS = 3.0  # of steps that are timed
 _WARM = 2  # calls that are not: the first one compiles
@@ -42,12 +42,11 @@ def describe_plan(run: Run) -> list[tuple[str, str]]:
     """
     config, objective = run.config, run.objective
     rows = [
-        (f"weights of {role}", f"{network.count_params():,}")
+        (f"trained weights of {role}", f"{_count_trained(network):,}")
         for role, network in objective.networks.items()
     ]
-    shape = " x ".join(map(str, run.data.train.image_shape))
     rows += [
-        ("images", f"{len(run.data.train):,} of {shape}"),
+        ("data", describe_data(run.data)),
         ("code", f"{objective.encoder.output['code'].shape[-1]} numbers"),
         (
             "steps",
@@ -71,6 +70,10 @@ def describe_plan(run: Run) -> list[tuple[str, str]]:
             ("training", f"{format_duration(step * left)}, without the probes"),
         ]
     return [*rows, ("most memory", _measure_memory())]
+
+
+def _count_trained(network: keras.Model) -> int:
+    return sum(int(np.prod(v.shape)) for v in network.trainable_variables)
 
 
 def _measure_memory() -> str:

@@ -266,6 +266,6 @@ def print_outcome(run: Run, results: dict) -> None:
     """The results, three sentences on them, where to see them, and what may follow."""
     facts = _read_facts(run)
     page = run.workdir.of_checkpoint("report.html", run.config.checkpoint)
-    following = f"Pictures: {page}. Next: {'; '.join(list_next(facts))}"
+    following = f"Pictures: {page}. Next: {'; '.join(list_next(results, facts))}"
     told = [*summarize(results, facts), following]
     report.print_results(results, facts.workdir, told, facts.before)
