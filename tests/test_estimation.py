@@ -732,6 +732,25 @@ class TestEstimateMi:
         )
         assert np.corrcoef(ratios, truth)[0, 1] > 0.9
 
+    def test_copied_rows_are_told(self, rng):
+        """Without dependence, and with it; but not values that tie by rounding."""
+        x, y = rng.normal(size=(2, 1000))
+        copied = [np.repeat(side, 2) for side in (x, y)]
+        told = " ".join(estimate_mi(*copied).warnings)
+        assert "1000 of the 2000 pairs are copies" in told
+        some = [np.concatenate([side, side[:60]]) for side in (x, x + y)]
+        assert "60 of the 1060 pairs are copies" in " ".join(
+            estimate_mi(*some).warnings
+        )
+        labels = rng.integers(0, 30, 1000)
+        for plain in (
+            (x, y),
+            (x.round(2), (x + y).round(2)),
+            (labels, labels),
+            (labels, y),
+        ):
+            assert "copies of other" not in " ".join(estimate_mi(*plain).warnings)
+
     @pytest.mark.parametrize("method", ["l1out", "difference_of_entropies"])
     def test_conditionals_come_close(self, method, data):
         estimate = estimate_mi(data.x, data.y, method=method, learning_rate=2e-3)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tf_infomax.estimation import law, values
 from tf_infomax.estimation.columns import Columns, find_informative, is_constant
-from tf_infomax.estimation.discrete import count_different
+from tf_infomax.estimation.discrete import count_different, encode
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.inputs import PairsError, read_pairs, transform
 from tf_infomax.estimation.intervals import GROUPS, admit_zero, bootstrap, jackknife
@@ -28,6 +28,8 @@ _NEIGHBORS = ("ksg", "ksg2", "lnc")  # of continuous pairs in few dimensions
 _MOST_DIMENSIONS = 6
 _NOUGHT = 0.02  # nats; what is not further below 0 may be its error
 _BRACKET = ("tnce", "l1out_known")  # lower, upper
+_RARE = 0.05  # different values for each pair, above which a value is rare
+_COPIES = 0.005  # share of copied pairs that is told
 _REPEATED = 0.9  # share of different values below which neighbours tie
 
 
@@ -196,6 +198,7 @@ def _describe(
     warnings = [
         *_warn(raw, interval, row, fitted, ceiling, diagnostics, unresolved),
         *_warn_of_neighbors(fitted.chosen or method, samples),
+        *_warn_of_copies(samples),
         *fitted.notes,
     ]
     value, interval = show(raw, interval, unresolved)
@@ -336,7 +339,11 @@ def _warn(
             "one another"
         )
     elif interval[0] < 0.0 < interval[1]:
-        yield "the interval contains 0: see permutation_test for a p-value"
+        yield (
+            "the interval contains 0: whether x and y depend on one another at all a "
+            "permutation test tells (--permutations=99, or "
+            "tf_infomax.estimation.checks.permutation_test)"
+        )
     elif value < -_NOUGHT:
         cause = "the critic does not suit these pairs"
         if not fitted.trainings:
@@ -369,6 +376,28 @@ def _warn_of_neighbors(method: str, samples: Samples):
         yield (
             f"nearest neighbours in {dimensions} dimensions fall short of the truth; "
             "take auto or a critic"
+        )
+
+
+def _warn_of_copies(samples: Samples):
+    """Yields where pairs of values that are rare repeat together, as copied rows do.
+
+    Values that tie for another reason, rounded or labels, seldom tie on both sides.
+    """
+    n = len(samples.x)
+    encoded = [encode(side.reshape(n, -1)) for side in (samples.x, samples.y)]
+    (x, y), counts = zip(*encoded, strict=True)
+    if any(len(each) < _RARE * n or len(each) == n for each in counts):
+        return  # a few values, which repeat anyway, or none that does
+    _, together = np.unique(x * len(counts[1]) + y, return_counts=True)
+    ties = [int((each * (each - 1)).sum()) // 2 for each in (*counts, together)]
+    copies = n - len(together)
+    if copies > _COPIES * n and ties[2] > 0.5 * min(ties[:2]):
+        yield (
+            f"{copies} of the {n} pairs are copies of other pairs: unless each was "
+            "drawn anew they are no evidence, and the value is too high and too "
+            "certain; without them (numpy.unique, axis=0) there are "
+            f"{len(together)}"
         )
 
 

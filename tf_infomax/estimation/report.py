@@ -47,7 +47,8 @@ def run_all(
                 x, y, again, permutations, options["seed"], estimate.raw
             )
             found = {**estimate.diagnostics, "p_value": test.p_value}
-            estimate = replace(estimate, diagnostics=found)
+            rest = [each for each in estimate.warnings if "permutation" not in each]
+            estimate = replace(estimate, diagnostics=found, warnings=tuple(rest))
             tell(f"{estimate.name}: p = {test.p_value:.3g}, {permutations} broken up")
         yield estimate
 
