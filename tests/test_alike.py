@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tf_infomax.embedding.alike import DISTANCES, Codes
+from tf_infomax.neighbors import NeighborsOptions
 
 NAMES = [f"{k}.png" for k in range(40)]
 BY_HAND = {
@@ -35,6 +36,11 @@ def test_near_images_and_pairs_are_those_found_by_hand(distance, rng):
         (NAMES[i], NAMES[j]) for i, j in upper[order]
     ]
     assert all(m.share == m.distance / codes.usual for m in near)
+
+
+def test_the_command_takes_every_distance():
+    field = NeighborsOptions.__dataclass_fields__["distance"]
+    assert field.metadata["choices"] == tuple(DISTANCES)
 
 
 def test_codes_that_are_all_one_are_no_error():

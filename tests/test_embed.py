@@ -597,7 +597,8 @@ class TestNeighbors:
         # A second search reads the codes, and looks for one image of elsewhere too.
         elsewhere = tmp_path / "else, where.png"
         elsewhere.write_bytes((photos / "0007.png").read_bytes())
-        queries = ["--query=again.png", f"--query={elsewhere}"]
+        queries = ["again.png", elsewhere, photos / "again.png"]
+        queries = [f"--query={each}" for each in queries]
         result = self.search(workdir, photos, tmp_path, *queries, "--count=50")
         assert result.returncode == 0, result.stderr[-2000:]
         assert "the codes of all 15 images are kept" in result.stderr

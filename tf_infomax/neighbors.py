@@ -101,7 +101,8 @@ def _search(options: NeighborsOptions, embedder, folder, queries: list[Path]):
     where = Path(options.cache_dir).expanduser() / f"codes-{place[:24]}"
     # Before the folder, which may take long.
     looked_for = {_name_of(path, folder.path): path for path in queries}
-    rows = _embed(queries, embedder, compile_embedder(embedder, max(1, len(queries))))
+    embed = compile_embedder(embedder, max(1, len(looked_for)))
+    rows = _embed([*looked_for.values()], embedder, embed)
     with embedded_parts(
         embedder, folder, where, options.batch_size, options.progress
     ) as parts:
