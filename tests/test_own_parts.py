@@ -298,8 +298,8 @@ def test_an_objective_without_a_step_is_refused():
     ("given", "words"),
     [
         (
-            lambda x: x / np.float32(255),
-            "image must be uint8 images, 0 .*float32",
+            lambda x: x.astype(np.int32),
+            "image must be uint8 images, 0 .*int32",
         ),
         (lambda x: {"y": x}, "lacks x. Received: y"),
         (lambda x: x[:, :4], r"\[None, 8, 8, 3\]. Received: uint8 \[8, 4, 8, 3\]"),
@@ -312,6 +312,29 @@ def test_what_is_no_batch_is_told_what_was_received(given, words, images):
     objective.compile("sgd", run_eagerly=True)
     with pytest.raises(ValueError, match=words):
         objective.fit(given(images), batch_size=8, verbose=0)
+
+
+def test_pictures_of_a_folder_as_keras_reads_them(images, tmp_path):
+    """In floats from 0 to 255, with labels; those from 0 to 1 would all be black."""
+    for number, image in enumerate(images):
+        folder = tmp_path / f"class{number % 2}"
+        folder.mkdir(exist_ok=True)
+        keras.utils.save_img(folder / f"{number:02}.png", image, scale=False)
+    pictures = keras.utils.image_dataset_from_directory(
+        tmp_path, image_size=(8, 8), batch_size=16, shuffle=False, verbose=0
+    )
+    assert pictures.element_spec[0].dtype == tf.float32
+    objective = objectives.build("supervised", build_encoder(), classes=2)
+    objective.compile("sgd", run_eagerly=True)
+    found = objective.evaluate(pictures, verbose=0, return_dict=True)
+    order = [*range(0, len(images), 2), *range(1, len(images), 2)]
+    labels = np.repeat([0, 1], len(images) // 2)
+    expected = objective.evaluate(
+        images[order], labels, batch_size=16, verbose=0, return_dict=True
+    )
+    assert found == expected
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not from 0 to 1"):
+        objective.fit(images / np.float32(255), labels, batch_size=8, verbose=0)
 
 
 def test_a_batch_may_be_images_pairs_with_labels_or_views(images):

@@ -105,7 +105,7 @@ def _flatten_labels(labels) -> tf.Tensor:
 
 
 def _check_images(view: str, given, wanted) -> tf.Tensor:
-    """Refuses images of another shape, and floats, which would all be black."""
+    """The images; refuses those of another shape or kind of numbers."""
     bytes_wanted = wanted.dtype == "uint8"
     if not hasattr(given, "shape"):
         kind = type(given).__name__
@@ -115,11 +115,27 @@ def _check_images(view: str, given, wanted) -> tf.Tensor:
         dtype == "uint8" or not bytes_wanted
     ):
         return tf.ensure_shape(given, wanted.shape)
+    if shape.is_compatible_with(wanted.shape) and tf.as_dtype(dtype).is_floating:
+        return tf.ensure_shape(_round_pixels(view, given), wanted.shape)
     kind = "uint8 images, 0 to 255," if bytes_wanted else wanted.dtype
-    # As those of keras.utils.image_dataset_from_directory.
-    cast = bytes_wanted and tf.as_dtype(given.dtype).is_floating
-    hint = " Of floats from 0 to 255: tf.cast(images, 'uint8')." if cast else ""
     raise ValueError(
         f"{view} must be {kind} {list(wanted.shape)}. Received: {dtype} "
-        f"{shape.as_list() if shape.rank is not None else 'of unknown shape'}.{hint}"
+        f"{shape.as_list() if shape.rank is not None else 'of unknown shape'}."
     )
+
+
+def _round_pixels(view: str, given) -> tf.Tensor:
+    """uint8 of floats from 0 to 255: keras.utils.image_dataset_from_directory's.
+
+    Floats from 0 to 1 would all be black; they are refused when they come.
+    """
+    given = tf.cast(given, tf.float32)
+    low, high = tf.reduce_min(given), tf.reduce_max(given)
+    told = f"{view} must be uint8 images, or floats from 0 to 255 (not from 0 to 1)"
+    fits = [
+        tf.debugging.assert_greater_equal(low, 0.0, told),
+        tf.debugging.assert_less_equal(high, 255.0, told),
+        tf.debugging.assert_greater(high, 1.0, told),
+    ]
+    with tf.control_dependencies(fits):
+        return tf.cast(tf.round(given), tf.uint8)
