@@ -13,7 +13,7 @@ from tf_infomax.objectives.aae import build_aae
 from tf_infomax.objectives.only_prior import build_only_prior
 from tf_infomax.objectives.priors import PRIORS
 from tf_infomax.options import Config, ConfigError
-from tf_infomax.vectors import mmd
+from tf_infomax.runtime.vectors import mmd
 
 SEED = tf.constant([0, 3], tf.int64)
 

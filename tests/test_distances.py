@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import linear_sum_assignment
 
-from tf_infomax.vectors import mmd, sliced_wasserstein
+from tf_infomax.runtime.vectors import mmd, sliced_wasserstein
 
 
 def kernel(a, b, scale: float) -> float:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "tf_infomax"
 # A module imports its own family and those of the floors below, from the ground up.
 FLOORS = (
     {"runtime"},
-    {"options", "vectors"},
+    {"options"},
     {"bounds", "optimizers"},
     {"encoders", "data", "critics"},
     {"estimation"},

@@ -14,7 +14,7 @@ from tf_infomax.objectives.prior_losses import PRIOR_LOSSES
 from tf_infomax.objectives.priors import PRIORS
 from tf_infomax.options import Config, flags
 from tf_infomax.options.objectives import WITHOUT_DISCRIMINATOR
-from tf_infomax.vectors import mmd, sliced_wasserstein
+from tf_infomax.runtime.vectors import mmd, sliced_wasserstein
 
 SEED = tf.constant([0, 3], tf.int64)
 ADVERSARIAL = [name for name, row in PRIOR_LOSSES.items() if row.of_logits]

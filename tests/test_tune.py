@@ -115,7 +115,7 @@ class TestRandom:
             assert trial["sd"] == pytest.approx(np.std(scores, ddof=1))
             assert trial["seconds"] > 0
         assert len({trial["learning_rate"] for trial in trials}) == 2
-        assert trials[0]["learning_rate"] == 1e-4  # the first is the base itself
+        assert trials[0]["learning_rate"] == 1e-3  # the first is the base itself
         assert trials[0]["bound"] == "info_nce"
 
     def test_table_as_csv_says_the_same(self, random_search):

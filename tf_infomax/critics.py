@@ -19,7 +19,7 @@ import re
 import keras
 import tensorflow as tf
 
-from tf_infomax.vectors import normalize
+from tf_infomax.runtime.vectors import normalize
 
 _LARGEST_PAIR_TENSOR = 2**26  # elements; larger hidden layers on pairs are not stored
 _BLOCK = 2**20  # elements of a hidden layer on pairs that stay in a CPU's caches

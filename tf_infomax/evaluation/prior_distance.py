@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax import vectors
 from tf_infomax.evaluation.summary import describe, summarize
+from tf_infomax.runtime import vectors
 
 _MOST = 1000  # codes: time goes with the square of their number
 _REPETITIONS = 10

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_infomax import bounds
-from tf_infomax.vectors import normalize
+from tf_infomax.runtime.vectors import normalize
 
 LOSSES = ("info_nce", "nce")
 _DECAY = 0.99  # of the moving average of the normalizer

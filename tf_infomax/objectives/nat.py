@@ -11,7 +11,7 @@ from tf_infomax.objectives.batches import IMAGES, INDEX
 from tf_infomax.objectives.parts import Parts, shared_options
 from tf_infomax.objectives.priors import PRIORS
 from tf_infomax.objectives.replicas import fold_images, gather, own_rows
-from tf_infomax.vectors import normalize
+from tf_infomax.runtime.vectors import normalize
 
 _UNIT = "squared length"
 _LEAST_GAIN = 0.1  # of what uniform codes gain by the choice of their targets

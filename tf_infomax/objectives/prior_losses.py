@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_infomax import vectors
 from tf_infomax.objectives.priors import PRIORS
+from tf_infomax.runtime import vectors
 
 _DIRECTIONS = 128
 _OF_DIRECTIONS = 2  # tells them from the draws, and from other parts of a step

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from tf_infomax import vectors
 from tf_infomax.objectives.adversaries import (
     describe_winner,
     share,
@@ -15,6 +14,7 @@ from tf_infomax.objectives.base import Value
 from tf_infomax.objectives.prior_losses import PRIOR_LOSSES
 from tf_infomax.objectives.priors import PRIORS, Prior
 from tf_infomax.objectives.replicas import gather
+from tf_infomax.runtime import vectors
 
 WIDTHS = (1000, 200)
 _TOLD = {

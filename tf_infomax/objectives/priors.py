@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_infomax.vectors import normalize
+from tf_infomax.runtime.vectors import normalize
 
 
 class Prior(NamedTuple):
