@@ -384,7 +384,8 @@ def main(options: EstimateOptions) -> int:
         write(output, estimates, x, y, truth, settings)
         typed = shlex.join(["tf-infomax", "estimate", *sys.argv[1:]])
         figure, shown = output / "estimates.png", output / "report.html"
-        write_estimates_page(shown, estimates, (x.shape, y.shape), truth, typed, figure)
+        shapes, named = (x.shape, y.shape), _name_columns(options, x.shape, y.shape)
+        write_estimates_page(shown, estimates, shapes, truth, typed, figure, named)
         print(f"{output / 'estimates.json'}, {figure}, {shown}")
     if stopped:
         raise stopped
@@ -395,6 +396,17 @@ def main(options: EstimateOptions) -> int:
             raise ConfigError(f"--export={options.export}: {error}") from error
         print(options.export)
     return 0
+
+
+def _name_columns(options: EstimateOptions, *shapes) -> list[str]:
+    """What x[0], x[1], ... of warnings are called in the table that was given."""
+    if Path(options.data).suffix != ".csv":
+        return []
+    lines = []
+    for side, given, shape in zip("xy", (options.x, options.y), shapes, strict=True):
+        names = [given] if shape[1] == 1 else given.split(",")
+        lines.append(", ".join(f"{side}[{k}] is {n}" for k, n in enumerate(names)))
+    return lines
 
 
 def _run_benchmark(options: EstimateOptions) -> int:

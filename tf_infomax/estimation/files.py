@@ -112,20 +112,21 @@ def _pick(columns: dict, names: str, flag: str, path: Path) -> list[np.ndarray]:
             f"--{flag} is needed: columns of {path}, of {', '.join(columns)}."
         )
     picked = []
-    for name in names.split(","):
+    for name in [names] if names in columns else names.split(","):
         if name not in columns:
+            hint = " Columns are separated by commas." * (len(columns) == 1)
             raise PairsError(
                 f"--{flag}={names}: {path} has no column {name!r}. It has: "
-                f"{', '.join(columns)}."
+                f"{', '.join(map(repr, columns))}.{hint}"
             )
         numbers = []
         for line, text in enumerate(columns[name], 2):
             try:
                 numbers.append(_read_number(text))
             except ValueError as error:
+                what = f"is no number. Received: {text!r}" if text else "is missing"
                 raise PairsError(
-                    f"--{flag}={names}: {path}, line {line}: column {name!r} is no "
-                    f"number. Received: {text!r}."
+                    f"--{flag}={names}: {path}, line {line}: column {name!r} {what}."
                 ) from error
         picked.append(np.array(numbers))
     return picked

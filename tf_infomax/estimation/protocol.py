@@ -296,7 +296,12 @@ def _warn(
     """Yields, in words, why a value should not be taken as it is."""
     n = fitted.candidates
     if value > ceiling - REACH:
-        lift = "report on more pairs (max_reported)" if fitted.scores else "take more"
+        lift = (
+            "report on more pairs (max_reported)"
+            if fitted.scores
+            else "more pairs raise it, unless x and y are functions of one another, "
+            "whose information is infinite"
+        )
         yield (
             f"within 0.5 nats of the ceiling {ceiling:.2f}: the truth may be anything "
             f"above; {lift}"

@@ -37,10 +37,8 @@ def run_all(
     for method in methods:
         began = time.monotonic()
         estimate = _estimate(x, y, method, options)
-        line, *warnings = str(estimate).splitlines()
+        line, *_ = str(estimate).splitlines()
         tell(f"{line}  {time.monotonic() - began:.0f} s")
-        for warning in warnings:
-            tell(warning)
         if permutations:
             again = lambda x, y, method=method: _estimate(x, y, method, options)
             test = permutation_test(
@@ -79,7 +77,8 @@ def list_rows(estimates: Sequence[Estimate]) -> tuple[list[str], list[list[str]]
             kind = f"not nats, but {each.unit}"
         elif not kind and each.method.partition("/")[0] in RELATED:
             kind = "not mutual information"
-        ceiling = f"{each.ceiling:.2f}" if math.isfinite(each.ceiling) else ""
+        kind = kind or "no bound"
+        ceiling = f"{each.ceiling:.2f}" if math.isfinite(each.ceiling) else "none"
         p_value = [f"{each.diagnostics['p_value']:.3g}"] if tested else []
         row = [each.name, each.shown, each.shown_interval, kind, ceiling]
         rows.append(row + p_value)

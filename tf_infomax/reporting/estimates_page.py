@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tf_infomax.estimation.estimators import ESTIMATORS
 from tf_infomax.estimation.report import list_rows, row_of
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.reporting import page
@@ -15,6 +16,7 @@ def write_estimates_page(
     truth: float | None,
     command: str,
     figure: Path,
+    names: Sequence[str] = (),
 ) -> None:
     """Writes the page.
 
@@ -25,9 +27,11 @@ def write_estimates_page(
         truth: if it is known.
         command: as it was typed.
         figure: of the values.
+        names: of the columns, a line each, where they have some.
     """
     head, rows = list_rows(estimates)
     parts = [page.paragraph(text) for text in _summarize(estimates, shapes, truth)]
+    parts += [page.paragraph(line, "note") for line in names]
     parts += [
         page.paragraph(f"{each.name}: {warning}", "warning")
         for each in estimates
@@ -62,5 +66,9 @@ def _summarize(estimates, shapes, truth: float | None) -> list[str]:
 
 
 def _origin(estimate: Estimate) -> tuple[str, str]:
+    """Formula and source of what was computed, by `auto` of what it has chosen."""
     row = row_of(estimate.method)
+    chosen = estimate.chosen.partition(" ")[0]
+    if chosen in ESTIMATORS:  # and not the copula or the critics of `auto` itself
+        row = row_of(chosen)
     return row.formula, row.source
