@@ -196,6 +196,19 @@ class TestFolder:
             f"folder:{path}", sources.ReadOptions(**{"image_size": 16, **options})
         ).train
 
+    @pytest.mark.parametrize(("strays", "told"), [(1, True), (6, False)])
+    def test_a_stray_image_that_takes_the_labels_is_named(self, strays, told, tmp_path):
+        """Where most lie in subfolders; a flat folder may well have some of these."""
+        image = tf.io.encode_png(np.zeros((16, 16, 3), np.uint8)).numpy()
+        names = [f"{kind}/{k}.png" for kind in ("cat", "dog") for k in range(2)]
+        for name in [*names, *(f"s{k}.png" for k in range(strays))]:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(image)
+        data = self.read(tmp_path)
+        assert data.labels is None
+        note = "no labels: 1 of 5 images lie outside the 2 subfolders that would name "
+        assert data.notes == ((f"{note}classes (s0.png)",) if told else ())
+
     def test_reads_any_mix_and_names_what_it_skips(self, folder):
         data = self.read(folder)
         assert data.images.shape == (12, 16, 16, 3)

@@ -252,13 +252,17 @@ def _label_by_folder(names: Sequence[str]):
     """(labels, class names, notes): the first two are None if there are none."""
     tops = [name.split("/")[0] if "/" in name else None for name in names]
     classes = sorted({top for top in tops if top is not None})
-    outside = [n for n, top in zip(names, tops, strict=True) if top is None]
+    outside = tops.count(None)
+    # A few strays, not a flat folder with some subfolders.
+    if len(classes) > 1 and 0 < outside < len(names) / 2:
+        note = (
+            f"no labels: {outside} of {len(names)} images lie outside the "
+            f"{len(classes)} subfolders that would name classes "
+            f"({names[tops.index(None)]})"
+        )
+        return None, None, (note,)
     if len(classes) < 2 or outside:
-        # A few strays, not a flat folder with some subfolders.
-        stray = len(classes) > 1 and len(outside) < len(names) / 2
-        some = f"{len(outside)} of {len(names)} images lie outside the "
-        some += f"{len(classes)} subfolders that would name classes ({outside[:1]})"
-        return None, None, (f"no labels: {some}",) if stray else ()
+        return None, None, ()
     index = {name: k for k, name in enumerate(classes)}
     return np.array([index[top] for top in tops], np.int64), tuple(classes), ()
 

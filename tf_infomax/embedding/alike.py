@@ -1,16 +1,15 @@
 """Images whose codes are near: to given ones, or to one another."""
 
 import base64
-import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from tf_infomax.reporting import page
-from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.files import write_rows
 
 DISTANCES = {"l1": "manhattan", "l2": "euclidean", "cosine": "cosine"}
 _PAIRS = 10_000  # that are drawn for the distance of two images at random
@@ -95,14 +94,8 @@ def _measure_usual(rows: np.ndarray, metric: str) -> float:
 
 def write_matches(path: Path, matches: Sequence[Match]) -> None:
     """Columns query, found, distance, share."""
-    with (
-        replacing(path) as file,
-        open(file, "w", newline="", encoding="utf-8", errors="surrogateescape") as f,
-    ):
-        writer = csv.writer(f, lineterminator="\n")
-        writer.writerow(["query", "found", "distance", "share"])
-        for each in matches:
-            writer.writerow([each.query, each.found, each.distance, each.share])
+    head = [field.name for field in fields(Match)]
+    write_rows(path, head, map(astuple, matches))
 
 
 def write_sheet(

@@ -216,7 +216,7 @@ def draw_curves(
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    _save(figure, path, ".svg")
+    save_figure(figure, path, ".svg")
 
 
 def _title(text: str, rows: list[dict], count: str, part: str) -> str:
@@ -349,7 +349,7 @@ def draw_images(
         place = (row + 0.5) * len(sheet) / rows
         axes.text(-0.01 * len(sheet[0]), place, name, ha="right", va="center", size=7)
     figure.suptitle(title, fontsize="small")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _tile(images: np.ndarray, frames: np.ndarray | None) -> np.ndarray:
@@ -366,7 +366,7 @@ def _tile(images: np.ndarray, frames: np.ndarray | None) -> np.ndarray:
     return joined.reshape(rows * shape[2], columns * shape[3], 3)
 
 
-def _save(figure, path: Path, *more: str) -> None:
+def save_figure(figure, path: Path, *more: str) -> None:
     """As `path`, and beside it with other suffixes."""
     for suffix in (path.suffix, *more):
         with replacing(path.with_suffix(suffix)) as temporary:

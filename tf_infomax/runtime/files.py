@@ -3,7 +3,7 @@
 import csv
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +43,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 def write_skipped(path: Path, skipped: Iterable[tuple[str, str]]) -> None:
     """CSV `name,reason` of every file that could not be used."""
+    write_rows(path, ("name", "reason"), skipped)
+
+
+def write_rows(path: Path, head: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """CSV with names of files in it, which may hold bytes that are no text."""
     with (
         replacing(path) as temporary,
         open(
@@ -50,8 +55,8 @@ def write_skipped(path: Path, skipped: Iterable[tuple[str, str]]) -> None:
         ) as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["name", "reason"])
-        writer.writerows(skipped)
+        writer.writerow(head)
+        writer.writerows(rows)
 
 
 def check_writable(folder: Path, given: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_infomax.reporting.report import save_figure
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import print_wide
 from tf_infomax.studies.rules import Claim, Rule
@@ -326,9 +327,7 @@ def draw_effects(path: Path, verdict: Verdict) -> None:
     for panel, unit, group in zip(panels[:, 0], units, groups, strict=True):
         _draw_group(panel, group, verdict.findings[0].judged)
         panel.set_xlabel(unit or "no unit")
-    for suffix in (path.suffix, ".svg"):
-        with replacing(path.with_suffix(suffix)) as file:
-            figure.savefig(file, dpi=110, format=suffix[1:])
+    save_figure(figure, path, ".svg")
 
 
 def _draw_group(panel, group: list[tuple[str, Effect]], judged: bool) -> None:
