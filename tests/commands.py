@@ -33,7 +33,7 @@ def start(module, *arguments):
     return _FORKS.start(_whole(module), arguments, ROOT, dict(os.environ))
 
 
-def run_alone(module, *arguments, timeout=300, **kwargs):
+def run_alone(module, *arguments, timeout=300):
     """The finished process of a command, with the CPU seconds it took.
 
     A limit on these (`cpu_seconds`) means the same on a busy machine.
@@ -45,7 +45,6 @@ def run_alone(module, *arguments, timeout=300, **kwargs):
         text=True,
         timeout=timeout,
         cwd=ROOT,
-        **kwargs,
     )
     result.cpu_seconds = _cpu_of_children() - before
     return result

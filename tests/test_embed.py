@@ -96,9 +96,9 @@ def saved_model(encoder, tmp_path_factory):
     return base
 
 
-def embed(source, images, output, *more, **kwargs):
+def embed(source, images, output, *more):
     flags = [f"--images={images}", f"--output={output}", *more]
-    return run("embed", source, *flags, **kwargs)
+    return run("embed", source, *flags)
 
 
 def read_npz(path):

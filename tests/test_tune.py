@@ -25,8 +25,8 @@ SPACE_VALUES = ["learning_rate:log:1e-4..1e-2", "bound:info_nce,jsd"]
 SPACE = [f"--tune={value}" for value in SPACE_VALUES]
 
 
-def search(data, workdir, *arguments, space=SPACE, **kwargs):
-    return run("tune", *_arguments(data, workdir, space, arguments), **kwargs)
+def search(data, workdir, *arguments, space=SPACE):
+    return run("tune", *_arguments(data, workdir, space, arguments))
 
 
 def _arguments(data, workdir, space, arguments):
