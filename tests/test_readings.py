@@ -237,7 +237,7 @@ class TestFigure:
     def draw(monkeypatch, rows, readings):
         figures = []
         monkeypatch.setattr(
-            report, "_save", lambda figure, *path: figures.append(figure)
+            report, "save_figure", lambda figure, *path: figures.append(figure)
         )
         report.draw_curves(rows, readings, None)
         return figures[0].axes
