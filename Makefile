@@ -6,16 +6,20 @@ RUN := $(VENV)/bin/python
 # What is quick: formulas, layers, options; the edit loop.
 QUICK := bounds config critics distances encoders infomax layers readings structure
 
+# Two processes share two cores: threads of their own would only wait for one another.
+ALONE := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST := $(ALONE) $(RUN) -m pytest -n 2 --dist=loadfile
+
 .PHONY: dim test check lint docs audit install clean
 
 dim: install
 	$(RUN) -m tf_infomax.train --flagfile=configs/dim.flags
 
 test: install lint
-	$(RUN) -m pytest -n 2 --dist=loadfile
+	$(PYTEST)
 
 check: install lint
-	$(RUN) -m pytest -n 2 --dist=loadfile $(QUICK:%=tests/test_%.py)
+	$(PYTEST) $(QUICK:%=tests/test_%.py)
 
 # The documentation as a site, in build/site.
 docs: install

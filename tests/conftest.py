@@ -8,10 +8,12 @@ import tf_infomax  # noqa: F401  (before TensorFlow: it switches oneDNN)
 
 # isort: split
 import gc
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 # Searches for garbage after every seven hundred objects take a tenth of the time.
 gc.freeze()
@@ -26,7 +28,10 @@ def _collected():
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    keras.utils.set_random_seed(0)
+    # TensorFlow's own seed is left: setting it drops every compiled function, so that
+    # each test would compile again what the tests of a module share.
+    with mock.patch.object(tf.random, "set_seed"):
+        keras.utils.set_random_seed(0)
 
 
 @pytest.fixture

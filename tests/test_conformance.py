@@ -178,7 +178,7 @@ class TestPriors:
     def test_samples_and_squashed_codes_share_a_support(self, name):
         prior = priors.PRIORS[name]
         samples = prior.sample([500, 3], tf.constant([1, 2], tf.int64)).numpy()
-        codes = prior.squash(tf.random.normal((500, 3)) * 3).numpy()
+        codes = prior.squash(keras.random.normal((500, 3)) * 3).numpy()
         for values in (samples, codes):
             norms = np.linalg.norm(values, axis=1)
             if name == "uniform":
@@ -218,7 +218,7 @@ class TestPriors:
 
     def test_both_losses_reach_their_weights(self, name):
         matching = PriorMatching(name, widths=(6, 4))
-        code = tf.random.normal((8, 3))
+        code = keras.random.normal((8, 3))
         seed = tf.constant([0, 0], tf.int64)
         matching(code, seed)
         assert_gradient_reaches_every_weight(

@@ -1,5 +1,6 @@
 """Critics against plain NumPy, layer tables, lean paths against plain ones."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -105,7 +106,7 @@ def test_folding_the_last_linear_maps_changes_nothing(local, code):
     critic((local, code))
     for block in (critic.x_block, critic.y_block):
         for variable in block.trainable_variables:
-            variable.assign(variable + 0.1 * tf.random.normal(variable.shape))
+            variable.assign(variable + 0.1 * keras.random.normal(variable.shape))
     for training in (False, True):
         hx = critic.x_block(tf.reshape(local, [-1, 8]), training=training)
         hy = critic.y_block(code, training=training)
@@ -120,7 +121,7 @@ def test_normalizing_the_scores_is_normalizing_the_rows(variant, offset, local, 
     critic = critics.EncodeAndDot(16, variant)
     critic((local, code))
     for variable in critic.trainable_variables:
-        variable.assign(variable + 0.1 * tf.random.normal(variable.shape))
+        variable.assign(variable + 0.1 * keras.random.normal(variable.shape))
     bias = critic.x_block.output_layer.bias
     bias.assign(bias + offset)
 
@@ -194,7 +195,7 @@ def test_code_variant_starts_close_to_a_copy_and_is_layer_normed():
     np.testing.assert_array_equal(np.diag(block.shortcut.kernel.numpy()), 1.0)
     off_diagonal = block.shortcut.kernel.numpy()[~np.eye(8, 16, dtype=bool)]
     assert np.abs(off_diagonal).max() <= 0.01
-    outputs = block(tf.random.normal((7, 8))).numpy()
+    outputs = block(keras.random.normal((7, 8))).numpy()
     np.testing.assert_allclose(outputs.mean(axis=-1), 0, atol=1e-5)
     np.testing.assert_allclose(outputs.std(axis=-1), 1, atol=1e-3)
 

@@ -1,5 +1,7 @@
 """The face in three lines: fit, encode, export; and as a transformer."""
 
+import random
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -57,6 +59,15 @@ def test_the_default_is_local_deep_infomax_by_the_size_of_the_images(images, tmp
     assert model.image_shape_ == (8, 8, 3)
     assert model.encoder_.name == "resnet"
     assert model.encode(images[0][:7]).shape == (7, 64)
+
+
+def test_draws_of_the_caller_go_on(images):
+    """Who draws and fits, again and again, has new data each time."""
+    drawn = []
+    for _ in range(2):
+        DeepInfoMax(**SMALL | {"steps": 1}).fit(images[0])
+        drawn.append((np.random.normal(), random.random(), tf.random.normal([])))
+    assert all(one != other for one, other in zip(*drawn, strict=True))
 
 
 def test_what_brings_its_own_encoder_keeps_it(images):

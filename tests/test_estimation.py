@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import re
 
 import numpy as np
@@ -1133,6 +1134,15 @@ class TestEstimateMi:
             for _ in range(2)
         )
         assert one == pytest.approx(other, abs=1e-5)
+
+    @pytest.mark.parametrize("method", ["info_nce", "club", "auto"])
+    def test_draws_of_the_caller_go_on(self, data, method):
+        """Who estimates and draws, again and again, has new data each time."""
+        drawn = []
+        for _ in range(2):
+            estimate_mi(data.x[:200], data.y[:200], method, max_steps=2)
+            drawn.append((np.random.normal(), random.random(), tf.random.normal([])))
+        assert all(one != other for one, other in zip(*drawn, strict=True))
 
     def test_warns_near_the_ceiling(self):
         draws = synthetic.draw("gaussian", 300, dim=1, mi=6.0)

@@ -82,10 +82,10 @@ def test_bug_encoder_helps_the_discriminator(batch, loss):
 def test_bug_penalty_on_the_last_example_only():
     """rdevon/DIM indexed the logits with [-1] before taking the gradient."""
     prior = PriorMatching("normal", widths=(5,), gradient_penalty=1.0)
-    code = tf.random.normal((6, 3))
+    code = keras.random.normal((6, 3))
     prior.build(code.shape)
     for variable in prior.trainable_variables:
-        variable.assign(tf.random.normal(variable.shape))
+        variable.assign(keras.random.normal(variable.shape))
     _, penalty = prior._logits_and_penalty(code)
     hidden, end = prior.discriminator.layers
     active = (code.numpy() @ hidden.kernel.numpy() + hidden.bias.numpy()) > 0
@@ -97,7 +97,7 @@ def test_bug_penalty_on_the_last_example_only():
 
 def test_prior_losses_are_the_formulas():
     prior = PriorMatching("uniform", widths=(5,), gradient_penalty=0.0)
-    code, seed = tf.random.normal((6, 3)), tf.constant([1, 2], tf.int64)
+    code, seed = keras.random.normal((6, 3)), tf.constant([1, 2], tf.int64)
     encoder_loss, discriminator_loss = prior(code, seed)
     real = tf.random.stateless_uniform([6, 3], seed)
     d_real = tf.sigmoid(prior.discriminator(real)).numpy().astype(np.float64)
@@ -112,7 +112,7 @@ def test_prior_losses_are_the_formulas():
 def test_prior_matching_makes_codes_uniform():
     """Codes moved by their gradient alone end up spread over [0, 1]."""
     prior = PriorMatching("uniform", widths=(64, 32))
-    codes = keras.Variable(0.2 * tf.random.normal((256, 2)) + 1.0)
+    codes = keras.Variable(0.2 * keras.random.normal((256, 2)) + 1.0)
     optimizers = keras.optimizers.Adam(0.03), keras.optimizers.Adam(0.003)
     prior.build(codes.shape)
     optimizers[0].build([codes])

@@ -93,7 +93,7 @@ class TestOfSamples:
     def test_codes_moved_by_it_become_uniform(self, name):
         """Each number's mean 1/2, deviation 12^-1/2; two numbers hardly related."""
         matching = PriorMatching("uniform", loss=name)
-        codes = keras.Variable(0.2 * tf.random.normal((128, 2)) + 1.0)
+        codes = keras.Variable(0.2 * keras.random.normal((128, 2)) + 1.0)
         optimizer = keras.optimizers.Adam(0.05)
         optimizer.build([codes])
 

@@ -71,7 +71,7 @@ def _correlate(z: tf.Tensor, p: tf.Tensor, epsilon: tf.Tensor):
 
 def _near_identity(shape, dtype=None):
     """U(-0.01, 0.01) with ones on the diagonal: the shortcut starts as a copy."""
-    noise = keras.random.uniform(shape, -0.01, 0.01, dtype=dtype)
+    noise = keras.initializers.RandomUniform(-0.01, 0.01)(shape, dtype)
     eye = keras.ops.eye(*shape, dtype=dtype)
     return noise * (1.0 - eye) + eye
 

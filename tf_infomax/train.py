@@ -43,6 +43,8 @@ def _plan(config: Config, workdir) -> int:
 
 
 def _train(config: Config, workdir) -> int:
+    import keras
+
     from tf_infomax.runtime.files import write_skipped
     from tf_infomax.runtime.progress import tell
     from tf_infomax.training.experiment import load_data
@@ -52,6 +54,8 @@ def _train(config: Config, workdir) -> int:
     tell(describe_data(data))
     for line in describe_limits(config, data):
         tell(line)
+    # For parts of the user's that draw without a seed of their own.
+    keras.utils.set_random_seed(config.seed)
     run = Run(config, workdir, data)
     workdir.claim(config)
     if data.train.skipped:

@@ -5,12 +5,12 @@ Where p(y|x) is no such Gaussian, L1Out and CLUB of them are no upper bounds.
 
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_infomax.estimation.neural import Training, build_mlp, climb, flatten
 from tf_infomax.estimation.options import TrainOptions
+from tf_infomax.runtime.seeds import seeded
 
 _LOG_VARIANCE = 10.0  # |log variance| at most: e^-10 of a standardized y
 
@@ -68,11 +68,11 @@ def fit(x, y, validation, options: TrainOptions):
         A `Training` whose model is a `Conditional`; its history holds mean
         log-likelihoods.
     """
-    keras.utils.set_random_seed(options.seed)
-    model = Conditional(options.widths, y.shape[1])
     x, y = (flatten(tf.constant(side, tf.float32)) for side in (x, y))
     vx, vy = (flatten(tf.constant(side, tf.float32)) for side in validation)
-    model.net(x[:2])
+    with seeded(options.seed):
+        model = Conditional(options.widths, y.shape[1])
+        model.net(x[:2])
 
     def loss(x, y, key):
         likelihood = tf.reduce_mean(log_density(*model.parameters(x), y))

@@ -19,6 +19,7 @@ from tf_infomax.estimation import values
 from tf_infomax.estimation.options import SHALLOW, TrainOptions
 from tf_infomax.estimation.values import Scores
 from tf_infomax.optimizers import FusedAdam
+from tf_infomax.runtime.seeds import seeded
 
 _ROWS = 1024  # pairs that are embedded at a time
 
@@ -302,13 +303,13 @@ def _train_once(x, y, validation, name, options, encoders, build_critic) -> Trai
     objective = (
         interpolated(options.alpha) if name == "interpolated" else OBJECTIVES[name]
     )
-    keras.utils.set_random_seed(options.seed)
-    beside = {objective.needs: build_mlp(options.widths)} if objective.needs else {}
-    critic = build_critic()
     x, y = (tf.constant(side, tf.float32) for side in (x, y))
-    copies = map(copy_encoder, encoders, "xy", (x, y))
-    model = Model(critic, copies, **beside)
-    model.outputs_of(x[:2], y[:2])
+    with seeded(options.seed):
+        beside = {objective.needs: build_mlp(options.widths)} if objective.needs else {}
+        critic = build_critic()
+        copies = map(copy_encoder, encoders, "xy", (x, y))
+        model = Model(critic, copies, **beside)
+        model.outputs_of(x[:2], y[:2])
     average = tf.Variable(-math.inf, trainable=False)
 
     def loss(x, y, key):

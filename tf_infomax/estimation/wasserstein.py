@@ -20,7 +20,6 @@ Miyato et al. 2018, here exact; sorted pairs: Anil et al. 2019.
 
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -31,6 +30,7 @@ from tf_infomax.estimation.neural import Training, build_mlp, climb
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.values import Scores
+from tf_infomax.runtime.seeds import seeded
 
 LIPSCHITZ = {"penalty": False, "spectral": True}  # whether by the form of the critic
 _MOST = 1000  # pairs of a held-out part whose scores are a matrix
@@ -155,8 +155,8 @@ def wasserstein_dependency(
         max_steps=max_steps,
         seed=seed,
     )
-    keras.utils.set_random_seed(seed)
-    critic = _PairCritic(widths, [side.shape[1] for side in sides], spectral)
+    with seeded(seed):
+        critic = _PairCritic(widths, [side.shape[1] for side in sides], spectral)
 
     def loss(x, y, key):
         joint, product, points = _between(x, y, key)

@@ -22,6 +22,7 @@ from tf_infomax.evaluation.few_labels import draw_few
 from tf_infomax.evaluation.probes import deal
 from tf_infomax.evaluation.summary import describe
 from tf_infomax.runtime.progress import Progress
+from tf_infomax.runtime.seeds import seeded
 
 _HIDDEN = 200
 _BATCH, _LOOKS, _CHOOSING = 32, 4, 500
@@ -98,10 +99,10 @@ def build_classifier(
         classes: how many.
         seed: of the new weights.
     """
-    keras.utils.set_random_seed(seed)
-    x = keras.layers.Flatten(name="flat")(encoder.output[feature])
-    x = keras.layers.Dense(_HIDDEN, "relu", name="head_hidden")(x)
-    logits = keras.layers.Dense(classes, dtype="float32", name="head_logits")(x)
+    with seeded(seed):
+        x = keras.layers.Flatten(name="flat")(encoder.output[feature])
+        x = keras.layers.Dense(_HIDDEN, "relu", name="head_hidden")(x)
+        logits = keras.layers.Dense(classes, dtype="float32", name="head_logits")(x)
     return keras.Model(encoder.input, logits, name="classifier")
 
 

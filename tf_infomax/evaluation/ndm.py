@@ -27,6 +27,7 @@ from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.evaluation.probes import standardize
 from tf_infomax.evaluation.summary import describe
 from tf_infomax.runtime.progress import Progress
+from tf_infomax.runtime.seeds import seeded
 
 _WIDTHS = (1000, 200)
 _BATCH, _RATE = 500, 1e-4
@@ -74,9 +75,9 @@ def estimate_ndm(
         report: that the value is of.
         options: of training; critic, widths and negatives are not among them.
     """
-    keras.utils.set_random_seed(options.seed)
-    network = build_mlp(_WIDTHS)
-    network.build((None, train.shape[1]))
+    with seeded(options.seed):
+        network = build_mlp(_WIDTHS)
+        network.build((None, train.shape[1]))
 
     def loss(codes, key):
         both = tf.concat([codes, permute_units(codes, key)], axis=0)

@@ -31,6 +31,7 @@ from tf_infomax.evaluation.similarity import (
 )
 from tf_infomax.evaluation.summary import describe
 from tf_infomax.runtime.progress import Progress
+from tf_infomax.runtime.seeds import seeded
 
 _BATCH, _RATE = 64, 1e-3
 _MOST = 300_000_000  # pixels of all images, which are numbers in part
@@ -88,8 +89,8 @@ def fit_decoder(kind: str, features, images, options: TrainOptions) -> Training:
         images: uint8 `[n, H, W, C]` of either part.
         options: of training.
     """
-    keras.utils.set_random_seed(options.seed)
-    decoder = build_decoder(kind, images[0].shape[1:], features[0].shape[1])
+    with seeded(options.seed):
+        decoder = build_decoder(kind, images[0].shape[1:], features[0].shape[1])
 
     def loss(features, images, key):
         made = decoder(features, training=True)["image"]

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tf_infomax import encoders
 from tf_infomax.data.batches import count_batches, draw_pass
 from tf_infomax.optimizers import FusedAdam
+from tf_infomax.runtime.seeds import seeded
 from tf_infomax.studies import halves
 from tf_infomax.studies.halves import BATCH, Images
 from tf_infomax.studies.kept import Curves, Unfinished, run_in_parts
@@ -177,21 +178,21 @@ def train(
     """
     if arm.player == halves.PIXELS:
         return halves.read_pixels(data, size.images, seed)
-    keras.utils.set_random_seed(seed)
     upper, _ = halves.split_halves(data.train)
-    encoder = encoders.strip_scaling(
-        encoders.build_real_nvp(
-            upper.shape[1:],
-            couplings=size.couplings,
-            widths=(size.width,) * 2,
-            scale="softplus",
-            seed=seed,
-        )
-    )
     labels = data.labels
     if arm.shuffled:
         labels = np.random.default_rng(seed).permutation(labels)
-    game = Game(encoder, upper, labels, size.rate, size.turns, seed)
+    with seeded(seed):
+        encoder = encoders.strip_scaling(
+            encoders.build_real_nvp(
+                upper.shape[1:],
+                couplings=size.couplings,
+                widths=(size.width,) * 2,
+                scale="softplus",
+                seed=seed,
+            )
+        )
+        game = Game(encoder, upper, labels, size.rate, size.turns, seed)
     accuracies = halves.Accuracies(encoder, data, size.images, seed)
     some = accuracies.held_out[:500]
 

@@ -21,6 +21,7 @@ from tf_infomax.evaluation.jacobian import JacobianSpectrum, log_condition
 from tf_infomax.evaluation.probes import run_probe
 from tf_infomax.objectives import InfoMax, Term
 from tf_infomax.optimizers import FusedAdam
+from tf_infomax.runtime.seeds import seeded
 from tf_infomax.studies.kept import Curves, Unfinished, run_in_parts
 
 BATCH = 128
@@ -137,20 +138,22 @@ def split_halves(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def build(arm: Arm, size: Size, shape: tuple[int, int, int], seed: int) -> InfoMax:
     """The compiled objective of an arm, of float pixels in [0, 1]."""
-    keras.utils.set_random_seed(seed)
-    g1, g2 = (
-        encoders.strip_scaling(ENCODERS[arm.encoder](shape, arm, size, 2 * seed + k))
-        for k in range(2)
-    )
-    term = Term(
-        "views",
-        "x.code",
-        "y.code",
-        CRITICS[arm.critic](CRITIC_WIDTHS[arm.critic]),
-        arm.bound,
-        target=arm.target,
-    )
-    objective = InfoMax(g1, [term], view_encoders={"y": g2}, seed=seed)
+    with seeded(seed):
+        g1, g2 = (
+            encoders.strip_scaling(
+                ENCODERS[arm.encoder](shape, arm, size, 2 * seed + k)
+            )
+            for k in range(2)
+        )
+        term = Term(
+            "views",
+            "x.code",
+            "y.code",
+            CRITICS[arm.critic](CRITIC_WIDTHS[arm.critic]),
+            arm.bound,
+            target=arm.target,
+        )
+        objective = InfoMax(g1, [term], view_encoders={"y": g2}, seed=seed)
     objective.compile(FusedAdam(size.rate))
     return objective
 

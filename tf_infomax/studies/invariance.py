@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from tf_infomax.estimation import estimate_mi
@@ -126,7 +125,6 @@ def train(
         unfinished: where it is kept between the methods; None: nowhere.
     """
     unfinished = unfinished or Unfinished()
-    keras.utils.set_random_seed(seed)
     x, y = CHANGES[arm.change](*project(data, size.images, seed), seed)
     curves = unfinished.restore()
     for number, (name, method) in enumerate(METHODS.items(), 1):

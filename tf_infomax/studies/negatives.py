@@ -10,12 +10,12 @@ Source: Tschannen et al. 2020, section 4, figure 4c.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_infomax import bounds, critics
 from tf_infomax.optimizers import FusedAdam
+from tf_infomax.runtime.seeds import seeded
 from tf_infomax.studies.kept import Curves, Unfinished, run_in_parts
 
 BATCH = 128
@@ -76,10 +76,10 @@ def train(
         data: not used: pairs are drawn.
         unfinished: where it is kept between its readings; None: nowhere.
     """
-    keras.utils.set_random_seed(seed)
-    critic = critics.Concatenated(CONSTANTS["critic"])
     optimizer = FusedAdam(CONSTANTS["rate"])
-    critic(_draw(tf.constant([0, 0]), arm.pairs))
+    with seeded(seed):
+        critic = critics.Concatenated(CONSTANTS["critic"])
+        critic(_draw(tf.constant([0, 0]), arm.pairs))
     variables = critic.trainable_variables
     optimizer.build(variables)
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -30,6 +29,7 @@ from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.optimizers import FusedAdam, share_of_newest
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import print_wide
+from tf_infomax.runtime.seeds import seeded
 from tf_infomax.studies import kept
 
 LEVELS = tuple(bits * math.log(2.0) for bits in (2, 4, 6, 8, 10))
@@ -134,10 +134,11 @@ def climb_stairs(
     Returns:
         Readings, and the values on the batches `[steps, estimators]`.
     """
-    keras.utils.set_random_seed(options.seed)
-    critic, optimizer = critic_of(options), FusedAdam(options.learning_rate)
+    optimizer = FusedAdam(options.learning_rate)
     zeros = tf.zeros([options.batch_size, _DIM])
-    critic((zeros, zeros))
+    with seeded(options.seed):
+        critic = critic_of(options)
+        critic((zeros, zeros))
     variables = critic.trainable_variables
     optimizer.build(variables)
     averages = [tf.Variable(v.value) for v in variables]

@@ -19,6 +19,7 @@ from tf_infomax.optimizers import FusedAdam
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.options.encoders import ENCODERS
 from tf_infomax.options.objectives import OBJECTIVES
+from tf_infomax.runtime.seeds import seeded
 
 
 def read_options(config: Config) -> sources.ReadOptions:
@@ -176,26 +177,26 @@ def build_objective(
         images: in training, for a memory bank or targets.
         classes: of their labels; 0 without labels.
     """
-    keras.utils.set_random_seed(config.seed)
     try:
         shapes = view_shapes(config.views, image_shape)
     except DataError as error:
         raise ConfigError(f"--views={config.views}: {error}") from error
     row = OBJECTIVES[config.objective]
-    parts = Parts(
-        encoder=_build_encoder_of(config, "encoder", shapes["x"]),
-        shapes=shapes,
-        front=build_front(config.views, image_shape),
-        images=images,
-        classes=classes,
-        build_encoder=lambda flag, shape: _build_encoder_of(config, flag, shape),
-    )
     if "data:label" in row.asks_of(config) and classes < 2:
         raise ConfigError(
             f"--objective={config.objective} needs labels: --dataset={config.dataset} "
             f"has {'none' if not classes else 'one class'}."
         )
-    objective = row.load()(config, parts)
+    with seeded(config.seed):
+        parts = Parts(
+            encoder=_build_encoder_of(config, "encoder", shapes["x"]),
+            shapes=shapes,
+            front=build_front(config.views, image_shape),
+            images=images,
+            classes=classes,
+            build_encoder=lambda flag, shape: _build_encoder_of(config, flag, shape),
+        )
+        objective = row.load()(config, parts)
     first, *others = objective.players
     optimizers = {first: build_optimizer(config, steps)}
     optimizers |= {p: build_optimizer(config, steps, clip=False) for p in others}

@@ -13,6 +13,7 @@ from tf_infomax.evaluation.features import FeatureStore, draw_some, see_part
 from tf_infomax.evaluation.probes import Labelled, draw_labelled
 from tf_infomax.reporting import report
 from tf_infomax.runtime.progress import Progress
+from tf_infomax.runtime.seeds import seeded
 from tf_infomax.training.experiment import build_encoder, precision
 from tf_infomax.training.run import Run
 
@@ -142,8 +143,7 @@ class Subject:
     @cached_property
     def untrained(self) -> keras.Model:
         """The encoder as it was at step 0: the same seed gives the same weights."""
-        with precision(self.config.mixed_precision):
-            keras.utils.set_random_seed(self.config.seed)
+        with precision(self.config.mixed_precision), seeded(self.config.seed):
             return build_encoder(self.config, self.data.train.image_shape)
 
     def copy_encoder(self, trained: bool = True) -> keras.Model:
