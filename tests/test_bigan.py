@@ -116,12 +116,13 @@ def test_discriminator_of_basic32x32_has_the_tables_parameters():
 
 def test_encoder_and_generator_become_each_others_inverse(images):
     """What no loss asks for by itself (Donahue et al. 2017, theorem 2)."""
-    objective = build(gradient_penalty=0.1)
+    objective = build(gradient_penalty=1.0)
+    objective.compile(keras.optimizers.Adam(1e-3, beta_1=0.5))
     before = measure(objective, images)
     batches = tf.data.Dataset.from_tensors({"x": images[:4]}).repeat(600)
     objective.fit(batches, verbose=0, shuffle=False)
     after = measure(objective, images[:4])
-    assert after["explained"] > before["explained"] + 0.2
+    assert after["explained"] > before["explained"] + 0.4
     assert objective.merit(after) > objective.merit(before)
 
 
