@@ -10,7 +10,7 @@ QUICK := bounds config critics distances encoders infomax layers readings struct
 ALONE := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ALONE) $(RUN) -m pytest -n 2 --dist=loadfile
 
-.PHONY: dim test check lint docs audit install clean
+.PHONY: dim test check lint docs notebooks audit install clean
 
 dim: install
 	$(RUN) -m tf_infomax.train --flagfile=configs/dim.flags
@@ -24,6 +24,16 @@ check: install lint
 # The documentation as a site, in build/site.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
+
+# Runs the tutorials, each in an empty folder, and keeps what they print and draw.
+TUTORIALS := photos compare estimate serve
+notebooks: install
+	for name in $(TUTORIALS); do \
+		folder=$$(mktemp -d) && cp docs/tutorials/$$name.ipynb $$folder && \
+		(cd $$folder && PATH=$(CURDIR)/$(VENV)/bin:$$PATH python -m jupyter nbconvert \
+			--log-level=WARN --execute --to=notebook --inplace $$name.ipynb) && \
+		cp $$folder/$$name.ipynb docs/tutorials && rm -r $$folder || exit 1; \
+	done
 
 # Asks the package index for known vulnerabilities of all that is installed.
 audit: install

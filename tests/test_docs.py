@@ -1,5 +1,9 @@
 """What the pages show works, and their links lead somewhere."""
 
+import ast
+import importlib
+import inspect
+import json
 import os
 import re
 import subprocess
@@ -9,6 +13,11 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+
+import tf_infomax
+from tf_infomax import DeepInfoMax, objectives
+from tf_infomax.estimation.options import Options
+from tf_infomax.options.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "export" / "README.md"]
@@ -118,3 +127,85 @@ def test_links_lead_to_files(page):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+
+
+REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
+# Options of a command and a run: what they have depends on what was chosen.
+UNTYPED = {"self", "cls", "config", "subject", "options"}
+
+
+def read_reference() -> list[str]:
+    return [
+        n
+        for page in REFERENCE
+        for n in re.findall(r"^::: (\S+)", page.read_text(), re.M)
+    ]
+
+
+@pytest.mark.parametrize("module", read_reference())
+def test_what_the_reference_shows_says_its_types(module):
+    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    bodies = [tree.body]
+    bodies += [
+        n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"
+    ]
+    for node in (n for body in bodies for n in body if isinstance(n, ast.FunctionDef)):
+        if node.name.startswith("_") and node.name not in ("__init__", "__call__"):
+            continue
+        given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        bare = [a.arg for a in given if not a.annotation and a.arg not in UNTYPED]
+        assert not bare, f"{node.name}: {bare}"
+        assert node.returns or node.name == "__init__", node.name
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (tf_infomax.estimate_mi, Options),
+        (objectives.dim_local, OBJECTIVES["dim_local"].options),
+        (objectives.vae, OBJECTIVES["vae"].options),
+    ],
+)
+def test_signatures_name_every_option(function, options):
+    shown = inspect.signature(function).parameters
+    assert set(options.__dataclass_fields__) <= set(shown)
+    assert not [p for p in shown.values() if p.kind is p.VAR_KEYWORD]
+    for name, field in options.__dataclass_fields__.items():
+        assert shown[name].default == field.default
+
+
+def test_an_export_from_python_takes_what_the_command_takes():
+    from tf_infomax.export.saved_model import ExportOptions
+
+    shown = inspect.signature(DeepInfoMax.export).parameters
+    fields = ExportOptions.__dataclass_fields__
+    of_the_run = {
+        "workdir",
+        "data_dir",
+        "local_files",
+        "memory_limit_mb",
+        "cache_dir",
+        "debug",
+    }
+    assert set(shown) - {"self"} == set(fields) - of_the_run
+    for name in set(shown) - {"self", "output", "name"}:
+        assert shown[name].default == fields[name].default
+
+
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorials_were_run_to_the_end_and_import_what_there_is(path):
+    cells = json.loads(path.read_text())["cells"]
+    codes = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in codes] == [*range(1, len(codes) + 1)]
+    kinds = {out["output_type"] for cell in codes for out in cell["outputs"]}
+    assert "error" not in kinds
+    lines = "".join("".join(cell["source"]) + "\n" for cell in codes)
+    plain = re.sub(r"^!(.*\\\n)*.*$", "", lines, flags=re.M)
+    for node in ast.walk(ast.parse(plain)):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("tf_infomax"):
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names)
+    assert str(Path.home()) not in path.read_text()

@@ -438,7 +438,7 @@ class Bound(NamedTuple):
         return getattr(self.function, "__name__", type(self.function).__name__)
 
 
-def as_bound(bound) -> "Bound":
+def as_bound(bound: "str | Bound | Callable") -> "Bound":
     """A row of `BOUNDS` by its name; a `Bound`; or a function of scores.
 
     Of a function nothing is known but its value, which is filed as a score.

@@ -15,6 +15,7 @@ the embeddings of all replicas, caching one side):
 import inspect
 import math
 import re
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -90,20 +91,22 @@ class Critic(keras.layers.Layer):
         """What it is called in a model card."""
         return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """One embedding per example (and location) of either side."""
         return _flatten_locations(x), _flatten_locations(y)
 
-    def score(self, hx, hy):
+    def score(self, hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
         """Scores `[..., N, N]` of all pairs of embeddings."""
         return _dot_scores(hx, hy)
 
-    def score_pairs(self, hx, hy):
+    def score_pairs(self, hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
         """Scores `[N]` of matching embeddings of vectors: the diagonal of `score`."""
         hx, hy = tf.cast(hx, tf.float32), tf.cast(hy, tf.float32)
         return tf.reduce_sum(hx * hy, axis=-1)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         return self.score(*self.embed(*inputs, training=training))
 
 
@@ -116,12 +119,14 @@ class InnerProduct(Critic):
 class Bilinear(Critic):
     """f(x, y) = x^T W y. Source: van den Oord et al. 2018; Tschannen et al. 2020."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         (*_, dx), (*_, dy) = input_shape
         self.kernel = self.add_weight(shape=(dy, dx), name="kernel")
         super().build(input_shape)
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         y = _flatten_locations(y)
         return _flatten_locations(x), tf.tensordot(y, tf.cast(self.kernel, y.dtype), 1)
 
@@ -135,15 +140,17 @@ class Cosine(Critic):
     Source: Tian et al. 2019 (contrastive multiview coding; T = 0.07).
     """
 
-    def __init__(self, temperature=0.07, **kwargs):
+    def __init__(self, temperature: float = 0.07, **kwargs: object):
         super().__init__(**kwargs)
         self.temperature = temperature
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         hx, hy = super().embed(x, y)
         return normalize(hx) / self.temperature, normalize(hy)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "temperature": self.temperature}
 
 
@@ -166,24 +173,26 @@ class Separable(Critic):
     Source: Tschannen et al. 2020, section 3.2 (widths 100, 100).
     """
 
-    def __init__(self, widths=(100, 100), **kwargs):
+    def __init__(self, widths: Sequence[int] = (100, 100), **kwargs: object):
         super().__init__(**kwargs)
         self.widths = tuple(widths)
         self.x_net = _build_mlp(self.widths, "x_net")
         self.y_net = _build_mlp(self.widths, "y_net")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         (*_, dx), (*_, dy) = input_shape
         self.x_net.build((None, dx))
         self.y_net.build((None, dy))
         super().build(input_shape)
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         hx = _apply_to_rows(self.x_net, x)
         hx = tf.ensure_shape(hx, [*x.shape[:-1], self.widths[-1]])
         return _flatten_locations(hx), self.y_net(y)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "widths": self.widths}
 
 
@@ -202,7 +211,10 @@ class Concatenated(Critic):
     """
 
     def __init__(
-        self, widths=(200,), largest_pair_tensor=_LARGEST_PAIR_TENSOR, **kwargs
+        self,
+        widths: Sequence[int] = (200,),
+        largest_pair_tensor: int = _LARGEST_PAIR_TENSOR,
+        **kwargs: object,
     ):
         super().__init__(**kwargs)
         self.widths = tuple(widths)
@@ -211,17 +223,19 @@ class Concatenated(Critic):
         self.y_layer = keras.layers.Dense(self.widths[0])
         self.head = _build_mlp((*self.widths[1:], 1), "head")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         (*_, dx), (*_, dy) = input_shape
         self.x_layer.build((None, dx))
         self.y_layer.build((None, dy))
         self.head.build((None, self.widths[0]))
         super().build(input_shape)
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         return self.x_layer(_flatten_locations(x)), self.y_layer(y)
 
-    def score(self, hx, hy):
+    def score(self, hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
         hx = hx[:, None] if hx.shape.rank == 2 else hx  # [N, L, D]
         n, locations, width = hx.shape
         m = hy.shape[0]
@@ -251,7 +265,7 @@ class Concatenated(Critic):
             scores = tf.reshape(tf.transpose(scores, [1, 2, 0, 3]), shape)[..., :m]
         return scores[0] if locations == 1 else scores
 
-    def score_pairs(self, hx, hy):
+    def score_pairs(self, hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.head(tf.nn.relu(hx + hy))[:, 0], tf.float32)
 
     def _score_block(self, hx, hy, *weights):
@@ -261,7 +275,7 @@ class Concatenated(Critic):
         scores = tf.cast(_apply_to_rows(head, pairs)[..., 0], tf.float32)
         return tf.transpose(scores, [1, 0, 2])
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "widths": self.widths,
@@ -291,7 +305,13 @@ class ProjectionBlock(keras.layers.Layer):
       which `EncodeAndDot` folds onto the other side: the same scores, cheaper.
     """
 
-    def __init__(self, units, variant="code", layer_norm=True, **kwargs):
+    def __init__(
+        self,
+        units: int,
+        variant: str = "code",
+        layer_norm: bool = True,
+        **kwargs: object,
+    ):
         super().__init__(**kwargs)
         self.units, self.variant, self.layer_norm = units, variant, layer_norm
         paper = variant == "paper"
@@ -310,7 +330,7 @@ class ProjectionBlock(keras.layers.Layer):
             else None
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         width = input_shape[-1]
         self.hidden.build((None, width))
         if self.norm is not None:
@@ -321,23 +341,23 @@ class ProjectionBlock(keras.layers.Layer):
             self.output_norm.build((None, self.units))
         super().build(input_shape)
 
-    def hidden_features(self, x, training=False):
+    def hidden_features(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """What stands before the last linear map: `[..., units]`."""
         h = self.hidden(x)
         h = h if self.norm is None else self.norm(h, training=training)
         return tf.nn.relu(h)
 
-    def before_norm(self, x, training=False):
+    def before_norm(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """What the final layer norm is applied to: `[..., units]`."""
         shortcut = self.shortcut(x)
         shortcut = tf.nn.relu(shortcut) if self.variant == "paper" else shortcut
         return self.output_layer(self.hidden_features(x, training=training)) + shortcut
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         h = self.before_norm(x, training=training)
         return h if self.output_norm is None else self.output_norm(h)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "units": self.units,
@@ -366,7 +386,7 @@ class EncodeAndDot(Critic):
     Source: Hjelm et al. 2019, section 3.1 and tables 8, 9; see `ProjectionBlock`.
     """
 
-    def __init__(self, units=2048, variant="code", **kwargs):
+    def __init__(self, units: int = 2048, variant: str = "code", **kwargs: object):
         super().__init__(**kwargs)
         if variant not in ("code", "paper", "plain"):
             raise ValueError(
@@ -377,16 +397,18 @@ class EncodeAndDot(Critic):
         self.y_block = ProjectionBlock(units, variant, variant == "code", name="y")
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         return super().kind + ("" if self.variant == "code" else f"_{self.variant}")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         (*_, dx), (*_, dy) = input_shape
         self.x_block.build((None, dx))
         self.y_block.build((None, dy))
         super().build(input_shape)
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         # One matrix of N L rows: a product of two matrices is faster than a 1 x 1
         # convolution, and the batch norm then runs over [rows, units].
         rows = tf.reshape(x, [-1, x.shape[-1]])
@@ -409,7 +431,7 @@ class EncodeAndDot(Critic):
         )  # [units + C + 1, units]
         return tf.matmul(hy, tf.cast(kernel, hy.dtype), transpose_b=True)
 
-    def score(self, hx, hy):
+    def score(self, hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
         if self.variant != "plain":
             return self._score_normalized(hx, hy)
         offset = tf.cast(hy[:, -1], tf.float32)  # one bias per y, a column
@@ -429,7 +451,7 @@ class EncodeAndDot(Critic):
         scores = tf.reshape(scores, [-1, z.shape[1], tf.shape(hy)[0]])
         return tf.transpose(scores, [1, 0, 2])
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "units": self.units, "variant": self.variant}
 
 
@@ -441,25 +463,27 @@ class GlobalDot(Critic):
     from the local one on, with a wider end); y goes through one linear layer.
     """
 
-    def __init__(self, trunk, units=2048, **kwargs):
+    def __init__(self, trunk: keras.Model, units: int = 2048, **kwargs: object):
         super().__init__(**kwargs)
         self.trunk, self.units = trunk, units
         self.y_layer = keras.layers.Dense(units)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         _, (*_, dy) = input_shape
         self.y_layer.build((None, dy))
         super().build(input_shape)
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         return self.trunk(x, training=training), self.y_layer(y)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         trunk = keras.saving.serialize_keras_object(self.trunk)
         return {**super().get_config(), "trunk": trunk, "units": self.units}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "GlobalDot":
         trunk = keras.saving.deserialize_keras_object(config.pop("trunk"))
         return cls(trunk=trunk, **config)
 
@@ -471,14 +495,16 @@ class GlobalConcatenated(Concatenated):
     A map x is flattened into one vector, so that the scores are `[N, N]`.
     """
 
-    def __init__(self, widths=(512, 512), **kwargs):
+    def __init__(self, widths: Sequence[int] = (512, 512), **kwargs: object):
         super().__init__(widths, **kwargs)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         x_shape, y_shape = input_shape
         super().build(((None, math.prod(x_shape[1:])), y_shape))
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         width = math.prod(x.shape[1:])
         return super().embed(tf.reshape(x, [-1, width]), y, training=training)
 
@@ -496,27 +522,29 @@ class EveryPlace(Critic):
         critic: of x and single vectors y.
     """
 
-    def __init__(self, critic, **kwargs):
+    def __init__(self, critic: Critic, **kwargs: object):
         super().__init__(**kwargs)
         self.critic = as_critic(critic)
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         return self.critic.kind
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         x_shape, y_shape = input_shape
         if not self.critic.built:  # that of a file is
             self.critic.build((x_shape, (None, y_shape[-1])))
         super().build(input_shape)
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         places = _flatten_locations(y)
         rows = tf.reshape(places, [-1, places.shape[-1]])
         hx, hy = self.critic.embed(x, rows, training=training)
         return hx, tf.reshape(hy, [-1, places.shape[1], hy.shape[-1]])
 
-    def score(self, hx, hy):
+    def score(self, hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
         _, places, width = hy.shape
         scores = self.critic.score(hx, tf.reshape(hy, [-1, width]))  # [..., N, N G]
         shape = tf.concat([tf.shape(scores)[:-1], [-1, places]], axis=0)
@@ -524,12 +552,12 @@ class EveryPlace(Critic):
         last = scores.shape.rank - 1
         return tf.transpose(scores, [last, *range(last)])
 
-    def get_config(self):
+    def get_config(self) -> dict:
         critic = keras.saving.serialize_keras_object(self.critic)
         return {**super().get_config(), "critic": critic}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "EveryPlace":
         critic = keras.saving.deserialize_keras_object(config.pop("critic"))
         return cls(critic, **config)
 
@@ -564,15 +592,15 @@ class LayerCritic(Critic):
             as many x as y, one score of each pair, `[R]` or `[R, 1]`.
     """
 
-    def __init__(self, layer: keras.layers.Layer, **kwargs):
+    def __init__(self, layer: keras.layers.Layer, **kwargs: object):
         super().__init__(**{"name": layer.name, **kwargs})
         self.layer, self.of_pairs = layer, False
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         return type(self.layer).__name__
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         widths = [shape[-1] for shape in input_shape]
         rows = 3
         scores = self._apply(*(tf.zeros([rows, width]) for width in widths))
@@ -591,7 +619,7 @@ class LayerCritic(Critic):
         together = len([n for n in names if n not in ("training", "mask")]) == 1
         return self.layer((x, y)) if together else self.layer(x, y)
 
-    def score(self, hx, hy):
+    def score(self, hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
         rows = tf.reshape(hx, [-1, hx.shape[-1]])
         if self.of_pairs:
             r, m = tf.shape(rows)[0], tf.shape(hy)[0]
@@ -605,17 +633,17 @@ class LayerCritic(Critic):
         scores = tf.reshape(scores, [-1, hx.shape[1], tf.shape(hy)[0]])
         return tf.transpose(scores, [1, 0, 2])
 
-    def score_pairs(self, hx, hy):
+    def score_pairs(self, hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
         if self.of_pairs:
             return tf.reshape(tf.cast(self._apply(hx, hy), tf.float32), [-1])
         return tf.linalg.diag_part(self.score(hx, hy))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         layer = keras.saving.serialize_keras_object(self.layer)
         return {**super().get_config(), "layer": layer}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "LayerCritic":
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         return cls(layer, **config)
 

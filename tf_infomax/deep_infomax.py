@@ -15,10 +15,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tf_infomax.data.decoding import resize_array
+from tf_infomax.data.headers import LARGEST_IMAGE
 from tf_infomax.data.images import DataError
 from tf_infomax.data.scale import choose_range, convert_to_uint8
 from tf_infomax.evaluation.features import FeatureExtractor
@@ -92,7 +94,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         self.augment, self.seed, self.workdir = augment, seed, workdir
         self.pixel_range, self.verbose, self.options = pixel_range, verbose, options
 
-    def fit(self, images, labels=None) -> "DeepInfoMax":
+    def fit(self, images: object, labels: "ArrayLike | None" = None) -> "DeepInfoMax":
         """Trains the encoder.
 
         Args:
@@ -134,7 +136,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         model.workdir_, model.pixel_range_ = Path(workdir), config.pixel_range
         return model._take(trained)
 
-    def transform(self, images) -> np.ndarray:
+    def transform(self, images: object) -> np.ndarray:
         """Codes `[N, D]`, float32.
 
         Args:
@@ -143,11 +145,11 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         """
         return self.features(images, "code")
 
-    def encode(self, images) -> np.ndarray:
+    def encode(self, images: object) -> np.ndarray:
         """As `transform`."""
         return self.transform(images)
 
-    def features(self, images, name: str = "code") -> np.ndarray:
+    def features(self, images: object, name: str = "code") -> np.ndarray:
         """A feature of the encoder, `[N, width]`, float32; maps are flattened.
 
         Args:
@@ -191,20 +193,48 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         check_complete(results)
         return results
 
-    def export(self, output: str | Path, name: str = "encoder", **options) -> Path:
+    def export(
+        self,
+        output: str | Path,
+        name: str = "encoder",
+        *,
+        version: int = 0,
+        checkpoint: str = "last",
+        format: str = "saved_model",
+        quantize: str = "none",
+        classify: bool = True,
+        critics: bool = False,
+        largest_image: int = LARGEST_IMAGE,
+    ) -> Path:
         """Writes a model for TensorFlow Serving, LiteRT or ONNX; the path of it.
 
         Args:
             output: folder of exported models.
             name: of the model.
-            **options: further options of `tf-infomax export`, as `format="onnx"`.
+            version: of it; 0: the next free one.
+            checkpoint: "last" or "best".
+            format: "saved_model", "tflite" or "onnx".
+            quantize: of "tflite", "dynamic" or "int8".
+            classify: whether a "saved_model" has a linear probe, if there are labels.
+            critics: whether it has the critics' scores of pairs.
+            largest_image: most pixels of an encoded image.
         """
         check_is_fitted(self)
         from tf_infomax.export.saved_model import ExportOptions, export
 
-        given = {"workdir": str(self.workdir_), "output": str(output), "name": name}
-        config = WorkDirectory(str(self.workdir_)).read_config()
-        return export(ExportOptions(**given, **options), config)
+        options = ExportOptions(
+            workdir=str(self.workdir_),
+            output=str(output),
+            name=name,
+            version=version,
+            checkpoint=checkpoint,
+            format=format,
+            quantize=quantize,
+            classify=classify,
+            critics=critics,
+            largest_image=largest_image,
+        )
+        return export(options, WorkDirectory(str(self.workdir_)).read_config())
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "encoder_")
@@ -215,7 +245,7 @@ class DeepInfoMax(TransformerMixin, BaseEstimator):
         tags.non_deterministic = True  # unless options={"deterministic": True}
         return tags
 
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Names of the numbers of a code."""
         check_is_fitted(self)
         width = self.encoder_.output["code"].shape[-1]

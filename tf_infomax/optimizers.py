@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 
-def share_of_newest(decay: float, step) -> tf.Tensor:
+def share_of_newest(decay: float, step: tf.Tensor) -> tf.Tensor:
     """(1 - d) / (1 - d^t), what the t-th of t values counts in their moving average.
 
     `m_t = m_(t-1) + share (v_t - m_(t-1))` is then `sum_i d^(t-i) v_i` over the sum of
@@ -44,7 +44,9 @@ class FusedAdam(keras.optimizers.Adam):
         shared = (tf.cast(learning_rate, tf.float32), *powers)
         super()._backend_update_step(grads, trainable_variables, shared)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
         """Updates one variable; anything but plain dense Adam is left to Keras.
 
         Args:

@@ -1,6 +1,7 @@
 """What every reader returns: uint8 images in one array, labels where there are any."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -40,7 +41,7 @@ class MappedImages:
 class PairedImages:
     """Two sets of images, row by row one behind the other in the channels."""
 
-    def __init__(self, first, second):
+    def __init__(self, first: Sequence, second: Sequence):
         self.first, self.second = first, second
         *shape, channels = first.shape
         self.shape, self.ndim, self.dtype = (*shape, 2 * channels), 4, first.dtype
@@ -257,7 +258,7 @@ class Splits:
         return Splits(self.train.select(kept), self.test)
 
 
-def name_class(names: tuple[str, ...] | None, label) -> str:
+def name_class(names: tuple[str, ...] | None, label: int) -> str:
     """The name of a class, or its label where classes have no names."""
     return names[label] if names else str(label)
 

@@ -51,7 +51,9 @@ def correlation_for(mi: float, dim: int) -> float:
     return math.sqrt(-math.expm1(-2.0 * mi / dim))
 
 
-def draw_gaussian(covariance: np.ndarray, dx: int, n: int, rng) -> Pairs:
+def draw_gaussian(
+    covariance: np.ndarray, dx: int, n: int, rng: np.random.Generator
+) -> Pairs:
     """Centred Gaussians of any covariance `[dx + dy, dx + dy]`."""
     factor = np.linalg.cholesky(covariance)
     both = rng.standard_normal((n, len(covariance))) @ factor.T
@@ -66,7 +68,13 @@ _TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def gaussian(n: int, rng, dim: int = 20, mi: float = 2.0, transform="none") -> Pairs:
+def gaussian(
+    n: int,
+    rng: np.random.Generator,
+    dim: int = 20,
+    mi: float = 2.0,
+    transform: str = "none",
+) -> Pairs:
     """`dim` independent pairs of correlation rho, y transformed element-wise.
 
     The staircase of Poole et al. 2019 and Song & Ermon 2020 is this with dim = 20 and
@@ -86,13 +94,13 @@ def _transform(name: str, values: np.ndarray) -> np.ndarray:
     return _TRANSFORMS[name](values)
 
 
-def dense(n: int, rng, dim: int = 5, rho: float = 0.5) -> Pairs:
+def dense(n: int, rng: np.random.Generator, dim: int = 5, rho: float = 0.5) -> Pairs:
     """All 2 dim coordinates of x and y have correlation rho with one another."""
     covariance = np.full((2 * dim, 2 * dim), rho) + (1.0 - rho) * np.eye(2 * dim)
     return draw_gaussian(covariance, dim, n, rng)
 
 
-def two_pair(n: int, rng, dim: int = 5, rho: float = 0.8) -> Pairs:
+def two_pair(n: int, rng: np.random.Generator, dim: int = 5, rho: float = 0.8) -> Pairs:
     """Two coordinates of x are correlated with two of y; the others are noise."""
     covariance = np.eye(2 * dim)
     for k in range(min(2, dim)):
@@ -121,7 +129,13 @@ def student_mi(dx: int, dy: int, dof: float, mi_of_gaussian: float) -> float:
     return float(mi_of_gaussian + correction)
 
 
-def student(n: int, rng, dim: int = 2, dof: float = 2.0, transform="none") -> Pairs:
+def student(
+    n: int,
+    rng: np.random.Generator,
+    dim: int = 2,
+    dof: float = 2.0,
+    transform: str = "none",
+) -> Pairs:
     """Uncorrelated Student-t: x and y share only the scale of their tails."""
     both = rng.standard_normal((n, 2 * dim))
     both *= np.sqrt(dof / rng.chisquare(dof, size=(n, 1)))
@@ -129,7 +143,7 @@ def student(n: int, rng, dim: int = 2, dof: float = 2.0, transform="none") -> Pa
     return Pairs(both[:, :dim], both[:, dim:], student_mi(dim, dim, dof, 0.0))
 
 
-def additive_uniform(n: int, rng, noise: float = 0.75) -> Pairs:
+def additive_uniform(n: int, rng: np.random.Generator, noise: float = 0.75) -> Pairs:
     """y = x + U(-noise, noise) of x ~ U(0, 1).
 
     MI: 1 / (4 noise) above noise = 1/2, and noise - log(2 noise) below.
@@ -148,7 +162,7 @@ def _uniformized(n: int, rng, mi: float):
     return ndtr(pairs.x), ndtr(pairs.y)
 
 
-def bimodal(n: int, rng, mi: float = 0.4133) -> Pairs:
+def bimodal(n: int, rng: np.random.Generator, mi: float = 0.4133) -> Pairs:
     """Both marginals are 0.3 N(0, 1) + 0.7 N(5, 1), coupled like a Gaussian pair."""
     from scipy.special import ndtr
 
@@ -159,7 +173,7 @@ def bimodal(n: int, rng, mi: float = 0.4133) -> Pairs:
     return Pairs(quantile(u), quantile(v), mi)
 
 
-def swiss_roll(n: int, rng, mi: float = 0.4133) -> Pairs:
+def swiss_roll(n: int, rng: np.random.Generator, mi: float = 0.4133) -> Pairs:
     """x, made uniform, is rolled up in the plane: dx = 2, dy = 1."""
     u, v = _uniformized(n, rng, mi)
     angle = 1.5 * math.pi * (1.0 + 2.0 * u)
@@ -167,7 +181,9 @@ def swiss_roll(n: int, rng, mi: float = 0.4133) -> Pairs:
     return Pairs(x, v, mi)
 
 
-def spiral(n: int, rng, dim: int = 3, rho: float = 0.8, speed: float = 1.0) -> Pairs:
+def spiral(
+    n: int, rng: np.random.Generator, dim: int = 3, rho: float = 0.8, speed: float = 1.0
+) -> Pairs:
     """`two_pair` with both sides turned by an angle that grows with their squared norm.
 
     x -> exp(speed |x|^2 A) x with a skew-symmetric A that joins neighbouring
@@ -185,14 +201,16 @@ def spiral(n: int, rng, dim: int = 3, rho: float = 0.8, speed: float = 1.0) -> P
     return Pairs(turn(pairs.x), turn(pairs.y), pairs.mi)
 
 
-def xor(n: int, rng) -> Pairs:
+def xor(n: int, rng: np.random.Generator) -> Pairs:
     """x: two fair bits, y: their exclusive or; each bit alone says nothing."""
     x = rng.integers(0, 2, size=(n, 2))
     y = x[:, :1] ^ x[:, 1:]
     return Pairs(x.astype(np.float64), y.astype(np.float64), math.log(2.0))
 
 
-def autoregressive(n: int, rng, rho: float = 0.9, lag: int = 1) -> Pairs:
+def autoregressive(
+    n: int, rng: np.random.Generator, rho: float = 0.9, lag: int = 1
+) -> Pairs:
     """x_t and x_(t + lag) of a stationary AR(1) process: consecutive, dependent rows.
 
     MI: -1/2 log(1 - rho^(2 lag)).
@@ -206,7 +224,9 @@ def autoregressive(n: int, rng, rho: float = 0.9, lag: int = 1) -> Pairs:
     return Pairs(x, y, -0.5 * math.log1p(-(rho ** (2 * lag))))
 
 
-def shared_context(n: int, rng, batch: int = 128, iid: bool = False) -> Pairs:
+def shared_context(
+    n: int, rng: np.random.Generator, batch: int = 128, iid: bool = False
+) -> Pairs:
     """Draws whose batches are not independent: (x_i, y_i) = Z + e_i, one Z per batch.
 
     Z ~ N(0, [[1, -.5], [-.5, 1]]), e_i ~ N(0, [[1, .9], [.9, 1]]); `iid` draws a Z for

@@ -166,18 +166,18 @@ def augment(images: tf.Tensor, names: Sequence[str], seed: tf.Tensor) -> tf.Tens
     return tf.cast(tf.clip_by_value(tf.round(augmented), 0.0, 255.0), tf.uint8)
 
 
-def make_one(images, names, seed) -> dict:
+def make_one(images: tf.Tensor, names: Sequence[str], seed: tf.Tensor) -> dict:
     """One view `x`."""
     return {"x": augment(images, names, seed)}
 
 
-def make_augmented(images, names, seed) -> dict:
+def make_augmented(images: tf.Tensor, names: Sequence[str], seed: tf.Tensor) -> dict:
     """Two views of the same images, augmented independently."""
     other = tf.random.fold_in(seed, 1, alg="philox")
     return {"x": augment(images, names, seed), "y": augment(images, names, other)}
 
 
-def make_crops(images, names, seed) -> dict:
+def make_crops(images: tf.Tensor, names: Sequence[str], seed: tf.Tensor) -> dict:
     """Two crops of the same images, each augmented by itself."""
     return make_augmented(images, {"crop", *names}, seed)
 
@@ -199,7 +199,7 @@ def _take_quadrants(images) -> dict:
     }
 
 
-def rgb_to_lab(images):
+def rgb_to_lab(images: tf.Tensor) -> tf.Tensor:
     """sRGB in [0, 255] `[..., 3]` -> CIE L*a*b* of white point D65, L* in [0, 100]."""
     rgb = keras.ops.cast(images, "float32") / 255.0
     linear = keras.ops.where(

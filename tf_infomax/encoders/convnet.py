@@ -1,5 +1,6 @@
 """The convolutional encoders of Deep InfoMax, from their layer tables."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -111,7 +112,9 @@ def _apply_conv(x, conv: Conv, name: str):
     return apply_norm_relu(add_conv(x, conv, name), name)
 
 
-def add_conv(x, conv: Conv, name: str, **options):
+def add_conv(
+    x: keras.KerasTensor, conv: Conv, name: str, **options
+) -> keras.KerasTensor:
     """The convolution alone, padded as its row says; `options` are Keras'."""
     # "same" pads K - S pixels in all; only where that is the table's padding on both
     # sides does it put them where the table does.
@@ -128,12 +131,12 @@ def add_conv(x, conv: Conv, name: str, **options):
     )(x)
 
 
-def apply_norm_relu(x, name: str):
+def apply_norm_relu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Batch norm and ReLU."""
     return keras.layers.ReLU(name=f"{name}_relu")(apply_norm(x, name))
 
 
-def apply_norm(x, name: str):
+def apply_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Batch norm."""
     return build_norm(f"{name}_norm")(x)
 
@@ -147,7 +150,15 @@ def build_norm(name: str | None = None) -> keras.layers.BatchNormalization:
     )
 
 
-def end(images, local, conv, name: str, units: int, code_size: int, hidden=("hidden",)):
+def end(
+    images: keras.KerasTensor,
+    local: keras.KerasTensor,
+    conv: keras.KerasTensor,
+    name: str,
+    units: int,
+    code_size: int,
+    hidden: Sequence[str] = ("hidden",),
+) -> keras.Model:
     """The model that ends in hidden layers and a linear code.
 
     Args:
@@ -167,7 +178,7 @@ def end(images, local, conv, name: str, units: int, code_size: int, hidden=("hid
     return keras.Model(images, features, name=name)
 
 
-def begin(name: str, side: int, image_shape: tuple[int, int, int]):
+def begin(name: str, side: int, image_shape: tuple[int, int, int]) -> tuple:
     """(input, the same in [-1, 1]) of an encoder of square images.
 
     Raises:

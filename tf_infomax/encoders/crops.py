@@ -7,7 +7,7 @@ Source: the "strided crops" of Hjelm et al. 2019, section 4.2, as van den Oord e
 import keras
 
 
-def unfold(images, size: int):
+def unfold(images: keras.KerasTensor, size: int) -> keras.KerasTensor:
     """`[N, H, W, C]` -> `[N h w, size, size, C]`: square crops, half a crop apart.
 
     Args:
@@ -33,6 +33,6 @@ def unfold(images, size: int):
     return keras.ops.reshape(patches, (-1, size, size, channels)), grid
 
 
-def fold(features, grid: tuple[int, int]):
+def fold(features: keras.KerasTensor, grid: tuple[int, int]) -> keras.KerasTensor:
     """`[N h w, 1, 1, C]` -> `[N, h, w, C]`: features of crops, where they were cut."""
     return keras.ops.reshape(features, (-1, *grid, features.shape[-1]))

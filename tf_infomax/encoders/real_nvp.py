@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_infomax.runtime.completion import spelled_out
+
 SCALES = ("none", "exp", "softplus")
 MASKS = ("random", "checkerboard", "channel")
 _LOG_SCALE = 3.0  # |log scale| of "exp" at most: products of couplings stay finite
@@ -49,7 +51,7 @@ class RealNVP(keras.layers.Layer):
         masks: str = "random",
         kernel_sd: float = 1e-4,
         seed: int = 0,
-        **kwargs,
+        **kwargs: object,
     ):
         super().__init__(**kwargs)
         for name, value, accepted in (
@@ -77,7 +79,7 @@ class RealNVP(keras.layers.Layer):
         self.scale, self.masks, self.kernel_sd = scale, masks, kernel_sd
         self.seed = seed
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         shape = tuple(input_shape[1:])
         size = int(np.prod(shape))
         if size < 2:
@@ -175,7 +177,7 @@ class RealNVP(keras.layers.Layer):
 
         return Coupling(num_masked=sizes[0], bijector_fn=bijector_of)
 
-    def jacobian(self, x) -> tf.Tensor:
+    def jacobian(self, x: tf.Tensor) -> tf.Tensor:
         """dy/dx at each x, flattened: `[N, D, D]`, row i the derivatives of y_i.
 
         The Jacobian of a network goes from the kept half alone to the other, so that
@@ -231,32 +233,32 @@ class RealNVP(keras.layers.Layer):
             )
         return tf.reshape(values, [-1, self._size])
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """y of x, of the same shape."""
         x = self._flat(x)  # builds the layer, which the bijector needs
         flat = self._make_bijector().forward(x)
         return tf.reshape(flat, [-1, *self._shape])
 
-    def forward(self, x):
+    def forward(self, x: tf.Tensor) -> tf.Tensor:
         """y of x: the layer called, by the name that goes with `inverse`."""
         return self(x)
 
-    def inverse(self, y):
+    def inverse(self, y: tf.Tensor) -> tf.Tensor:
         """x of y, computed backwards through the couplings."""
         y = self._flat(y)
         flat = self._make_bijector().inverse(y)
         return tf.reshape(flat, [-1, *self._shape])
 
-    def log_det_jacobian(self, x) -> tf.Tensor:
+    def log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
         """log |det dy/dx| at each x, `[N]`; 0 where scale is "none"."""
         flat = self._flat(x)
         value = self._make_bijector().forward_log_det_jacobian(flat, event_ndims=1)
         return tf.broadcast_to(value, [tf.shape(flat)[0]])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence) -> tuple:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         names = ("couplings", "widths", "scale", "masks", "kernel_sd", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
@@ -305,6 +307,7 @@ def _differentiate(net: keras.Sequential, x: tf.Tensor):
     return x, found
 
 
+@spelled_out(RealNVP)
 def build_real_nvp(image_shape: tuple[int, int, int], **options) -> keras.Model:
     """RealNVP on pixels in [0, 1]; the code has as many numbers as the image.
 

@@ -46,8 +46,8 @@ class PermutationTest:
 
 
 def permutation_test(
-    x,
-    y,
+    x: np.ndarray,
+    y: np.ndarray,
     estimate: Callable[[np.ndarray, np.ndarray], float],
     draws: int = 99,
     seed: int = 0,
@@ -73,14 +73,18 @@ def permutation_test(
     return PermutationTest(value, null, p_value)
 
 
-def check_independence(x, y, estimate, seed: int = 0) -> dict[str, float]:
+def check_independence(
+    x: np.ndarray, y: np.ndarray, estimate: Callable, seed: int = 0
+) -> dict[str, float]:
     """`broken`, the estimate of pairs that were broken up, should be about 0."""
     x, y = read_pairs(x, y)
     order = derange(len(y), np.random.default_rng(seed))
     return {"paired": _number(estimate(x, y)), "broken": _number(estimate(x, y[order]))}
 
 
-def check_data_processing(x, y, estimate, process) -> dict[str, float]:
+def check_data_processing(
+    x: np.ndarray, y: np.ndarray, estimate: Callable, process: Callable
+) -> dict[str, float]:
     """`processed`, of x and process(y), should not exceed `whole`."""
     x, y = read_pairs(x, y)
     return {
@@ -89,7 +93,9 @@ def check_data_processing(x, y, estimate, process) -> dict[str, float]:
     }
 
 
-def check_additivity(x, y, estimate) -> dict[str, float]:
+def check_additivity(
+    x: np.ndarray, y: np.ndarray, estimate: Callable
+) -> dict[str, float]:
     """Two independent halves of the pairs, side by side, carry the sum of either.
 
     `joint` should be `first` + `second`.
@@ -105,7 +111,9 @@ def check_additivity(x, y, estimate) -> dict[str, float]:
     }
 
 
-def check_invariance(x, y, estimate, transform=np.arcsinh) -> dict[str, float]:
+def check_invariance(
+    x: np.ndarray, y: np.ndarray, estimate: Callable, transform: Callable = np.arcsinh
+) -> dict[str, float]:
     """`transformed`, after an injective map of y, should equal `original`."""
     x, y = read_pairs(x, y)
     return {

@@ -4,9 +4,11 @@ Where p(y|x) is no such Gaussian, L1Out and CLUB of them are no upper bounds.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tf_infomax.estimation.neural import Training, build_mlp, climb, flatten
 from tf_infomax.estimation.options import TrainOptions
@@ -18,7 +20,7 @@ _LOG_VARIANCE = 10.0  # |log variance| at most: e^-10 of a standardized y
 class Conditional:
     """q(y|x) = N(mean(x), diag(variance(x))), both one network's outputs."""
 
-    def __init__(self, widths, dy: int):
+    def __init__(self, widths: Sequence[int], dy: int):
         self.net = build_mlp(widths, 2 * dy)
 
     def get_weights(self) -> list[np.ndarray]:
@@ -31,20 +33,22 @@ class Conditional:
     def trainable_variables(self) -> list:
         return self.net.trainable_variables
 
-    def parameters(self, x) -> tuple[tf.Tensor, tf.Tensor]:
+    def parameters(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and log-variance `[n, dy]`."""
         mean, log_variance = tf.split(self.net(x), 2, axis=1)
         # A soft limit, so that the gradient never vanishes altogether.
         return mean, _LOG_VARIANCE * tf.tanh(log_variance / _LOG_VARIANCE)
 
 
-def log_density(mean, log_variance, y) -> tf.Tensor:
+def log_density(mean: tf.Tensor, log_variance: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """log N(y; mean, variance) of matching rows, `[n]`."""
     squares = tf.square(y - mean) * tf.exp(-log_variance) + log_variance
     return -0.5 * tf.reduce_sum(squares + math.log(2.0 * math.pi), axis=1)
 
 
-def log_density_matrix(mean, log_variance, y) -> np.ndarray:
+def log_density_matrix(
+    mean: "ArrayLike", log_variance: "ArrayLike", y: "ArrayLike"
+) -> np.ndarray:
     """log N(y_j; mean_i, variance_i), float64 `[n, m]`, never an [n, m, dy] tensor."""
     mean, log_variance, y = (np.asarray(v, np.float64) for v in (mean, log_variance, y))
     precision = np.exp(-log_variance)
@@ -56,7 +60,9 @@ def log_density_matrix(mean, log_variance, y) -> np.ndarray:
     return -0.5 * (squares + y.shape[1] * math.log(2.0 * math.pi))
 
 
-def fit(x, y, validation, options: TrainOptions):
+def fit(
+    x: np.ndarray, y: np.ndarray, validation: tuple, options: TrainOptions
+) -> "Training":
     """Fits q(y|x) on pairs of vectors.
 
     Args:

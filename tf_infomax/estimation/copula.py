@@ -5,7 +5,7 @@ correlations give in closed form. A critic that starts there has to learn only w
 not Gaussian about the pairs; what it learns is checked on pairs it has not seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -113,7 +113,13 @@ class CopulaCritic(Critic):
         units: of phi and psi.
     """
 
-    def __init__(self, copula: Copula | None, widths, units: int = 32, **kwargs):
+    def __init__(
+        self,
+        copula: Copula | None,
+        widths: Sequence[int],
+        units: int = 32,
+        **kwargs: object,
+    ):
         super().__init__(**kwargs)
         self.copula, self.units = copula, units
         dense = keras.layers.Dense
@@ -139,7 +145,9 @@ class CopulaCritic(Critic):
         squares = lambda w: tf.linalg.matvec(tf.square(w), _constant(a))[:, None]
         return [u * _constant(b)], [v], c - squares(u), -squares(v)
 
-    def embed(self, x, y, training=False):
+    def embed(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         x_scale = y_scale = 1.0
         if self.copula is not None:
             canonical = self.copula.canonical
@@ -187,7 +195,9 @@ def is_lawless(parts: list[tuple[Copula, Scores]], seed: int = 0) -> bool:
     return law.is_excessive(np.concatenate(found), np.concatenate(drawn))
 
 
-def starts(train, choose, widths) -> list[Callable[[], CopulaCritic]]:
+def starts(
+    train: tuple, choose: tuple, widths: Sequence[int]
+) -> list[Callable[[], CopulaCritic]]:
     """Critics at those copulas of these pairs that are worth a training.
 
     A start at all components can be far worse than none: whitening blows up what hardly

@@ -3,6 +3,7 @@
 Imports NumPy only.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,9 @@ def fit_canonical(x: np.ndarray, y: np.ndarray, most: int | None = None) -> Cano
     return fit_canonical_of_sizes(x, y, [most])[0]
 
 
-def fit_canonical_of_sizes(x: np.ndarray, y: np.ndarray, sizes) -> list[Canonical]:
+def fit_canonical_of_sizes(
+    x: np.ndarray, y: np.ndarray, sizes: Iterable[int]
+) -> list[Canonical]:
     """`fit_canonical` for each `most` in `sizes`."""
     (x_mean, ux, x_map), (y_mean, uy, y_map) = _whiten(x), _whiten(y)
     scales = [float(np.sqrt(side.var(axis=0).mean())) or 1.0 for side in (x, y)]

@@ -1,5 +1,6 @@
 """From what a user has to pairs of arrays: checks, marginal transforms, splits."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ class PairsError(ValueError):
 
 
 def read_pairs(
-    x, y, fewest: int = _FEWEST, must_vary: bool = False
+    x: object, y: object, fewest: int = _FEWEST, must_vary: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Float arrays `[n, ...]` of arrays, tensors, or (y = None) a dataset of pairs.
 
@@ -190,7 +191,7 @@ def fit_marginal(values: np.ndarray, kind: str) -> Marginal:
     return Marginal(kind, center, scale, known)
 
 
-def transform(marginals, sides) -> tuple[np.ndarray, np.ndarray]:
+def transform(marginals: Iterable, sides: Iterable) -> tuple[np.ndarray, np.ndarray]:
     """Both sides by their marginals, float32."""
     return tuple(
         marginal(side).astype(np.float32)
@@ -238,7 +239,7 @@ def split(
     ]
 
 
-def check_parts(parts, n: int) -> tuple[np.ndarray, ...]:
+def check_parts(parts: Sequence, n: int) -> tuple[np.ndarray, ...]:
     """The positions to train on, to choose on and to report on, as `split` gives them.
 
     Raises:

@@ -7,7 +7,7 @@ one that is kept.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import keras
@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax import bounds, critics
+from tf_infomax.critics import Critic
 from tf_infomax.estimation import values
-from tf_infomax.estimation.options import SHALLOW, TrainOptions
+from tf_infomax.estimation.options import SHALLOW, Options, TrainOptions
 from tf_infomax.estimation.values import Scores
 from tf_infomax.optimizers import FusedAdam
 from tf_infomax.runtime.seeds import seeded
@@ -34,7 +35,13 @@ class Model:
         log_inverse_ratio: u of [x, y], or None.
     """
 
-    def __init__(self, critic, encoders, baseline=None, log_inverse_ratio=None):
+    def __init__(
+        self,
+        critic: Critic,
+        encoders: Iterable,
+        baseline: keras.Model | None = None,
+        log_inverse_ratio: keras.Model | None = None,
+    ):
         self.critic, self.encoders = critic, tuple(encoders)
         self.baseline, self.log_inverse_ratio = baseline, log_inverse_ratio
         self._compiled: dict = {}  # scores, by the shapes of the embeddings
@@ -57,7 +64,9 @@ class Model:
         for variable, value in zip(variables, weights, strict=True):
             variable.assign(value)
 
-    def encode(self, x, y, training=False) -> list[tf.Tensor]:
+    def encode(
+        self, x: tf.Tensor, y: tf.Tensor, training: bool = False
+    ) -> list[tf.Tensor]:
         """Vectors of either side."""
         pair = [
             side if encoder is None else encoder(side, training=training)
@@ -65,7 +74,7 @@ class Model:
         ]
         return [tf.cast(flatten(vectors), tf.float32) for vectors in pair]
 
-    def beside(self, x, y) -> tuple[tf.Tensor, tf.Tensor]:
+    def beside(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """log a(y_i) and u(x_i, y_i) of encoded pairs, 0 where there is none."""
         zeros = tf.zeros_like(x[:, 0])
         baseline = zeros if self.baseline is None else self.baseline(y)[:, 0]
@@ -73,7 +82,7 @@ class Model:
             return baseline, zeros
         return baseline, self.log_inverse_ratio(tf.concat([x, y], axis=1))[:, 0]
 
-    def score(self, hx, hy) -> np.ndarray:
+    def score(self, hx: tf.Tensor, hy: tf.Tensor) -> np.ndarray:
         """Scores `[n, n]` of all pairs of embeddings, computed in blocks."""
         shapes = hx.shape, hy.shape
         if shapes not in self._compiled:
@@ -81,7 +90,7 @@ class Model:
             self._compiled[shapes] = score.get_concrete_function(hx, hy)
         return self._compiled[shapes](hx, hy).numpy()
 
-    def paired(self, x, y) -> tuple[tf.Tensor, tf.Tensor]:
+    def paired(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores `[K]` of the pairs, and of each x with the y of the next pair.
 
         The order of a batch is random, so that the shift is a random derangement: no
@@ -91,7 +100,7 @@ class Model:
         shifted = tf.roll(hy, -1, axis=0)
         return self.critic.score_pairs(hx, hy), self.critic.score_pairs(hx, shifted)
 
-    def outputs_of(self, x, y, training=False):
+    def outputs_of(self, x: tf.Tensor, y: tf.Tensor, training: bool = False) -> tuple:
         """(scores [K, K], log a of y [K], u of the pairs [K])."""
         x, y = self.encode(x, y, training)
         return (self.critic((x, y), training=training), *self.beside(x, y))
@@ -128,7 +137,9 @@ def _starts_of(options: TrainOptions, train, choose, encoders) -> list[Callable]
     return copula.starts(train, choose, options.widths)
 
 
-def copy_encoder(encoder, side: str, values):
+def copy_encoder(
+    encoder: keras.Model | None, side: str, values: tf.Tensor
+) -> keras.Model | None:
     """The encoder anew, with its weights of now: no training sees another's.
 
     Args:
@@ -162,7 +173,9 @@ def copy_encoder(encoder, side: str, values):
     return copy
 
 
-def build_mlp(widths, outputs: int = 1, activation: str = "relu") -> keras.Sequential:
+def build_mlp(
+    widths: Sequence[int], outputs: int = 1, activation: str = "relu"
+) -> keras.Sequential:
     """Hidden layers of these widths and a linear one of `outputs`."""
     layers = [keras.layers.Dense(width, activation) for width in widths]
     return keras.Sequential([*layers, keras.layers.Dense(outputs)])
@@ -276,7 +289,15 @@ class Training:
     history: list[tuple[int, float, float]] = field(default_factory=list)
 
 
-def train(x, y, validation, name: str, options, encoders=(None, None), starts=None):
+def train(
+    x: np.ndarray,
+    y: np.ndarray,
+    validation: tuple,
+    name: str,
+    options: Options,
+    encoders: tuple = (None, None),
+    starts: Iterable[Callable] | None = None,
+) -> Training:
     """Trains a critic on pairs.
 
     Args:
@@ -408,7 +429,9 @@ def climb(
     model.set_weights(kept)
 
 
-def evaluate(model: Model, x: np.ndarray, y: np.ndarray):
+def evaluate(
+    model: Model, x: np.ndarray, y: np.ndarray
+) -> tuple[Scores, np.ndarray, np.ndarray]:
     """(Scores of all pairs, log a(y_i), u(x_i, y_i)), computed in blocks."""
     hx, hy, beside = [], [], []
     for start in range(0, len(x), _ROWS):

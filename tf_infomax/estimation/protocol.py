@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tf_infomax.estimation import law, values
 from tf_infomax.estimation.columns import Columns, find_informative, is_constant
@@ -22,6 +23,7 @@ from tf_infomax.estimation.options import Options, names_used, used_of
 from tf_infomax.estimation.resolution import REACH, is_unresolved, show
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.samples import Fitted, Samples
+from tf_infomax.runtime.completion import spelled_out
 
 _FEWEST_BLOCKS = 10
 _NEIGHBORS = ("ksg", "ksg2", "lnc")  # of continuous pairs in few dimensions
@@ -33,7 +35,10 @@ _COPIES = 0.005  # share of copied pairs that is told
 _REPEATED = 0.9  # share of different values below which neighbours tie
 
 
-def estimate_mi(x, y=None, method: str = "auto", **options) -> Estimate:
+@spelled_out(Options)
+def estimate_mi(
+    x: object, y: "ArrayLike | None" = None, method: str = "auto", **options
+) -> Estimate:
     """Estimates the mutual information of x and y from pairs.
 
     Args:

@@ -23,8 +23,8 @@ _SHOWN = 1000  # pairs in the histogram
 
 
 def run_all(
-    x,
-    y,
+    x: np.ndarray,
+    y: np.ndarray,
     methods: Iterable[str],
     options: dict,
     permutations: int,

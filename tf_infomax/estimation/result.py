@@ -5,10 +5,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tf_infomax.estimation.inputs import read_pairs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Estimate:
         path: str | Path | None = None,
         truth: float | None = None,
         pairs: tuple | None = None,
-    ):
+    ) -> "Figure":
         """Draws value and interval, learning curve with its ceiling, pointwise ratios.
 
         Args:

@@ -194,7 +194,9 @@ def combine(parts: list[Fitted]) -> Fitted:
     )
 
 
-def per_fold(fit: Callable[[Fold, Options], Fitted]):
+def per_fold(
+    fit: Callable[[Fold, Options], Fitted],
+) -> Callable[[Samples, Options], Fitted]:
     """An estimator of whole samples from one of a single split."""
 
     def fit_all(samples: Samples, options: Options) -> Fitted:

@@ -74,7 +74,13 @@ def _bin(side: np.ndarray) -> np.ndarray:
     return codes.reshape(len(side), -1).astype(np.float32)
 
 
-def exceeds(part: Fitted, part_rows, whole: Fitted, whole_rows, seed: int) -> bool:
+def exceeds(
+    part: Fitted,
+    part_rows: np.ndarray,
+    whole: Fitted,
+    whole_rows: np.ndarray,
+    seed: int,
+) -> bool:
     """Whether one estimate is above another by more than chance.
 
     Both leave out the same pairs, group by group (a jackknife of the difference), so

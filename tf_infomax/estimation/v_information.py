@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tf_infomax.estimation import intervals, logistic
 from tf_infomax.estimation.inputs import PairsError, check_parts, read_pairs, split
@@ -204,8 +205,8 @@ def _fit_gaussian(model, x, y) -> Callable:
 
 
 def v_information(
-    x,
-    y,
+    x: "ArrayLike",
+    y: "ArrayLike",
     family: str = "linear",
     widths: tuple[int, ...] | None = None,
     labels: bool | None = None,

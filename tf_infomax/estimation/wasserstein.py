@@ -22,6 +22,7 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tf_infomax import bounds
 from tf_infomax.estimation import intervals, values
@@ -99,8 +100,8 @@ def _between(x, y, key) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 
 def wasserstein_dependency(
-    x,
-    y,
+    x: "ArrayLike",
+    y: "ArrayLike",
     widths: tuple[int, ...] = (64, 64),
     lipschitz: str = "penalty",
     penalty: float = 100.0,

@@ -6,7 +6,7 @@ of `probes`, and `knn`, the nearest neighbours by the cosine of standardized fea
 as many as do best in cross-validation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -72,7 +72,12 @@ def _score_linear(features, labels, targets, rows) -> np.ndarray:
     return run_probe("linear", train, labels, test, targets, examples=rows).accuracy
 
 
-def score_neighbors(features, labels, targets, rows) -> np.ndarray:
+def score_neighbors(
+    features: np.ndarray,
+    labels: np.ndarray,
+    targets: np.ndarray,
+    rows: Sequence[np.ndarray],
+) -> np.ndarray:
     """Accuracy of each repetition, of the number of neighbours that it has chosen.
 
     Args:

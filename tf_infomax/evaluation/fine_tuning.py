@@ -9,7 +9,7 @@ Source: Hjelm et al. 2019, section 4.1 (STL-10, "SS").
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -107,7 +107,7 @@ def build_classifier(
 
 
 def fine_tune(
-    model: keras.Model, images, classes: np.ndarray, options: TrainOptions
+    model: keras.Model, images: Sequence, classes: np.ndarray, options: TrainOptions
 ) -> Training:
     """Trains a classifier; some of the labelled images choose the step.
 
@@ -156,7 +156,7 @@ def fine_tune(
     return training
 
 
-def tell(model: keras.Model, images) -> np.ndarray:
+def tell(model: keras.Model, images: Sequence) -> np.ndarray:
     """The class of each image."""
     parts = range(0, len(images), _ROWS)
     logits = [model.predict(images[at : at + _ROWS], _ROWS, verbose=0) for at in parts]

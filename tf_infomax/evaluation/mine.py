@@ -56,7 +56,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
             yield f"mine/{label}code", _describe(found, trained)
 
 
-def estimate_mine(images, codes, **options) -> Estimate:
+def estimate_mine(images: np.ndarray, codes: np.ndarray, **options) -> Estimate:
     """A lower bound on the information of images and codes.
 
     Args:

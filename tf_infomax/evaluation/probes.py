@@ -353,7 +353,7 @@ def choose(
     classes: np.ndarray,
     seed: int,
     shown: Callable[[float], None] = lambda share: None,
-):
+) -> tuple[float, object]:
     """(penalty, start) of the best accuracy in cross-validation on these examples.
 
     Penalties are tried from the largest on, the larger of equals is taken, and the
@@ -405,7 +405,13 @@ def fit_linear(
     return weights, solved[-1] - mean @ weights, values
 
 
-def score_online(name: str, train, train_labels, test, test_labels) -> float:
+def score_online(
+    name: str,
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+) -> float:
     """One quick accuracy: "knn" (20 neighbours, cosine) or "linear"."""
     from sklearn.neighbors import KNeighborsClassifier
 

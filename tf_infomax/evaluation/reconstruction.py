@@ -12,7 +12,7 @@ the released program, SSIM at one scale with the constants of images in [0, 1] o
 in [-1, 1].
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -80,7 +80,12 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     )
 
 
-def fit_decoder(kind: str, features, images, options: TrainOptions) -> Training:
+def fit_decoder(
+    kind: str,
+    features: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
+    options: TrainOptions,
+) -> Training:
     """A decoder trained with squared error.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 
-def summarize(values) -> dict:
+def summarize(values: Iterable[float]) -> dict:
     """Mean, standard deviation (of the sample) and number of some values."""
     values = np.asarray(values, np.float64)
     sd = float(values.std(ddof=1)) if len(values) > 1 else None
@@ -13,7 +13,7 @@ def summarize(values) -> dict:
 
 
 def describe(
-    values,
+    values: Iterable[float],
     unit: str,
     measures: str,
     ceiling: float | None = None,

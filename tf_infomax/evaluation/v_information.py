@@ -54,7 +54,12 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
                     )
 
 
-def estimate_usable(known, asked, family: str, seed: int) -> Estimate:
+def estimate_usable(
+    known: tuple[np.ndarray, np.ndarray],
+    asked: tuple[np.ndarray, np.ndarray],
+    family: str,
+    seed: int,
+) -> Estimate:
     """V-information of labels, of a family that is fitted to other images.
 
     Args:

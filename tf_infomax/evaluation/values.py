@@ -18,7 +18,9 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
         yield from assess_values(subject.objective, batches, size)
 
 
-def assess_values(objective, batches, batch_size: int) -> Iterator[tuple[str, dict]]:
+def assess_values(
+    objective, batches: Iterable, batch_size: int
+) -> Iterator[tuple[str, dict]]:
     """Yields all that the objective itself reports of batches of test images.
 
     A result says beside the value what it `measures`, of which `kind` it is, its

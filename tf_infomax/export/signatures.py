@@ -261,7 +261,7 @@ def _images_spec(parts: Parts, name: str = "images") -> tf.TensorSpec:
     return tf.TensorSpec((None, *parts.image_shape), tf.uint8, name=name)
 
 
-def score_pairs(critic, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+def score_pairs(critic: keras.layers.Layer, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """f(x_i, y_i), `[N, ...]`, without the scores of all other pairs."""
     embedded = critic.embed(x, y, training=False)
 

@@ -6,13 +6,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax.objectives.autoencoder import Autoencoder, reconstruction_options
+from tf_infomax.objectives.autoencoder import (
+    Autoencoder,
+    build_autoencoder,
+    reconstruction_options,
+)
 from tf_infomax.objectives.batches import IMAGES
 from tf_infomax.objectives.parts import Parts, build_matching, mirror
 from tf_infomax.objectives.pixels import draw_images
 from tf_infomax.objectives.prior_matching import PriorMatching, as_matching
 from tf_infomax.objectives.priors import Prior
 from tf_infomax.objectives.replicas import fold_images
+from tf_infomax.runtime.completion import spelled_out
 
 WIDTHS = (200, 200)  # of the discriminator, as in the baseline of Hjelm et al. 2019
 
@@ -36,7 +41,7 @@ class AAE(Autoencoder):
         **kwargs: as of `Autoencoder`.
     """
 
-    def __init__(self, networks: Mapping, gamma: float = 1.0, **kwargs):
+    def __init__(self, networks: Mapping, gamma: float = 1.0, **kwargs: object):
         if not gamma > 0:
             raise ValueError(
                 f"gamma must be above 0: 0 is a plain autoencoder. Received: {gamma}."
@@ -59,13 +64,17 @@ class AAE(Autoencoder):
         return *Autoencoder.values, *self.prior.loss_values
 
     @property
-    def shown(self):
+    def shown(self) -> tuple[str, ...]:
         return "reconstruction", *self.prior.loss_values
 
-    def step_losses(self, batch, seed):
+    def step_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         return self._play(batch, seed)[:2]
 
-    def test_losses(self, batch, seed):
+    def test_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         """With how far the codes are from the prior, and who is winning."""
         seed = fold_images(seed, batch[IMAGES])
         losses, values, code = self._play(batch, seed)
@@ -82,7 +91,7 @@ class AAE(Autoencoder):
     def _squash(self, code: tf.Tensor) -> tf.Tensor:
         return self.code_prior.squash(code)
 
-    def merit(self, values):
+    def merit(self, values: Mapping[str, float]) -> float:
         """The reconstruction: what the players have tells who is ahead only."""
         return -values["reconstruction"]
 
@@ -91,21 +100,22 @@ class AAE(Autoencoder):
         decoder, seeds = self.networks["decoder"], (self.seed, seed)
         return draw_images(decoder, self.prior.prior, count, seeds)
 
-    def describe_collapse(self, values):
+    def describe_collapse(self, values: Mapping[str, float]) -> list[str]:
         return super().describe_collapse(values) + self.prior.describe_mismatch(values)
 
-    def describe(self):
+    def describe(self) -> dict:
         return {**super().describe(), **self.prior.describe(), "gamma": self.gamma}
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "gamma": self.gamma}
 
 
+@spelled_out(AAE, build_autoencoder, without=("networks",))
 def build_aae(
     encoder: keras.Model,
     decoder: keras.Model,
     prior: str | PriorMatching = "normal",
-    **kwargs,
+    **kwargs: object,
 ) -> AAE:
     """An encoder, a decoder and a prior, by its name or as a layer.
 

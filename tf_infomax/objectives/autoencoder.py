@@ -20,6 +20,7 @@ from tf_infomax.objectives.pixels import (
 )
 from tf_infomax.objectives.priors import PRIORS
 from tf_infomax.objectives.replicas import draw, variance
+from tf_infomax.runtime.completion import spelled_out
 
 # That of |x - x'|^2 on images in [-1, 1], the loss of the baselines of Hjelm et al.
 DEVIATION = 8**-0.5
@@ -77,7 +78,7 @@ class Autoencoder(Objective):
         networks: Mapping,
         likelihood: str = "gaussian",
         deviation: float = DEVIATION,
-        **kwargs,
+        **kwargs: object,
     ):
         if likelihood not in LIKELIHOODS:
             raise ValueError(
@@ -91,7 +92,9 @@ class Autoencoder(Objective):
         gives = ("image", "logits") if likelihood == "bernoulli" else ("image",)
         check_decoder(self.networks["encoder"], self.networks["decoder"], gives)
 
-    def step_losses(self, batch, seed):
+    def step_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         code = self._read_code(self.networks["encoder"](batch[IMAGES]))
         loss, explained = self._decode(batch, self._squash(code))
         return {"encoder": loss}, {"reconstruction": loss, "explained": explained}
@@ -109,7 +112,7 @@ class Autoencoder(Objective):
         errors = LIKELIHOODS[self.likelihood](images, decoded, self.deviation)
         return tf.reduce_mean(errors), explain(images, decoded["image"])
 
-    def reconstruct(self, images) -> np.ndarray:
+    def reconstruct(self, images: tf.Tensor) -> np.ndarray:
         """What the decoder makes of the codes of uint8 images, as uint8 images.
 
         The codes are those of `encoder`, the average where there is one.
@@ -117,7 +120,7 @@ class Autoencoder(Objective):
         code = self._squash(self._read_code(self.encoder(images, training=False)))
         return to_bytes(self.networks["decoder"](code, training=False)["image"])
 
-    def describe_collapse(self, values):
+    def describe_collapse(self, values: Mapping[str, float]) -> list[str]:
         if values["explained"] >= _LEAST_EXPLAINED:
             return []
         return [
@@ -125,13 +128,13 @@ class Autoencoder(Objective):
             f"{max(values['explained'], 0.0):.1%} of the variance of the pixels."
         ]
 
-    def describe(self):
+    def describe(self) -> dict:
         found = {**super().describe(), "likelihood": self.likelihood}
         if self.likelihood == "gaussian":
             found["deviation"] = self.deviation
         return found
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "likelihood": self.likelihood,
@@ -161,7 +164,7 @@ class VAE(Autoencoder):
     players: Mapping = {"encoder": ("encoder", "log_variance", "decoder")}
     code_prior = PRIORS["normal"]
 
-    def __init__(self, networks: Mapping, kl_weight: float = 1.0, **kwargs):
+    def __init__(self, networks: Mapping, kl_weight: float = 1.0, **kwargs: object):
         if not kl_weight >= 0:
             raise ValueError(f"kl_weight must be at least 0. Received: {kl_weight}.")
         super().__init__(networks, **kwargs)
@@ -169,7 +172,9 @@ class VAE(Autoencoder):
         self.units = self.networks["encoder"].output["code"].shape[-1]
         self.values = _values_of(self.units, self.likelihood)
 
-    def step_losses(self, batch, seed):
+    def step_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         features = self.networks["encoder"](batch[IMAGES])
         mean, log_variance = self._encode_law(features)
         error, explained = self._decode(batch, self._draw(mean, log_variance, seed))
@@ -199,11 +204,13 @@ class VAE(Autoencoder):
         needed = spread_feature(self.networks["encoder"].output)
         return tuple(dict.fromkeys(("code", needed)))
 
-    def place_codes(self, features, seed=None):
+    def place_codes(
+        self, features: Mapping, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
         return self._draw(*self._encode_law(features), seed)
 
     @property
-    def shown(self):
+    def shown(self) -> tuple[str, ...]:
         return "reconstruction", "kl"
 
     def sample(self, count: int, seed: int) -> np.ndarray:
@@ -211,7 +218,7 @@ class VAE(Autoencoder):
         seeds = (self.seed, seed)
         return draw_images(self.networks["decoder"], "normal", count, seeds)
 
-    def describe_collapse(self, values):
+    def describe_collapse(self, values: Mapping[str, float]) -> list[str]:
         active, found = values["active_units"], super().describe_collapse(values)
         if values["kl"] < math.log(2) or active < 1:
             found.append(
@@ -226,10 +233,10 @@ class VAE(Autoencoder):
             )
         return found
 
-    def describe(self):
+    def describe(self) -> dict:
         return {**super().describe(), "prior": "normal", "kl_weight": self.kl_weight}
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "kl_weight": self.kl_weight}
 
 
@@ -265,12 +272,16 @@ def _values_of(units: int, likelihood: str) -> dict[str, Value]:
     }
 
 
-def build_autoencoder(encoder, decoder, **kwargs) -> Autoencoder:
+@spelled_out(Autoencoder, Objective, without=("networks",))
+def build_autoencoder(
+    encoder: keras.Model, decoder: keras.Model, **kwargs: object
+) -> Autoencoder:
     """An encoder and a decoder; `kwargs` are those of `Autoencoder`."""
     return Autoencoder({"encoder": encoder, "decoder": decoder}, **kwargs)
 
 
-def build_vae(encoder, decoder, **kwargs) -> VAE:
+@spelled_out(VAE, Autoencoder, Objective, without=("networks",))
+def build_vae(encoder: keras.Model, decoder: keras.Model, **kwargs: object) -> VAE:
     """The same with a linear layer for the log variance; `kwargs` are of `VAE`."""
     output = encoder.output
     hidden = keras.Input(output[spread_feature(output)].shape[1:], name="hidden")

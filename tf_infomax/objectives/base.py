@@ -128,7 +128,7 @@ class Objective(keras.Model):
         front: keras.Model | None = None,
         views: str = "one",
         augment: Sequence[str] = (),
-        **kwargs,
+        **kwargs: object,
     ):
         if type(self).step_losses is Objective.step_losses:
             raise TypeError(
@@ -202,7 +202,9 @@ class Objective(keras.Model):
         """
         return []
 
-    def place_codes(self, features: Mapping, seed=None) -> tf.Tensor:
+    def place_codes(
+        self, features: Mapping, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Codes as they are held against `code_prior`, `[N, D]` in its support.
 
         Args:
@@ -247,7 +249,7 @@ class Objective(keras.Model):
         return self.whole_encoder or self._evaluated
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.Metric]:
         return list(self._trackers.values())
 
     def variables_of(self, player: str) -> list:
@@ -258,18 +260,20 @@ class Objective(keras.Model):
             for variable in self.networks[role].trainable_variables
         ]
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: object = None) -> None:
         """Everything is built in the constructor."""
 
-    def call(self, images, training=None):
+    def call(
+        self, images: tf.Tensor, training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
         """The features of a batch of images, by the encoder to evaluate."""
         return self.encoder(images, training=training)
 
-    def predict_step(self, data):
+    def predict_step(self, data: object) -> dict[str, tf.Tensor]:
         batch = as_batch(data, {IMAGES: self.encoder.input})
         return self(batch[IMAGES], training=False)
 
-    def compile(self, optimizer="adam", **kwargs):
+    def compile(self, optimizer: object = "adam", **kwargs: object) -> None:
         """Sets the optimizers and creates their variables.
 
         Args:
@@ -331,7 +335,7 @@ class Objective(keras.Model):
         make = partial(VIEWS[self.views], names=self.augment, seed=own)
         return as_batch(data, self.takes, asks, make, self.encoder.input)
 
-    def train_step(self, data):
+    def train_step(self, data: object) -> dict[str, tf.Tensor]:
         seed = tf.stack([tf.constant(self.seed, tf.int64), self.step.value])
         batch = self._as_batch(data, self.asks, seed)
         self._check_static(batch)
@@ -400,7 +404,7 @@ class Objective(keras.Model):
     def _reported(self, losses: dict, values: dict) -> dict:
         return {**values, "loss": losses[next(iter(self.players))]}
 
-    def measure(self, data) -> dict[str, tf.Tensor]:
+    def measure(self, data: object) -> dict[str, tf.Tensor]:
         """`loss` and all that `values` names of a batch, in inference mode."""
         seed = tf.constant([self.seed, -1], tf.int64)
         # Which training images these are is nothing that test images could tell.
@@ -420,7 +424,7 @@ class Objective(keras.Model):
                 f"{', '.join(values) or 'none'}."
             )
 
-    def test_step(self, data):
+    def test_step(self, data: object) -> dict[str, tf.Tensor]:
         return self._track(self.measure(data))
 
     def _track(self, values: dict) -> dict:
@@ -484,7 +488,7 @@ class Objective(keras.Model):
         parts += means
         return {names[id(variable)]: variable for variable in parts}
 
-    def get_config(self):
+    def get_config(self) -> dict:
         """Networks and the options of the base; others add their own to it."""
         serialize = keras.saving.serialize_keras_object
         networks = {
@@ -506,13 +510,13 @@ class Objective(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "Objective":
         deserialize = keras.saving.deserialize_keras_object
         networks = {r: deserialize(n) for r, n in config["networks"].items()}
         front = config["front"] and deserialize(config["front"])
         return cls(**{**config, "networks": networks, "front": front})
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
         return {
             "optimizer": {p: serialize(o) for p, o in self.optimizers.items()},
@@ -520,7 +524,7 @@ class Objective(keras.Model):
             "steps_per_execution": self.steps_per_execution,
         }
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict) -> None:
         deserialize = keras.saving.deserialize_keras_object
         optimizers = {p: deserialize(o) for p, o in config["optimizer"].items()}
         self.compile(**{**config, "optimizer": optimizers})

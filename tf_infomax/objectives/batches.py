@@ -43,7 +43,7 @@ def name_features(encoder: keras.Model) -> keras.Model:
 
 
 def as_batch(
-    data,
+    data: object,
     takes: Mapping,
     asks: Iterable[str] = (),
     make: Callable[[tf.Tensor], dict] | None = None,

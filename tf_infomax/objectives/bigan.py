@@ -25,6 +25,7 @@ from tf_infomax.objectives.pixels import (
 )
 from tf_infomax.objectives.priors import PRIORS, Prior
 from tf_infomax.objectives.replicas import draw, variance
+from tf_infomax.runtime.completion import spelled_out
 
 _NARROW = 0.1  # of the images' variance, that of samples which are nearly all the same
 
@@ -77,7 +78,7 @@ class BiGAN(Objective):
         networks: Mapping,
         prior: str = "normal",
         gradient_penalty: float = 0.0,
-        **kwargs,
+        **kwargs: object,
     ):
         if prior not in PRIORS:
             raise ValueError(
@@ -95,10 +96,14 @@ class BiGAN(Objective):
     def code_prior(self) -> Prior:
         return PRIORS[self.prior]
 
-    def step_losses(self, batch, seed):
+    def step_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         return self._play(batch, seed)[:2]
 
-    def test_losses(self, batch, seed):
+    def test_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         """With what the generator makes of the codes."""
         losses, values, code = self._play(batch, seed)
         made = self.networks["generator"](code)["image"]
@@ -147,15 +152,15 @@ class BiGAN(Objective):
         rows = tf.cast(tf.shape(codes[0])[0], tf.float32)
         return *tf.split(logits, 2), 0.5 * squares / rows
 
-    def merit(self, values):
+    def merit(self, values: Mapping[str, float]) -> float:
         """How well E and G are each other's inverse: a loss tells who is ahead only."""
         return values["explained"]
 
     @property
-    def shown(self):
+    def shown(self) -> tuple[str, ...]:
         return "bigan/encoder", "bigan/discriminator"
 
-    def reconstruct(self, images) -> np.ndarray:
+    def reconstruct(self, images: tf.Tensor) -> np.ndarray:
         """What the generator makes of the codes of uint8 images, as uint8 images.
 
         The codes are those of `encoder`, the average where there is one.
@@ -168,7 +173,7 @@ class BiGAN(Objective):
         decoder, seeds = self.networks["generator"], (self.seed, seed)
         return draw_images(decoder, self.prior, count, seeds)
 
-    def describe_collapse(self, values):
+    def describe_collapse(self, values: Mapping[str, float]) -> list[str]:
         told = {
             "the encoded": values["accuracy/encoded"],
             "the generated pairs": values["accuracy/generated"],
@@ -181,14 +186,14 @@ class BiGAN(Objective):
             )
         return found
 
-    def describe(self):
+    def describe(self) -> dict:
         return {
             **super().describe(),
             "prior": self.prior,
             "gradient_penalty": self.gradient_penalty,
         }
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "prior": self.prior,
@@ -206,7 +211,13 @@ def _spread(images: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(variance(images))
 
 
-def build_bigan(encoder, generator, discriminator, **kwargs) -> BiGAN:
+@spelled_out(BiGAN, Objective, without=("networks",))
+def build_bigan(
+    encoder: keras.Model,
+    generator: keras.Model,
+    discriminator: keras.Model,
+    **kwargs: object,
+) -> BiGAN:
     """The three networks; `kwargs` are those of `BiGAN`."""
     networks = {
         "encoder": encoder,

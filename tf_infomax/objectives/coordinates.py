@@ -1,7 +1,7 @@
 """Coordinates as a task: where in the image does a local feature lie?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -43,7 +43,7 @@ class Coordinates(Task):
         weight: float = 1.0,
         views: Sequence[str] = ("x",),
         widths: Sequence[int] = (512, 512),
-        **kwargs,
+        **kwargs: object,
     ):
         if kind not in KINDS:
             raise ValueError(
@@ -54,7 +54,7 @@ class Coordinates(Task):
         self.pairs = tuple((f"{view}.local", f"{view}.code") for view in self.views)
         self.sides = tuple(side for pair in self.pairs for side in pair)
 
-    def build(self, shapes):
+    def build(self, shapes: Mapping[str, tuple]) -> None:
         found = {(tuple(shapes[x][1:]), tuple(shapes[y][1:])) for x, y in self.pairs}
         (local, code), *others = found
         if others or len(local) != 3 or len(code) != 1 or math.prod(local[:2]) < 2:
@@ -99,7 +99,9 @@ class Coordinates(Task):
         )
         return found
 
-    def call(self, features, seed):
+    def call(
+        self, features: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[tf.Tensor, dict]:
         found = []
         for place, (local, code) in enumerate(self.pairs):
             own = tf.random.fold_in(seed, place, alg="philox")
@@ -134,10 +136,10 @@ class Coordinates(Task):
         least = np.reshape([1 - side for side in self.map_shape], [2, 1, 1])
         return source[..., None] - labels - least.astype(np.int32)
 
-    def describe(self):
+    def describe(self) -> dict:
         return {**super().describe(), "kind": self.kind}
 
-    def get_config(self):
+    def get_config(self) -> dict:
         names = ("kind", "views", "widths")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 

@@ -1,7 +1,7 @@
 """InfoMax: maximize a weighted sum of bounds between named features."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -73,7 +73,7 @@ class InfoMax(Objective):
         memory: MemoryBank | None = None,
         tasks: Sequence[Task] = (),
         occlude: tuple[int, int] | None = None,
-        **kwargs,
+        **kwargs: object,
     ):
         terms = (terms,) if isinstance(terms, Term) else tuple(terms)
         prior = PriorMatching(prior) if isinstance(prior, str) else prior
@@ -118,7 +118,7 @@ class InfoMax(Objective):
         return names + (tuple(self.prior.loss_values) if self.prior else ())
 
     @property
-    def shown(self):
+    def shown(self) -> tuple[str, ...]:
         return tuple(term.name for term in self.terms)
 
     @property
@@ -240,7 +240,9 @@ class InfoMax(Objective):
             features[view] = encode_occluded(encoder, images, self.occlude, own)
         return features
 
-    def step_losses(self, batch, seed):
+    def step_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         features, values, loss = self._encode(batch, seed), {}, 0.0
         for term in self.terms:
             x, y = (take_feature(side, features) for side in (term.x, term.y))
@@ -259,7 +261,9 @@ class InfoMax(Objective):
             self.memory.remember(codes, batch[INDEX])
         return self._with_others(loss, values, features, seed, seed)
 
-    def test_losses(self, batch, seed):
+    def test_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         """A term's own value stands under its name, its readings beside it."""
         features, values, loss = self._encode(batch), {}, 0.0
         for term in self.terms:
@@ -285,11 +289,11 @@ class InfoMax(Objective):
         loss += self.gamma * losses["encoder"]
         return losses | {"encoder": loss}, values | found
 
-    def merit(self, values):
+    def merit(self, values: Mapping[str, float]) -> float:
         """Of the terms alone: tasks and the prior are means."""
         return -sum(float(t.loss(values[t.assessed().key])) for t in self.terms)
 
-    def describe(self):
+    def describe(self) -> dict:
         terms = {
             term.name: {
                 "x": term.x,
@@ -313,14 +317,14 @@ class InfoMax(Objective):
             **(self.prior.describe() if self.prior else {"prior": None}),
         }
 
-    def list_critics(self):
+    def list_critics(self) -> tuple[tuple, ...]:
         found = {}
         for term in self.terms:
             features = (split_side(side)[1] for side in (term.x, term.y))
             found.setdefault(id(term.critic), (term.name, *features, term.critic))
         return tuple(found.values())
 
-    def get_config(self):
+    def get_config(self) -> dict:
         serialize = keras.saving.serialize_keras_object
         return {
             **self._base_config(),
@@ -339,7 +343,7 @@ class InfoMax(Objective):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "InfoMax":
         deserialize = keras.saving.deserialize_keras_object
         parts = {
             name: config[name] and deserialize(config[name])

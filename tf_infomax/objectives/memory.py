@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_infomax import bounds
+from tf_infomax.critics import Critic
 from tf_infomax.runtime.vectors import normalize
 
 LOSSES = ("info_nce", "nce")
@@ -40,7 +41,7 @@ class MemoryBank(keras.layers.Layer):
         negatives: int = 4096,
         momentum: float = 0.5,
         loss: str = "info_nce",
-        **kwargs,
+        **kwargs: object,
     ):
         super().__init__(**kwargs)
         if loss not in LOSSES:
@@ -50,7 +51,7 @@ class MemoryBank(keras.layers.Layer):
         self.images, self.negatives, self.momentum = images, negatives, momentum
         self.loss = loss
 
-    def build(self, widths: dict[str, int]):
+    def build(self, widths: dict[str, int]) -> None:
         """An empty bank for each view, by its width."""
         for view, width in widths.items():
             codes = self.add_weight(
@@ -71,7 +72,15 @@ class MemoryBank(keras.layers.Layer):
     def _codes_of(self, view: str) -> tf.Variable:
         return getattr(self, f"codes_{view}").value
 
-    def value(self, critic, x, y, views, index, seed) -> tf.Tensor:
+    def value(
+        self,
+        critic: Critic,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        views: tuple[str, str],
+        index: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> tf.Tensor:
         """The mean over both directions, nats (minus the loss, for "nce").
 
         Args:
@@ -134,7 +143,7 @@ class MemoryBank(keras.layers.Layer):
         known = tf.math.is_finite(value)  # something drawn was seen before
         self.normalizer.assign(tf.where(known, value, self.normalizer))
 
-    def remember(self, codes: dict, index) -> None:
+    def remember(self, codes: dict, index: tf.Tensor) -> None:
         """Moves the stored codes of these images, by view."""
         seen = tf.gather(self.seen.value, index)[:, None]
         for view, z in codes.items():
@@ -149,6 +158,6 @@ class MemoryBank(keras.layers.Layer):
         updates = tf.IndexedSlices(normalize(mixed), index)
         bank.scatter_update(updates)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         names = ("images", "negatives", "momentum", "loss")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

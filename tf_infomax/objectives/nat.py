@@ -11,6 +11,7 @@ from tf_infomax.objectives.batches import IMAGES, INDEX
 from tf_infomax.objectives.parts import Parts, shared_options
 from tf_infomax.objectives.priors import PRIORS
 from tf_infomax.objectives.replicas import fold_images, gather, own_rows
+from tf_infomax.runtime.completion import spelled_out
 from tf_infomax.runtime.vectors import normalize
 
 _UNIT = "squared length"
@@ -55,7 +56,7 @@ class Targets(keras.layers.Layer):
         seed: of the draw.
     """
 
-    def __init__(self, images: int, width: int, seed: int = 0, **kwargs):
+    def __init__(self, images: int, width: int, seed: int = 0, **kwargs: object):
         super().__init__(**{"dtype": "float32", **kwargs})
         if images < 2:
             raise ValueError(
@@ -76,7 +77,9 @@ class Targets(keras.layers.Layer):
     def _draw(self, shape, dtype=None):
         return PRIORS["sphere"].sample(shape, tf.constant([self.seed, 0], tf.int64))
 
-    def exchange(self, codes, index, due) -> tuple[tf.Tensor, tf.Tensor]:
+    def exchange(
+        self, codes: tf.Tensor, index: tf.Tensor, due: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Gives these images their points in the best order, if it is due.
 
         Args:
@@ -98,7 +101,7 @@ class Targets(keras.layers.Layer):
         self.points.value.scatter_update(tf.IndexedSlices(points, index))
         return points, order != places
 
-    def get_config(self):
+    def get_config(self) -> dict:
         names = ("images", "width", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
@@ -144,7 +147,7 @@ class NAT(Objective):
         ),
     }
 
-    def __init__(self, networks: Mapping, assign_every: int = 1, **kwargs):
+    def __init__(self, networks: Mapping, assign_every: int = 1, **kwargs: object):
         if not assign_every >= 1:
             raise ValueError(
                 f"assign_every must be at least 1. Received: {assign_every}."
@@ -158,7 +161,9 @@ class NAT(Objective):
                 f"{self.networks['targets'].width}."
             )
 
-    def step_losses(self, batch, seed):
+    def step_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         code = self._encode(batch)
         whole, index = gather(tf.stop_gradient(code)), gather(batch[INDEX])
         due = self._is_due(tf.size(index, tf.int64))
@@ -168,7 +173,9 @@ class NAT(Objective):
         moved = tf.reduce_mean(tf.cast(moved, tf.float32))
         return {"encoder": 0.5 * error}, {"squared_error": error, "moved": moved}
 
-    def test_losses(self, batch, seed):
+    def test_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         """Of fresh points, other ones for other images."""
         codes, seed = gather(self._encode(batch)), fold_images(seed, batch[IMAGES])
         points, directions = (
@@ -194,7 +201,7 @@ class NAT(Objective):
         steps = tf.maximum(self.networks["targets"].images // count, 1)
         return self.step.value // steps % self.assign_every == 0
 
-    def describe_collapse(self, values):
+    def describe_collapse(self, values: Mapping[str, float]) -> list[str]:
         fresh, unassigned, uniform = (values[name] for name in self.values)
         if unassigned - fresh >= _LEAST_GAIN * (2.0 - uniform):
             return []
@@ -205,10 +212,10 @@ class NAT(Objective):
             f"{uniform:.3g})."
         ]
 
-    def describe(self):
+    def describe(self) -> dict:
         return {**super().describe(), "assign_every": self.assign_every}
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "assign_every": self.assign_every}
 
 
@@ -217,7 +224,10 @@ def _mean_square(differences: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_sum(tf.square(differences), axis=-1))
 
 
-def build_nat(encoder: keras.Model, images: int, seed: int = 0, **kwargs) -> NAT:
+@spelled_out(NAT, Objective, without=("networks",))
+def build_nat(
+    encoder: keras.Model, images: int, seed: int = 0, **kwargs: object
+) -> NAT:
     """The encoder with fresh targets.
 
     Args:

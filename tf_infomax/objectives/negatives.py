@@ -15,12 +15,15 @@ value is at most InfoNCE, whatever the scores. But neither tells how far below.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
 from tf_infomax import bounds
 from tf_infomax.objectives.replicas import gather
+
+if TYPE_CHECKING:
+    from tf_infomax.objectives.terms import Term
 
 
 class Negatives(NamedTuple):
@@ -40,12 +43,12 @@ class Negatives(NamedTuple):
     independent: bool
     meaning: str
 
-    def value(self, term, hx, hy) -> tf.Tensor:
+    def value(self, term: "Term", hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
         """The term's value with these negatives."""
         return self.of_scores(term, self.scores(term, hx, hy))
 
 
-def score_all_pairs(term, hx, hy) -> tf.Tensor:
+def score_all_pairs(term: "Term", hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
     """Scores of every x of all replicas with every y: `[..., N, N]`."""
     return term.critic.score(gather(hx), gather(hy))
 
@@ -126,7 +129,9 @@ def rank_hardest(own: tf.Tensor, others: tf.Tensor, count: int = 16) -> tf.Tenso
     return bounds.rank_candidates(own, hardest)
 
 
-def rank_weighted(own: tf.Tensor, others: tf.Tensor, hardness: float = 1.0):
+def rank_weighted(
+    own: tf.Tensor, others: tf.Tensor, hardness: float = 1.0
+) -> tf.Tensor:
     """InfoNCE whose negatives weigh e^(hardness f), normalized to a mean of 1.
 
     hardness = 0 is InfoNCE. Source: Robinson et al. 2021, section 3.2.

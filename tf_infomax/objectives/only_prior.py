@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import keras
+import tensorflow as tf
 
 from tf_infomax.objectives.base import Objective
 from tf_infomax.objectives.batches import IMAGES
@@ -10,6 +11,7 @@ from tf_infomax.objectives.parts import Parts, build_matching, shared_options
 from tf_infomax.objectives.prior_matching import PriorMatching, as_matching
 from tf_infomax.objectives.priors import Prior
 from tf_infomax.objectives.replicas import fold_images
+from tf_infomax.runtime.completion import spelled_out
 
 
 @keras.saving.register_keras_serializable("tf_infomax")
@@ -26,7 +28,7 @@ class OnlyPrior(Objective):
         **kwargs: `seed`, `ema` and `front` of `Objective`.
     """
 
-    def __init__(self, networks: Mapping, **kwargs):
+    def __init__(self, networks: Mapping, **kwargs: object):
         super().__init__(networks, **kwargs)
         self.players = {**Objective.players, **self.prior.players}
         self.values = self.prior.loss_values | self.prior.figures
@@ -43,29 +45,34 @@ class OnlyPrior(Objective):
     def step_values(self) -> tuple[str, ...]:
         return tuple(self.prior.loss_values)
 
-    def step_losses(self, batch, seed):
+    def step_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         return self.prior.match(self.networks["encoder"](batch[IMAGES])["code"], seed)
 
-    def test_losses(self, batch, seed):
+    def test_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         """With how far the codes are from the prior, and who is winning."""
         code = self.networks["encoder"](batch[IMAGES])["code"]
         seed = fold_images(seed, batch[IMAGES])
         losses, values = self.prior.match(code, seed)
         return losses, values | self.prior.compare(code, seed)
 
-    def merit(self, values):
+    def merit(self, values: Mapping[str, float]) -> float:
         """How near the codes are to the prior: losses tell who is ahead only."""
         return -values["mmd"]
 
-    def describe_collapse(self, values):
+    def describe_collapse(self, values: Mapping[str, float]) -> list[str]:
         return self.prior.describe_mismatch(values)
 
-    def describe(self):
+    def describe(self) -> dict:
         return {**super().describe(), **self.prior.describe()}
 
 
+@spelled_out(Objective, without=("networks",))
 def build_only_prior(
-    encoder: keras.Model, prior: str | PriorMatching = "uniform", **kwargs
+    encoder: keras.Model, prior: str | PriorMatching = "uniform", **kwargs: object
 ) -> OnlyPrior:
     """The encoder and a prior, by its name or as a layer.
 

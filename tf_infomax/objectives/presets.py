@@ -5,8 +5,7 @@ functions of their own, `dim_local(encoder, bound="jsd", critic_units=256)`.
 """
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import keras
@@ -17,6 +16,7 @@ from tf_infomax.objectives.batches import name_features
 from tf_infomax.objectives.parts import Parts
 from tf_infomax.options import Row
 from tf_infomax.options.objectives import OBJECTIVES
+from tf_infomax.runtime.completion import spelled_out
 
 
 def build(
@@ -136,9 +136,19 @@ def _views_of(row: Row) -> tuple[str, ...]:
     return ("x",) if "one" in row.choices.get("views", ("one",)) else ("x", "y")
 
 
+def _preset(name: str) -> Callable[..., Objective]:
+    row = OBJECTIVES[name]
+
+    @spelled_out(build, row.options, without=("name",))
+    def preset(encoder: keras.Model, **options: object) -> Objective:
+        return build(name, encoder, **options)
+
+    preset.__name__ = preset.__qualname__ = name
+    preset.__doc__ = f"`build({name!r}, encoder, ...)`, to which all else goes."
+    return preset
+
+
 # Those whose names are no module's of this package.
-dim_local = partial(build, "dim_local")
-dim_global = partial(build, "dim_global")
-dim_local_global = partial(build, "dim_local_global")
-ae, vae = partial(build, "ae"), partial(build, "vae")
-beta_vae = partial(build, "beta_vae")
+dim_local, dim_global = _preset("dim_local"), _preset("dim_global")
+dim_local_global = _preset("dim_local_global")
+ae, vae, beta_vae = _preset("ae"), _preset("vae"), _preset("beta_vae")

@@ -59,7 +59,7 @@ def boundary_seeking(logits: tf.Tensor) -> tf.Tensor:
     return 0.5 * tf.reduce_mean(tf.square(logits))
 
 
-def mmd(codes: tf.Tensor, draws: tf.Tensor, scale: float, seed) -> tf.Tensor:
+def mmd(codes: tf.Tensor, draws: tf.Tensor, scale: float, seed: tf.Tensor) -> tf.Tensor:
     """The squared maximum mean discrepancy, unbiased (`vectors.mmd`).
 
     Source: Tolstikhin et al. 2018, algorithm 2.
@@ -68,7 +68,7 @@ def mmd(codes: tf.Tensor, draws: tf.Tensor, scale: float, seed) -> tf.Tensor:
 
 
 def sliced_wasserstein(
-    codes: tf.Tensor, draws: tf.Tensor, scale: float, seed
+    codes: tf.Tensor, draws: tf.Tensor, scale: float, seed: tf.Tensor
 ) -> tf.Tensor:
     """The squared Wasserstein-2 distance along 128 directions, their mean.
 

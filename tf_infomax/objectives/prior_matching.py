@@ -1,6 +1,6 @@
 """Matching of the code's distribution to a prior."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -59,11 +59,11 @@ class PriorMatching(keras.layers.Layer):
 
     def __init__(
         self,
-        prior="uniform",
-        widths=WIDTHS,
-        gradient_penalty=1.0,
-        loss="non_saturating",
-        **kwargs,
+        prior: str = "uniform",
+        widths: Sequence[int] = WIDTHS,
+        gradient_penalty: float = 1.0,
+        loss: str = "non_saturating",
+        **kwargs: object,
     ):
         if loss not in PRIOR_LOSSES:
             raise ValueError(
@@ -78,7 +78,7 @@ class PriorMatching(keras.layers.Layer):
         if PRIOR_LOSSES[loss].of_logits:
             self.discriminator = _build_discriminator(self.widths)
 
-    def build(self, code_shape):
+    def build(self, code_shape: Sequence) -> None:
         if self.discriminator:
             self.discriminator.build(code_shape)
         super().build(code_shape)
@@ -108,7 +108,7 @@ class PriorMatching(keras.layers.Layer):
         """How what `compare` gives is to be read."""
         return (_TOLD if self.discriminator else {}) | _FIGURES
 
-    def call(self, code, seed):
+    def call(self, code: tf.Tensor, seed: tf.Tensor) -> tuple[dict, dict]:
         """The losses on a batch of codes.
 
         Args:
@@ -134,13 +134,13 @@ class PriorMatching(keras.layers.Layer):
         )
         return encoder_loss, discriminator_loss
 
-    def match(self, code, seed) -> tuple[dict, dict]:
+    def match(self, code: tf.Tensor, seed: tf.Tensor) -> tuple[dict, dict]:
         """The losses by player, and by name, of the codes of all replicas."""
         losses = self(gather(code), seed)
         by_player = dict(zip(("encoder", *self.players), losses, strict=True))
         return by_player, dict(zip(self.loss_values, losses, strict=True))
 
-    def compare(self, code, seed) -> dict[str, tf.Tensor]:
+    def compare(self, code: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """`figures` of codes `[N, D]` and as many draws from the prior."""
         fake, real = self._place(gather(code), seed)
         scale, found = self._measure_scale(code), []
@@ -195,7 +195,7 @@ class PriorMatching(keras.layers.Layer):
         gradient = tape.gradient(logits, inputs)
         return logits, tf.reduce_mean(tf.reduce_sum(tf.square(gradient), axis=-1))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "prior": self.prior,

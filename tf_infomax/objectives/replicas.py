@@ -29,7 +29,7 @@ def own_rows(whole: tf.Tensor, rows: int) -> tf.Tensor:
     return whole[first : first + rows]
 
 
-def fold_images(seed, images: tf.Tensor) -> tf.Tensor:
+def fold_images(seed: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """A seed of its own for these images, the same on all replicas.
 
     By the sum of their pixels: a test has one seed for all its batches.
@@ -38,7 +38,9 @@ def fold_images(seed, images: tf.Tensor) -> tf.Tensor:
     return tf.random.fold_in(seed, tf.reduce_sum(pixels), alg="philox")
 
 
-def draw(sample: Callable, rows: int, shape: Sequence[int], seed) -> tf.Tensor:
+def draw(
+    sample: Callable, rows: int, shape: Sequence[int], seed: tf.Tensor
+) -> tf.Tensor:
     """This replica's rows of one draw for the whole batch.
 
     Args:

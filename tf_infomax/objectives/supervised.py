@@ -9,6 +9,7 @@ from tf_infomax.objectives.base import Objective, Value
 from tf_infomax.objectives.batches import IMAGES, LABEL
 from tf_infomax.objectives.parts import Parts, shared_options
 from tf_infomax.objectives.replicas import mean
+from tf_infomax.runtime.completion import spelled_out
 
 
 @keras.saving.register_keras_serializable("tf_infomax")
@@ -40,7 +41,9 @@ class Supervised(Objective):
         "cross_entropy": Value(measures="-log p(label | image)"),
     }
 
-    def step_losses(self, batch, seed):
+    def step_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         labels = tf.cast(batch[LABEL], tf.int64)
         code = self.networks["encoder"](batch[IMAGES])["code"]
         logits = tf.cast(self.networks["head"](code), tf.float32)
@@ -52,11 +55,13 @@ class Supervised(Objective):
         right = tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32)
         return {"encoder": mean(errors, known)}, {"accuracy": mean(right, known)}
 
-    def test_losses(self, batch, seed):
+    def test_losses(
+        self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[dict, dict]:
         losses, values = super().test_losses(batch, seed)
         return losses, values | {"cross_entropy": losses["encoder"]}
 
-    def describe(self):
+    def describe(self) -> dict:
         classes = self.networks["head"].output.shape[-1]
         return {**super().describe(), "classes": classes}
 
@@ -69,7 +74,10 @@ def _check_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
         return tf.identity(labels)
 
 
-def build_supervised(encoder: keras.Model, classes: int, **kwargs) -> Supervised:
+@spelled_out(Objective, without=("networks",))
+def build_supervised(
+    encoder: keras.Model, classes: int, **kwargs: object
+) -> Supervised:
     """The encoder with a linear layer on the ReLU of its code.
 
     Args:

@@ -27,15 +27,17 @@ class Task(keras.layers.Layer):
     sides: tuple[str, ...] = ()
     values: Mapping[str, Value] = {}
 
-    def __init__(self, weight: float = 1.0, **kwargs):
+    def __init__(self, weight: float = 1.0, **kwargs: object):
         super().__init__(**kwargs)
         self.weight = weight
 
-    def build(self, shapes: Mapping[str, tuple]):
+    def build(self, shapes: Mapping[str, tuple]) -> None:
         """Builds the weights for features of these shapes, by side."""
         raise NotImplementedError
 
-    def call(self, features: Mapping[str, tf.Tensor], seed: tf.Tensor):
+    def call(
+        self, features: Mapping[str, tf.Tensor], seed: tf.Tensor
+    ) -> tuple[tf.Tensor, dict]:
         """The mathematics of a step.
 
         Args:
@@ -52,5 +54,5 @@ class Task(keras.layers.Layer):
         """What it is, for the model card."""
         return {"weight": self.weight, "of": list(self.sides)}
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "weight": self.weight}

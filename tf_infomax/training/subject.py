@@ -1,6 +1,6 @@
 """What an evaluation may ask of a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -122,16 +122,16 @@ class Subject:
             data.probe_train, data.probe_test, config.probe_images, config.probe_seeds
         )
 
-    def seen(self, images) -> np.ndarray:
+    def seen(self, images: Sequence) -> np.ndarray:
         """What the encoder sees of whole images, uint8."""
         return see_part(images, self.config.views)
 
-    def features(self, name: str, images, trained: bool = True) -> np.ndarray:
+    def features(self, name: str, images: Sequence, trained: bool = True) -> np.ndarray:
         """A feature of images, `[n, width]`, trained or with the initial weights."""
         return self.all_features((name,), images, trained)[name]
 
     def all_features(
-        self, names: Sequence[str], images, trained: bool = True
+        self, names: Sequence[str], images: Sequence, trained: bool = True
     ) -> dict[str, np.ndarray]:
         """Several features by their names; each is computed once for all who ask."""
         encoder = self.objective.encoder if trained else self.untrained
@@ -159,7 +159,7 @@ class Subject:
         """Of `batches`."""
         return min(self.config.batch_size, len(self.data.test))
 
-    def batches(self):
+    def batches(self) -> Iterable:
         """The test images in full batches of what the objective takes and asks."""
         return make_fixed_batches(
             self.data.test.images,

@@ -1,0 +1,38 @@
+"""Signatures that editors and `help` show whole, where options are handed on."""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def spelled_out(*sources: Callable, without: Sequence[str] = ()) -> Callable:
+    """A decorator: what the last `**options` of a function stand for, by name.
+
+    Args:
+        sources: functions and classes that take them; of what several have, the first
+            one's default is shown.
+        without: parameters of theirs that the function gives itself.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        own = inspect.signature(function)
+        shown = {p.name: p for p in own.parameters.values() if p.kind not in _REST}
+        for source in sources:
+            for name, each in _parameters_of(source).items():
+                if each.kind not in _REST and name not in without:
+                    keyword = each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+                    shown.setdefault(name, keyword)
+        function.__signature__ = own.replace(parameters=[*shown.values()])
+        return function
+
+    return decorate
+
+
+def _parameters_of(source: Callable) -> dict[str, inspect.Parameter]:
+    """Of a class those of its own `__init__`, whatever its base makes of a call."""
+    if not isinstance(source, type):
+        return dict(inspect.signature(source).parameters)
+    found = dict(inspect.signature(source.__init__).parameters)
+    found.pop("self")
+    return found
