@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import tf_infomax
+
 PACKAGE = Path(__file__).parent.parent / "tf_infomax"
 
 # A module imports its own family and those of the floors below, from the ground up.
@@ -165,3 +167,13 @@ def test_what_runs_on_other_machines_needs_none_of_this(name):
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert not [m for m in found if m.split(".")[0] == "tf_infomax"]
+
+
+def test_the_package_names_what_it_has():
+    shown = dir(tf_infomax)
+    for name in tf_infomax.__all__:
+        assert name in shown
+        found = tf_infomax.__getattr__(name)
+        assert getattr(found, "__name__", "").split(".")[-1] == name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = tf_infomax.nonsense

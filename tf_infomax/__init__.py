@@ -13,11 +13,29 @@ imported, and leaves oneDNN off on many processors where it is the faster choice
 
 import os
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+if TYPE_CHECKING:
+    from tf_infomax import bounds, critics, encoders, estimation, evaluation, objectives
+    from tf_infomax.deep_infomax import DeepInfoMax
+    from tf_infomax.estimation import estimate_mi
+    from tf_infomax.training.trained import load
+
 __version__ = "0.1.0"
 
+__all__ = [
+    "DeepInfoMax",
+    "bounds",
+    "critics",
+    "encoders",
+    "estimate_mi",
+    "estimation",
+    "evaluation",
+    "load",
+    "objectives",
+]
 
 _LAZY = {
     "DeepInfoMax": "tf_infomax.deep_infomax",
@@ -27,7 +45,13 @@ _LAZY = {
 
 
 def __getattr__(name: str):
-    """Functions of `_LAZY`, loaded when they are asked for."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    """What `__all__` names, loaded when it is asked for."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    if name in __all__:
+        return import_module(f"tf_infomax.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

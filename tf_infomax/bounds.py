@@ -32,6 +32,29 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+__all__ = [
+    "BOUNDS",
+    "MUTUAL_INFORMATION",
+    "Bound",
+    "as_bound",
+    "dv",
+    "flo",
+    "gan",
+    "info_nce",
+    "interpolated",
+    "jsd",
+    "log_mean_exp",
+    "mine",
+    "moving_average",
+    "nwj",
+    "pearson_chi2",
+    "rank_candidates",
+    "reverse_kl",
+    "safe_exp",
+    "squared_hellinger",
+    "tuba",
+]
+
 # Beyond this exponent e^t is continued by its tangent: e^60 is far outside of what a
 # sample mean can estimate, and sums of such terms still fit into float32.
 _MAX_EXPONENT = 60.0

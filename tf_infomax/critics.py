@@ -22,6 +22,25 @@ import tensorflow as tf
 
 from tf_infomax.runtime.vectors import normalize
 
+__all__ = [
+    "GLOBAL_CRITICS",
+    "LOCAL_CRITICS",
+    "VECTOR_CRITICS",
+    "Bilinear",
+    "Concatenated",
+    "Cosine",
+    "Critic",
+    "EncodeAndDot",
+    "EveryPlace",
+    "GlobalConcatenated",
+    "GlobalDot",
+    "InnerProduct",
+    "LayerCritic",
+    "ProjectionBlock",
+    "Separable",
+    "as_critic",
+]
+
 _LARGEST_PAIR_TENSOR = 2**26  # elements; larger hidden layers on pairs are not stored
 _BLOCK = 2**20  # elements of a hidden layer on pairs that stay in a CPU's caches
 
