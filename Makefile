@@ -25,15 +25,9 @@ check: install lint
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 
-# Runs the tutorials, each in an empty folder, and keeps what they print and draw.
-TUTORIALS := photos compare estimate serve
+# Runs the tutorials of the documentation anew, in ten minutes.
 notebooks: install
-	for name in $(TUTORIALS); do \
-		folder=$$(mktemp -d) && cp docs/tutorials/$$name.ipynb $$folder && \
-		(cd $$folder && PATH=$(CURDIR)/$(VENV)/bin:$$PATH python -m jupyter nbconvert \
-			--log-level=WARN --execute --to=notebook --inplace $$name.ipynb) && \
-		cp $$folder/$$name.ipynb docs/tutorials && rm -r $$folder || exit 1; \
-	done
+	$(RUN) docs/run_tutorials.py
 
 # Asks the package index for known vulnerabilities of all that is installed.
 audit: install

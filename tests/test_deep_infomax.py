@@ -2,6 +2,7 @@
 
 import random
 
+import absl.logging
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -142,7 +143,9 @@ def test_fitting_again_goes_on_where_it_was(images, tmp_path):
     assert (tmp_path / "images.npz").read_bytes() == kept
 
 
-def test_measures_and_exports(fitted, tmp_path):
+def test_measures_and_exports(fitted, tmp_path, caplog):
+    caplog.set_level("INFO", "tensorflow")
+    absl.logging.set_verbosity(absl.logging.INFO)
     results = fitted.evaluate("health", "probes")
     assert results["probe/linear/code"]["mean"] > 0.9
     path = fitted.export(tmp_path, "small", classify=False)
@@ -150,6 +153,8 @@ def test_measures_and_exports(fitted, tmp_path):
     served = tf.saved_model.load(str(path)).signatures["serving_default"]
     shape = served.structured_input_signature[1]["images"].shape
     assert shape[1:] == (8, 8, 3)
+    assert "Assets written" not in caplog.text
+    assert absl.logging.get_verbosity() == absl.logging.INFO  # the caller's still
 
 
 def test_a_pipeline_and_its_clone(images):

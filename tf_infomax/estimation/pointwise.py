@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from tf_infomax.estimation.columns import Columns
 from tf_infomax.estimation.inputs import Marginal
 from tf_infomax.estimation.neural import Model, flatten
 from tf_infomax.runtime.files import replacing_folder
+from tf_infomax.runtime.remarks import without_remarks
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,7 @@ class PointwiseRatio(tf.Module):
 
     def export(self, path: Path) -> None:
         """Writes a SavedModel with the signature x, y (float64) -> log_ratio."""
-        logging.set_verbosity(logging.WARNING)  # else a line for every renamed input
-        with replacing_folder(path) as folder:
+        with replacing_folder(path) as folder, without_remarks():
             tf.saved_model.save(
                 self, str(folder), signatures={"serving_default": self.pointwise}
             )

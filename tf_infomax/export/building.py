@@ -7,7 +7,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from absl import logging
 
 from tf_infomax.data.decoding import resize_array
 from tf_infomax.data.division import name_some
@@ -31,6 +30,7 @@ from tf_infomax.export.verification import ExportError, verify
 from tf_infomax.options import Config
 from tf_infomax.options.flags import format_flags
 from tf_infomax.runtime.files import replacing
+from tf_infomax.runtime.remarks import without_remarks
 from tf_infomax.runtime.seals import seal_text
 from tf_infomax.training.experiment import Data, load_data
 from tf_infomax.training.trained import load_trained
@@ -122,13 +122,13 @@ def save(path: Path, signatures: dict[str, Signature]) -> None:
     Neither by `tf.saved_model.save` of a Keras model, whose variables TensorFlow
     Serving does not find, nor with `track`, which stores each weight twice.
     """
-    logging.set_verbosity(logging.WARNING)  # else a line for every renamed input
     archive = keras.export.ExportArchive()
-    for name, signature in signatures.items():
-        archive.add_endpoint(
-            name, signature.function, input_signature=list(signature.inputs)
-        )
-    archive.write_out(str(path), verbose=False)
+    with without_remarks():
+        for name, signature in signatures.items():
+            archive.add_endpoint(
+                name, signature.function, input_signature=list(signature.inputs)
+            )
+        archive.write_out(str(path), verbose=False)
 
 
 def save_for_serving(
