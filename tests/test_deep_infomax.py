@@ -155,6 +155,7 @@ def test_measures_and_exports(fitted, tmp_path, caplog):
     assert shape[1:] == (8, 8, 3)
     assert "Assets written" not in caplog.text
     assert absl.logging.get_verbosity() == absl.logging.INFO  # the caller's still
+    absl.logging.set_verbosity(absl.logging.WARNING)
 
 
 def test_a_pipeline_and_its_clone(images):

@@ -25,6 +25,12 @@ from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.samples import Fitted, Samples
 from tf_infomax.runtime.completion import spelled_out
 
+# Said where no permutation test has been made.
+MAYBE_INDEPENDENT = (
+    "the interval contains 0: whether x and y depend on one another at all a "
+    "permutation test tells (--permutations=99, or "
+    "tf_infomax.estimation.checks.permutation_test)"
+)
 _FEWEST_BLOCKS = 10
 _NEIGHBORS = ("ksg", "ksg2", "lnc")  # of continuous pairs in few dimensions
 _MOST_DIMENSIONS = 6
@@ -349,11 +355,7 @@ def _warn(
             "one another"
         )
     elif interval[0] < 0.0 < interval[1]:
-        yield (
-            "the interval contains 0: whether x and y depend on one another at all a "
-            "permutation test tells (--permutations=99, or "
-            "tf_infomax.estimation.checks.permutation_test)"
-        )
+        yield MAYBE_INDEPENDENT
     elif value < -_NOUGHT:
         cause = "the critic does not suit these pairs"
         if not fitted.trainings:

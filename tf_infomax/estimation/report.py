@@ -13,7 +13,7 @@ from tf_infomax.estimation.checks import permutation_test
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.figure import draw
 from tf_infomax.estimation.options import used_of
-from tf_infomax.estimation.protocol import estimate_mi
+from tf_infomax.estimation.protocol import MAYBE_INDEPENDENT, estimate_mi
 from tf_infomax.estimation.related import RELATED, Related
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.runtime.files import replacing
@@ -45,7 +45,7 @@ def run_all(
                 x, y, again, permutations, options["seed"], estimate.raw
             )
             found = {**estimate.diagnostics, "p_value": test.p_value}
-            rest = [each for each in estimate.warnings if "permutation" not in each]
+            rest = [w for w in estimate.warnings if w != MAYBE_INDEPENDENT]
             estimate = replace(estimate, diagnostics=found, warnings=tuple(rest))
             tell(f"{estimate.name}: p = {test.p_value:.3g}, {permutations} broken up")
         yield estimate
