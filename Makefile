@@ -8,7 +8,7 @@ QUICK := bounds config critics distances encoders infomax layers readings struct
 
 # Two processes share two cores: threads of their own would only wait for one another.
 ALONE := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-PYTEST := $(ALONE) $(RUN) -m pytest -n 2 --dist=loadfile
+PYTEST := $(ALONE) $(RUN) -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: dim test check lint docs notebooks audit install clean
 

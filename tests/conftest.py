@@ -20,6 +20,21 @@ gc.freeze()
 gc.set_threshold(100_000, 50, 1000)
 
 
+# Files of a minute and more are begun first: at the end all would wait for one of them.
+_LONG = (
+    "auto", "objectives", "estimation", "export", "tune", "training", "cli", "studies",
+    "data", "conformance", "docs",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        name = item.path.stem.removeprefix("test_")
+        return _LONG.index(name) if name in _LONG else len(_LONG)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _collected():
     yield
