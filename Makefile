@@ -25,7 +25,7 @@ check: install lint
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 
-# Runs the tutorials of the documentation anew, in ten minutes.
+# Runs the tutorials of the documentation anew, in twenty minutes.
 notebooks: install
 	$(RUN) docs/run_tutorials.py
 

@@ -205,7 +205,6 @@ def test_tutorials_were_run_to_the_end_and_import_what_there_is(path):
     lines = "".join("".join(cell["source"]) + "\n" for cell in codes)
     plain = re.sub(r"^!(.*\\\n)*.*$", "", lines, flags=re.M)
     for node in ast.walk(ast.parse(plain)):
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("tf_infomax"):
-            module = importlib.import_module(node.module)
-            assert all(hasattr(module, alias.name) for alias in node.names)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(node), {})
     assert str(Path.home()) not in path.read_text()
