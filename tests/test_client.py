@@ -803,7 +803,7 @@ def test_another_client(tiny_server, tiny, images, tmp_path):
             np.testing.assert_allclose(embeddings, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("counts", ["--rest=60 --grpc=0", "--rest=0 --grpc=25"])
+@pytest.mark.parametrize("counts", ["--rest=32 --grpc=0", "--rest=0 --grpc=16"])
 def test_no_malformed_answer_is_believed(counts):
     """A seeded part of what `unfit_answers` makes; it prints every fault it finds."""
     result = subprocess.run(

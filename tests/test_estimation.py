@@ -1140,7 +1140,7 @@ class TestEstimateMi:
         """Who estimates and draws, again and again, has new data each time."""
         drawn = []
         for _ in range(2):
-            estimate_mi(data.x[:200], data.y[:200], method, max_steps=2)
+            estimate_mi(data.x[:200], data.y[:200], method, max_steps=2, folds=2)
             drawn.append((np.random.normal(), random.random(), tf.random.normal([])))
         assert all(one != other for one, other in zip(*drawn, strict=True))
 
