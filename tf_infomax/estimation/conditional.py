@@ -47,7 +47,7 @@ def log_density(mean: tf.Tensor, log_variance: tf.Tensor, y: tf.Tensor) -> tf.Te
 
 
 def log_density_matrix(
-    mean: "ArrayLike", log_variance: "ArrayLike", y: "ArrayLike"
+    mean: ArrayLike, log_variance: ArrayLike, y: ArrayLike
 ) -> np.ndarray:
     """log N(y_j; mean_i, variance_i), float64 `[n, m]`, never an [n, m, dy] tensor."""
     mean, log_variance, y = (np.asarray(v, np.float64) for v in (mean, log_variance, y))

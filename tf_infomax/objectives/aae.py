@@ -110,7 +110,7 @@ class AAE(Autoencoder):
         return {**super().get_config(), "gamma": self.gamma}
 
 
-@spelled_out(AAE, build_autoencoder, without=("networks",))
+@spelled_out(AAE, build_autoencoder)
 def build_aae(
     encoder: keras.Model,
     decoder: keras.Model,

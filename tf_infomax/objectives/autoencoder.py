@@ -272,7 +272,7 @@ def _values_of(units: int, likelihood: str) -> dict[str, Value]:
     }
 
 
-@spelled_out(Autoencoder, Objective, without=("networks",))
+@spelled_out(Autoencoder, Objective)
 def build_autoencoder(
     encoder: keras.Model, decoder: keras.Model, **kwargs: object
 ) -> Autoencoder:
@@ -280,7 +280,7 @@ def build_autoencoder(
     return Autoencoder({"encoder": encoder, "decoder": decoder}, **kwargs)
 
 
-@spelled_out(VAE, Autoencoder, Objective, without=("networks",))
+@spelled_out(VAE, Autoencoder, Objective)
 def build_vae(encoder: keras.Model, decoder: keras.Model, **kwargs: object) -> VAE:
     """The same with a linear layer for the log variance; `kwargs` are of `VAE`."""
     output = encoder.output

@@ -211,7 +211,7 @@ def _spread(images: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(variance(images))
 
 
-@spelled_out(BiGAN, Objective, without=("networks",))
+@spelled_out(BiGAN, Objective)
 def build_bigan(
     encoder: keras.Model,
     generator: keras.Model,

@@ -224,7 +224,7 @@ def _mean_square(differences: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_sum(tf.square(differences), axis=-1))
 
 
-@spelled_out(NAT, Objective, without=("networks",))
+@spelled_out(NAT, Objective)
 def build_nat(
     encoder: keras.Model, images: int, seed: int = 0, **kwargs: object
 ) -> NAT:

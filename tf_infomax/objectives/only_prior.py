@@ -70,7 +70,7 @@ class OnlyPrior(Objective):
         return {**super().describe(), **self.prior.describe()}
 
 
-@spelled_out(Objective, without=("networks",))
+@spelled_out(Objective)
 def build_only_prior(
     encoder: keras.Model, prior: str | PriorMatching = "uniform", **kwargs: object
 ) -> OnlyPrior:

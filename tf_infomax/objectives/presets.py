@@ -139,7 +139,7 @@ def _views_of(row: Row) -> tuple[str, ...]:
 def _preset(name: str) -> Callable[..., Objective]:
     row = OBJECTIVES[name]
 
-    @spelled_out(build, row.options, without=("name",))
+    @spelled_out(build, row.options)
     def preset(encoder: keras.Model, **options: object) -> Objective:
         return build(name, encoder, **options)
 

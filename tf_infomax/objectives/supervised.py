@@ -74,7 +74,7 @@ def _check_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
         return tf.identity(labels)
 
 
-@spelled_out(Objective, without=("networks",))
+@spelled_out(Objective)
 def build_supervised(
     encoder: keras.Model, classes: int, **kwargs: object
 ) -> Supervised:

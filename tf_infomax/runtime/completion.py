@@ -1,18 +1,17 @@
 """Signatures that editors and `help` show whole, where options are handed on."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def spelled_out(*sources: Callable, without: Sequence[str] = ()) -> Callable:
+def spelled_out(*sources: Callable) -> Callable:
     """A decorator: what the last `**options` of a function stand for, by name.
 
     Args:
         sources: functions and classes that take them; of what several have, the first
-            one's default is shown.
-        without: parameters of theirs that the function gives itself.
+            one's default is shown. What has no default the function gives itself.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -20,7 +19,7 @@ def spelled_out(*sources: Callable, without: Sequence[str] = ()) -> Callable:
         shown = {p.name: p for p in own.parameters.values() if p.kind not in _REST}
         for source in sources:
             for name, each in _parameters_of(source).items():
-                if each.kind not in _REST and name not in without:
+                if each.kind not in _REST and each.default is not each.empty:
                     keyword = each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
                     shown.setdefault(name, keyword)
         function.__signature__ = own.replace(parameters=[*shown.values()])

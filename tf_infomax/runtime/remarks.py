@@ -4,8 +4,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOGGERS = ("absl", "tensorflow")
-
 
 @contextmanager
 def without_remarks() -> Iterator[None]:
@@ -15,14 +13,12 @@ def without_remarks() -> Iterator[None]:
     """
     from absl import logging as absl_logging
 
-    before = absl_logging.get_verbosity()
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    tensorflow = logging.getLogger("tensorflow")
+    before, level = absl_logging.get_verbosity(), tensorflow.level
     absl_logging.set_verbosity(absl_logging.WARNING)
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    tensorflow.setLevel(logging.WARNING)
     try:
         yield
     finally:
         absl_logging.set_verbosity(before)
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        tensorflow.setLevel(level)
