@@ -4,7 +4,10 @@ import json
 import math
 import random
 import re
+from concurrent import futures
+from types import MappingProxyType
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,6 +24,7 @@ from tf_infomax.estimation import (
     checks,
     estimate_mi,
     intervals,
+    loop,
     nearest,
     neighbors,
     neural,
@@ -697,17 +701,88 @@ class TestClimb:
             batch_size=2, learning_rate=0.1, max_steps=40, check_every=8,
             schedule=schedule, shown=heard.append,
         )  # fmt: skip
-        rows = tf.zeros([5])
-        neural.climb(
-            neural.Training(Line()),
-            [variable],
-            (rows,),
-            lambda rows, key: (-variable, variable),
-            lambda: float(variable),
-            options,
+        rows = (tf.zeros([5]),)
+        steps = loop.Loop(
+            [variable], lambda rows, key: (-variable, variable), rows, options
         )
+        climber = loop.Training(Line())
+        loop.climb(climber, steps, rows, lambda: float(variable), options)
         assert float(variable) == pytest.approx(0.1 * sum_of_rates, rel=1e-4)
         assert heard == [8, 16, 24, 32, 40]
+
+
+class TestPrograms:
+    """What was compiled for pairs trains others with the same columns and options."""
+
+    OPTIONS = MappingProxyType(
+        {"max_steps": 40, "check_every": 20, "folds": 2, "widths": (8,)}
+    )
+
+    @pytest.fixture
+    def compiled(self, monkeypatch):
+        """The loops that are compiled, from nothing kept."""
+        monkeypatch.setattr(neural, "_PROGRAMS", {})
+        loops = []
+
+        def build(*arguments):
+            loops.append(loop.Loop(*arguments))
+            return loops[-1]
+
+        monkeypatch.setattr(neural, "Loop", build)
+        return loops
+
+    @pytest.mark.parametrize("method", ["auto", "mine", "flo", "smile"])
+    def test_a_kept_one_trains_to_the_bits_of_a_new_one(self, method, compiled):
+        data, other = (
+            synthetic.draw("gaussian", n, seed=seed, dim=3, mi=2.0)
+            for n, seed in ((1800, 0), (1700, 1))
+        )
+        for pairs in (data, other):  # what no copula has
+            pairs.y[:, 0] = np.abs(pairs.y[:, 0])
+        estimate = lambda pairs: estimate_mi(
+            pairs.x, pairs.y, method=method, **self.OPTIONS
+        )
+        alone = estimate(data)
+        assert len(compiled) == 1  # of two folds, and of half of the pairs
+        assert estimate(other).history != alone.history
+        again = estimate(data)
+        assert len(compiled) == 1
+        assert again.value == alone.value
+        assert again.history == alone.history
+        for one, other in zip(alone.trainings, again.trainings, strict=True):
+            weights = [each.model.get_weights() for each in (one, other)]
+            for pair in zip(*weights, strict=True):
+                np.testing.assert_array_equal(*pair)
+
+    def test_an_encoder_that_was_changed_is_compiled_anew(self, compiled):
+        data = synthetic.draw("gaussian", 300, seed=0, dim=3, mi=1.0)
+        dropout = keras.layers.Dropout(0.0)
+        encoder = keras.Sequential([keras.Input([3]), keras.layers.Dense(2), dropout])
+        estimate = lambda: estimate_mi(
+            data.x, data.y, method="info_nce", x_encoder=encoder, **self.OPTIONS
+        )
+        plain = estimate()
+        dropout.rate = 0.9
+        assert estimate().history != plain.history
+        assert len(compiled) == 2
+
+    def test_threads_do_not_share_weights(self):
+        data = [
+            synthetic.draw("gaussian", 400, seed=seed, dim=3, mi=1.0) for seed in (0, 1)
+        ]
+        estimate = lambda pairs: estimate_mi(
+            pairs.x, pairs.y, method="info_nce", **self.OPTIONS
+        )
+        alone = [estimate(pairs).history for pairs in data]
+        with futures.ThreadPoolExecutor(2) as pool:
+            assert [each.history for each in pool.map(estimate, data)] == alone
+
+    def test_few_are_kept(self):
+        data = synthetic.draw("gaussian", 200, seed=0, dim=3, mi=1.0)
+        for width in range(2, 13):
+            options = {**self.OPTIONS, "widths": (width,), "max_steps": 1, "folds": 1}
+            estimate_mi(data.x, data.y, method="info_nce", **options)
+        assert len(neural._PROGRAMS) == 8
 
 
 class TestEstimateMi:

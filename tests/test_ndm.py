@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_infomax.estimation.neural import Training
+from tf_infomax.estimation.loop import Training
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.evaluation import ndm
 from tf_infomax.options import Config

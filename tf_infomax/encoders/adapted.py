@@ -41,7 +41,7 @@ def adapt_keras_model(
             f"layers must name the code and may name {', '.join(FEATURES[:-1])}. "
             f"Received: {dict(layers)}."
         )
-    tops = {name: _find_output(model, layer) for name, layer in layers.items()}
+    tops = {name: find_output(model, layer) for name, layer in layers.items()}
     for name, output in tops.items():
         rank = 4 if name in _MAPS else 2
         if name in (*_MAPS, "code") and len(output.shape) != rank:
@@ -94,7 +94,8 @@ def strip_scaling(encoder: keras.Model) -> keras.Model:
     return keras.Model(scaled, outputs, name=encoder.name)
 
 
-def _find_output(model: keras.Model, layer: str):
+def find_output(model: keras.Model, layer: str) -> keras.KerasTensor:
+    """The output of a layer; a ValueError names those that can be taken."""
     try:
         return model.get_layer(layer).output
     except (ValueError, AttributeError) as error:

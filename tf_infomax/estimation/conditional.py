@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from tf_infomax.estimation.neural import Training, build_mlp, climb, flatten
+from tf_infomax.estimation.loop import Loop, Training, climb
+from tf_infomax.estimation.neural import build_mlp, flatten
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.runtime.seeds import seeded
 
@@ -88,8 +89,8 @@ def fit(
         return float(tf.reduce_mean(log_density(*model.parameters(vx), vy)))
 
     training = Training(model)
-    variables = model.trainable_variables
-    climb(training, variables, (x, y), loss, criterion, options)
+    loop = Loop(model.trainable_variables, loss, (x, y), options)
+    climb(training, loop, (x, y), criterion, options)
     return training
 
 

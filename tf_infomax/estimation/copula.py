@@ -129,30 +129,55 @@ class CopulaCritic(Critic):
         self.x_head = dense(units + 1, kernel_initializer="zeros")
         self.y_head = dense(units)
         self.y_offset = dense(1, kernel_initializer="zeros")
+        # Weights, and no constants: what is compiled for one copula serves others.
+        self._of_copula = None if copula is None else self._add_copula(copula)
+
+    def _add_copula(self, copula: Copula) -> dict[str, keras.Variable]:
+        """What the scores take from the copula."""
+        canonical, (a, b, c) = copula.canonical, copula.coefficients
+        k = len(canonical.rho)
+        found = {
+            "x_map": canonical.x_map[:, :k],
+            "y_map": canonical.y_map[:, :k],
+            "x_mean": canonical.x_mean,
+            "y_mean": canonical.y_mean,
+            "x_scale": canonical.x_scale,
+            "y_scale": canonical.y_scale,
+            "a": a,
+            "b": b,
+            "c": c,
+        }
+        return {
+            name: self.add_weight(
+                np.shape(value),
+                keras.initializers.Constant(value),
+                "float32",
+                trainable=False,
+                name=name,
+            )
+            for name, value in found.items()
+        }
 
     def _start(self, x, y):
         """(left, right, a, b) of x, y of mean 0: the copula is `left . right + a + b`.
 
         Without a copula, nothing.
         """
-        if self.copula is None:
+        if self._of_copula is None:
             return [], [], 0.0, 0.0
-        canonical = self.copula.canonical
-        k = len(canonical.rho)
-        u = tf.matmul(x, _constant(canonical.x_map[:, :k]))
-        v = tf.matmul(y, _constant(canonical.y_map[:, :k]))
-        a, b, c = self.copula.coefficients
-        squares = lambda w: tf.linalg.matvec(tf.square(w), _constant(a))[:, None]
-        return [u * _constant(b)], [v], c - squares(u), -squares(v)
+        of = self._of_copula
+        u, v = tf.matmul(x, of["x_map"]), tf.matmul(y, of["y_map"])
+        squares = lambda w: tf.linalg.matvec(tf.square(w), of["a"])[:, None]
+        return [u * of["b"]], [v], of["c"] - squares(u), -squares(v)
 
     def embed(
         self, x: tf.Tensor, y: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
         x_scale = y_scale = 1.0
-        if self.copula is not None:
-            canonical = self.copula.canonical
-            x, y = x - _constant(canonical.x_mean), y - _constant(canonical.y_mean)
-            x_scale, y_scale = canonical.x_scale, canonical.y_scale
+        if self._of_copula is not None:
+            of = self._of_copula
+            x, y = x - of["x_mean"], y - of["y_mean"]
+            x_scale, y_scale = of["x_scale"], of["y_scale"]
         left, right, a, b = self._start(x, y)
         features = [
             tf.concat([side, 0.7 * (side**2 - 1.0)], axis=1)
@@ -166,10 +191,6 @@ class CopulaCritic(Critic):
         left = tf.concat([*left, hx[:, :-1] * scale, a, one], axis=1)
         right = tf.concat([*right, self.y_head(hidden), one, b], axis=1)
         return left, right
-
-
-def _constant(value: np.ndarray) -> tf.Tensor:
-    return tf.constant(value, tf.float32)
 
 
 def is_lawless(parts: list[tuple[Copula, Scores]], seed: int = 0) -> bool:

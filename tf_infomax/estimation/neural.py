@@ -1,14 +1,13 @@
-"""Critics trained on pairs: the loop, compiled, and the score matrix afterwards.
+"""Critics trained on pairs, and the score matrix afterwards.
 
-The pairs lie on the device, each call runs many steps with batches drawn there, and the
-host looks in only to validate. The step with the best value on validation pairs is the
-one that is kept.
+What is compiled is kept: the folds of an estimate, and later estimates of pairs of the
+same columns with the same options, train with it again.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -17,12 +16,13 @@ import tensorflow as tf
 from tf_infomax import bounds, critics
 from tf_infomax.critics import Critic
 from tf_infomax.estimation import values
+from tf_infomax.estimation.loop import Loop, Training, climb
 from tf_infomax.estimation.options import SHALLOW, Options, TrainOptions
 from tf_infomax.estimation.values import Scores
-from tf_infomax.optimizers import FusedAdam
 from tf_infomax.runtime.seeds import seeded
 
 _ROWS = 1024  # pairs that are embedded at a time
+_MOST_SHAPES = 8  # of score matrices, for which the scores are kept compiled
 
 
 class Model:
@@ -56,12 +56,15 @@ class Model:
     def trainable_variables(self) -> list:
         return [v for part in self.parts for v in part.trainable_variables]
 
+    @property
+    def variables(self) -> list:
+        return [v for part in self.parts for v in part.variables]
+
     def get_weights(self) -> list[np.ndarray]:
-        return [v.numpy() for part in self.parts for v in part.variables]
+        return [v.numpy() for v in self.variables]
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
-        variables = [v for part in self.parts for v in part.variables]
-        for variable, value in zip(variables, weights, strict=True):
+        for variable, value in zip(self.variables, weights, strict=True):
             variable.assign(value)
 
     def encode(
@@ -86,6 +89,8 @@ class Model:
         """Scores `[n, n]` of all pairs of embeddings, computed in blocks."""
         shapes = hx.shape, hy.shape
         if shapes not in self._compiled:
+            if len(self._compiled) == _MOST_SHAPES:
+                self._compiled.clear()
             score = tf.function(self.critic.score)
             self._compiled[shapes] = score.get_concrete_function(hx, hy)
         return self._compiled[shapes](hx, hy).numpy()
@@ -269,26 +274,6 @@ _PAIRED: dict[str, Callable] = {
 }
 
 
-@dataclass
-class Training:
-    """A trained model and how it came about.
-
-    Attributes:
-        model: a `Model` or a `conditional.Conditional`, with the best weights.
-        steps: done; best_step: the one that is kept; best: its value on validation
-            pairs.
-        stopped: why training ended: "patience", "max_steps" or "diverged".
-        history: (step, value on the training batches, value on validation pairs).
-    """
-
-    model: object
-    steps: int = 0
-    best_step: int = 0
-    best: float = -math.inf
-    stopped: str = "max_steps"
-    history: list[tuple[int, float, float]] = field(default_factory=list)
-
-
 def train(
     x: np.ndarray,
     y: np.ndarray,
@@ -312,121 +297,132 @@ def train(
     Returns:
         The best `Training`.
     """
+    kind = name if starts else (name, options.critic)
     starts = starts or _starts_of(options, (x, y), validation, encoders)
     trainings = [
-        _train_once(x, y, validation, name, options, encoders, start)
+        _train_once(x, y, validation, name, options, encoders, start, kind)
         for start in starts
     ]
     return max(trainings, key=lambda each: each.best)
 
 
-def _train_once(x, y, validation, name, options, encoders, build_critic) -> Training:
-    objective = (
-        interpolated(options.alpha) if name == "interpolated" else OBJECTIVES[name]
-    )
-    x, y = (tf.constant(side, tf.float32) for side in (x, y))
-    with seeded(options.seed):
-        beside = {objective.needs: build_mlp(options.widths)} if objective.needs else {}
-        critic = build_critic()
-        copies = map(copy_encoder, encoders, "xy", (x, y))
-        model = Model(critic, copies, **beside)
-        model.outputs_of(x[:2], y[:2])
-    average = tf.Variable(-math.inf, trainable=False)
+def _train_once(
+    x, y, validation, name, options, encoders, build_critic, kind
+) -> Training:
+    pairs = x, y = tuple(tf.constant(side, tf.float32) for side in (x, y))
 
-    def loss(x, y, key):
-        before = average.read_value()
-        if options.negatives == "derangement":
-            value, after = _PAIRED[name](*model.paired(x, y), before)
-        else:
-            outputs = model.outputs_of(x, y, training=True)
-            value, after = objective.loss(*outputs, before)
-        average.assign(after)
-        return -value, value
+    def build() -> Model:
+        with seeded(options.seed):
+            needs = _objective(name, options).needs
+            beside = {needs: build_mlp(options.widths)} if needs else {}
+            critic = build_critic()
+            model = Model(critic, map(copy_encoder, encoders, "xy", pairs), **beside)
+            model.outputs_of(x[:2], y[:2])
+        return model
 
-    def criterion():
-        return objective.criterion(*evaluate(model, *validation))
-
-    training = Training(model)
-    variables = model.trainable_variables
-    climb(training, variables, (x, y), loss, criterion, options)
+    training = Training(build())
+    key = kind, *_key(training.model, name, options, encoders, pairs)
+    # Nobody else has it meanwhile.
+    program = _PROGRAMS.pop(key, None) or _Program(build(), name, options, pairs)
+    program.train(training, pairs, validation, options)
+    _PROGRAMS[key] = program
+    _forget_the_oldest()
     return training
 
 
-def climb(
-    training: Training,
-    variables: list,
-    pairs: tuple[tf.Tensor, ...],
-    loss: Callable,
-    criterion: Callable[[], float],
-    options: TrainOptions,
-) -> None:
-    """Trains until `criterion` has not risen for a while; keeps the best weights.
+def _objective(name: str, options: Options) -> Objective:
+    return interpolated(options.alpha) if name == "interpolated" else OBJECTIVES[name]
 
-    Args:
-        training: whose model has `get_weights` and `set_weights`; is filled in.
-        variables: to train.
-        pairs: x and y (or other tensors of as many rows each), on the device; each
-            batch is a part of a random order of them, drawn anew after each round.
-        loss: (x, y, key) of a batch -> (loss, value for the history); the key are two
-            integers for further draws.
-        criterion: the value on validation pairs, with the weights of the moment.
-        options: see `TrainOptions`.
-    """
-    n = len(pairs[0])
-    k = min(options.batch_size, n)
-    rate = options.learning_rate
-    if options.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, options.max_steps)
-    optimizer = FusedAdam(rate, weight_decay=options.weight_decay or None)
-    optimizer.build(variables)
-    shown = options.shown or (lambda steps: None)
 
-    per_round = n // k
+class _Program:
+    """Compiled training of a model and of all that differ from it by weights alone."""
 
-    def draw_order(number):
-        key = tf.stack([options.seed, number // per_round])
-        return tf.random.experimental.stateless_shuffle(tf.range(n), key)
+    def __init__(self, model: Model, name: str, options: Options, pairs: tuple):
+        self.model, self._objective = model, _objective(name, options)
+        self._average = average = tf.Variable(-math.inf, trainable=False)
+        objective, derange = self._objective, options.negatives == "derangement"
 
-    def run_steps(first, count):
-        total, order = tf.constant(0.0), draw_order(first)
-        for number in tf.range(first, first + count):
-            key, place = tf.stack([options.seed, number]), number % per_round
-            # Folded: the order is drawn by such a key itself.
-            key = tf.random.fold_in(key, 1, alg="philox")
-            if place == 0:
-                order = draw_order(number)
-            rows = tf.ensure_shape(order[place * k : (place + 1) * k], [k])
-            batch = [tf.gather(side, rows) for side in pairs]
-            with tf.GradientTape() as tape:
-                lost, value = loss(*batch, key)
-            optimizer.apply(tape.gradient(lost, variables), variables)
-            total += value
-        return total / tf.cast(count, tf.float32)
+        def loss(x, y, key):
+            before = average.read_value()
+            if derange:
+                value, after = _PAIRED[name](*model.paired(x, y), before)
+            else:
+                outputs = model.outputs_of(x, y, training=True)
+                value, after = objective.loss(*outputs, before)
+            average.assign(after)
+            return -value, value
 
-    # Concrete: TensorFlow would warn of a function that is traced once per training.
-    number = tf.TensorSpec([], tf.int32)
-    run = tf.function(run_steps).get_concrete_function(number, number)
-    model = training.model
-    best, kept, waited = criterion(), model.get_weights(), 0
-    best = best if math.isfinite(best) else -math.inf
-    while training.steps < options.max_steps:
-        count = min(options.check_every, options.max_steps - training.steps)
-        on_batches = float(run(tf.constant(training.steps), tf.constant(count)))
-        training.steps += count
-        value = criterion()
-        training.history.append((training.steps, on_batches, value))
-        shown(training.steps)
-        if not math.isfinite(on_batches):
-            training.stopped = "diverged"
-            break
-        if value > best:
-            best, kept, waited = value, model.get_weights(), 0
-            training.best_step = training.steps
-        elif (waited := waited + 1) >= options.patience:
-            training.stopped = "patience"
-            break
-    training.best = best
-    model.set_weights(kept)
+        self._loop = Loop(model.trainable_variables, loss, pairs, options)
+
+    @property
+    def size(self) -> int:
+        """How many weights there are."""
+        return sum(math.prod(v.shape) for v in self.model.variables)
+
+    def train(
+        self, training: Training, pairs: tuple, validation: tuple, options: Options
+    ) -> None:
+        """Trains from the weights of `training.model`, which has the best in the end.
+
+        Args:
+            training: filled in.
+            pairs, validation: (x, y) to train on, and for choosing the step.
+            options: see `Options`.
+        """
+        trained, model = training.model, self.model
+        model.set_weights(trained.get_weights())
+        self._loop.restart()
+        self._average.assign(-math.inf)
+
+        def criterion():
+            return self._objective.criterion(*evaluate(model, *validation))
+
+        training.model = model
+        try:
+            climb(training, self._loop, pairs, criterion, options)
+        finally:
+            training.model = trained
+        trained.set_weights(model.get_weights())
+
+
+_PROGRAMS: dict[tuple, _Program] = {}  # the latest last
+_MOST_PROGRAMS, _MOST_WEIGHTS = 8, 5_000_000
+# Options that a compiled step has in it.
+_COMPILED = (
+    "learning_rate", "weight_decay", "negatives", "schedule",
+)  # fmt: skip
+
+
+def _key(
+    model: Model, name: str, options: Options, encoders: tuple, pairs: tuple
+) -> tuple:
+    """What two models have in common that one program can train."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    return (
+        *(type(model.critic), min(options.batch_size, len(pairs[0]))),
+        *(getattr(options, each) for each in _COMPILED),
+        tuple(options.widths),
+        options.max_steps if options.schedule == "cosine" else None,
+        options.alpha if name == "interpolated" else None,
+        *(tuple(side.shape[1:]) for side in pairs),
+        *((tuple(v.shape), v.dtype, id(v) in trained) for v in model.variables),
+        # A copy of an encoder is what its class makes of its configuration.
+        *(
+            None if each is None else (each, repr(each.get_config()))
+            for each in encoders
+        ),
+        *(pairs[0].device, keras.config.floatx(), keras.config.dtype_policy().name),
+    )
+
+
+def _forget_the_oldest() -> None:
+    """Until few programs with few weights are kept."""
+    sizes = [program.size for program in list(_PROGRAMS.values())]
+    while len(sizes) > _MOST_PROGRAMS or (
+        len(sizes) > 1 and sum(sizes) > _MOST_WEIGHTS
+    ):
+        _PROGRAMS.pop(next(iter(_PROGRAMS)), None)
+        del sizes[0]
 
 
 def evaluate(

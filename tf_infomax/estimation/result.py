@@ -36,7 +36,7 @@ class Estimate:
         history: (step, value on training batches, value on validation pairs).
         chosen: what "auto" has chosen: "ksg", "mixed", "copula" or "critic".
         density_ratio: (x, y) -> log p(x, y) / p(x) p(y) per pair, or None.
-        trainings: the `neural.Training` of each fold, if there were any.
+        trainings: the `loop.Training` of each fold, if there were any.
         at_least: whether the truth may be anything from the value up, as far as these
             pairs can tell.
         bracket: (lower bound, estimate, upper bound) of a known density, if asked for.

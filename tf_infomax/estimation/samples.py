@@ -121,7 +121,7 @@ class Fitted:
         subsets: whether `value` takes positions.
         candidates: pairs that are one another's negatives; n unless there are folds.
         scores: the score matrices, for diagnostics.
-        trainings: the `neural.Training` of each fold.
+        trainings: the `loop.Training` of each fold.
         members: a `pointwise.Member` of each fold, for the ratio of single pairs.
         log_ratio: preprocessed (x, y) -> log density ratio, where there is no member.
         marginals: that `log_ratio` takes.

@@ -27,7 +27,8 @@ from numpy.typing import ArrayLike
 from tf_infomax import bounds
 from tf_infomax.estimation import intervals, values
 from tf_infomax.estimation.inputs import fit_marginal, read_pairs, split
-from tf_infomax.estimation.neural import Training, build_mlp, climb
+from tf_infomax.estimation.loop import Loop, Training, climb
+from tf_infomax.estimation.neural import build_mlp
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.estimation.result import Estimate
 from tf_infomax.estimation.values import Scores
@@ -190,7 +191,8 @@ def wasserstein_dependency(
         return float(assess(choose)[0].mean())
 
     training = Training(critic)
-    climb(training, critic.net.trainable_variables, train, loss, criterion, options)
+    loop = Loop(critic.net.trainable_variables, loss, train, options)
+    climb(training, loop, train, criterion, options)
     each, steepest = assess(report)
     interval = intervals.of_mean(each, level, seed, max(block, 2))
     return Estimate(

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax.estimation.neural import Training, climb
+from tf_infomax.estimation.loop import Loop, Training, climb
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.evaluation.features import draw_some, list_encoders
 from tf_infomax.evaluation.few_labels import draw_few
@@ -145,14 +145,9 @@ def fine_tune(
         likelihood = np.exp(logs[np.arange(len(targets)), targets].mean())
         return float(right.mean() + 0.5 * likelihood / len(targets))
 
-    climb(
-        training,
-        model.trainable_variables,
-        (tf.constant(images[train]), tf.constant(classes[train], tf.int32)),
-        loss,
-        criterion,
-        options,
-    )
+    rows = tf.constant(images[train]), tf.constant(classes[train], tf.int32)
+    loop = Loop(model.trainable_variables, loss, rows, options)
+    climb(training, loop, rows, criterion, options)
     return training
 
 

@@ -22,7 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_infomax import bounds
-from tf_infomax.estimation.neural import Training, build_mlp, climb
+from tf_infomax.estimation.loop import Loop, Training, climb
+from tf_infomax.estimation.neural import build_mlp
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.evaluation.probes import standardize
 from tf_infomax.evaluation.summary import describe
@@ -89,11 +90,11 @@ def estimate_ndm(
     score = _compile_scores(network, train.shape[1])
     broken = _permute_held_out(choose, _CHOOSING, options.seed)
     training = Training(network)
+    rows = (tf.constant(train, tf.float32),)
     climb(
         training,
-        network.trainable_variables,
-        (tf.constant(train, tf.float32),),
-        loss,
+        Loop(network.trainable_variables, loss, rows, options),
+        rows,
         lambda: _donsker_varadhan(score(choose), score(broken))[0],
         options,
     )

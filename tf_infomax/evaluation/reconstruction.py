@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tf_infomax.encoders import build_decoder
 from tf_infomax.encoders.any_size import name_row
-from tf_infomax.estimation.neural import Training, climb
+from tf_infomax.estimation.loop import Loop, Training, climb
 from tf_infomax.estimation.options import TrainOptions
 from tf_infomax.evaluation.features import draw_share, draw_some
 from tf_infomax.evaluation.probes import standardize
@@ -105,11 +105,11 @@ def fit_decoder(
 
     held_out = features[1], images[1] / np.float32(255.0)
     training = Training(decoder)
+    rows = tf.constant(features[0]), tf.constant(images[0])
     climb(
         training,
-        decoder.trainable_variables,
-        (tf.constant(features[0]), tf.constant(images[0])),
-        loss,
+        Loop(decoder.trainable_variables, loss, rows, options),
+        rows,
         lambda: -float(np.mean(np.square(decode(decoder, held_out[0]) - held_out[1]))),
         options,
     )

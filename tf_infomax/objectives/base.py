@@ -6,6 +6,7 @@ Everything else is here: gradients, loss scaling, replicas, averages of weights,
 metrics, checkpoints, saving, and what a batch may be.
 """
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -98,6 +99,10 @@ class Objective(keras.Model):
         views: a key of `data.views.VIEWS`, what is made of whole images. Views that
             come by their names, in a dict, stay as they are.
         augment: augmentations of these views, keys of `data.views.AUGMENTATIONS`.
+        slow_layers: name of the last layer of the encoder whose weights, as those of
+            all layers below it, go only a part of the way that the optimizer would have
+            them go; "": none.
+        slow_rate: that part.
 
     Attributes:
         players: player -> the roles that its optimizer trains; the first one's loss is
@@ -128,6 +133,8 @@ class Objective(keras.Model):
         front: keras.Model | None = None,
         views: str = "one",
         augment: Sequence[str] = (),
+        slow_layers: str = "",
+        slow_rate: float = 0.1,
         **kwargs: object,
     ):
         if type(self).step_losses is Objective.step_losses:
@@ -150,6 +157,10 @@ class Objective(keras.Model):
             average.trainable = False
             networks["average"] = average
         self.networks, self.seed, self.ema, self.front = networks, seed, ema, front
+        if not 0.0 < slow_rate <= 1.0:
+            raise ValueError(f"slow_rate must be in (0, 1]. Received: {slow_rate}.")
+        self.slow_layers, self.slow_rate = slow_layers, slow_rate
+        self._slow = trained_up_to(networks["encoder"], slow_layers)
         self.whole_encoder = None
         if front is not None:
             self.whole_encoder = put_front(front, self._evaluated)
@@ -366,8 +377,16 @@ class Objective(keras.Model):
         for player in players:
             variables = self.variables_of(player)
             gradients = tape.gradient(scaled[player], variables)
-            self.optimizers[player].apply(gradients, variables)
+            self._apply(player, gradients, variables)
         return self._reported(losses, values)
+
+    def _apply(self, player: str, gradients: list, variables: list) -> None:
+        """The optimizer's step, of which slow weights go a part."""
+        slow = [(v, tf.identity(v)) for v in variables if id(v) in self._slow]
+        self.optimizers[player].apply(gradients, variables)
+        for variable, before in slow:
+            share = tf.cast(self.slow_rate, variable.dtype)
+            variable.assign(before + share * (variable - before))
 
     def _check_outcome(self, outcome, players: Sequence[str]) -> tuple[dict, dict]:
         """What a step has returned; refuses what is no losses and values."""
@@ -507,6 +526,8 @@ class Objective(keras.Model):
             "ema": self.ema,
             "views": self.views,
             "augment": self.augment,
+            "slow_layers": self.slow_layers,
+            "slow_rate": self.slow_rate,
         }
 
     @classmethod
@@ -540,6 +561,36 @@ def _check_views(views: str, augment: Sequence[str]) -> None:
             raise ValueError(
                 f"{name} must be of {', '.join(known)}. Received: {wrong[0]!r}."
             )
+
+
+def trained_up_to(network: keras.Model, last: str) -> frozenset[int]:
+    """The ids of the variables that are trained up to the layer of this name.
+
+    Args:
+        network: whose layers, or those of a network within, have such a name.
+        last: of the layer; "" gives none.
+
+    Raises:
+        ValueError: if there is no such layer, or nothing is trained up to it.
+    """
+    if not last:
+        return frozenset()
+    within = list(network._flatten_layers())
+    for model in (each for each in within if isinstance(each, keras.Model)):
+        names = [layer.name for layer in model.layers]
+        if last not in names:
+            continue
+        lower = model.layers[: names.index(last) + 1]
+        found = {id(v) for layer in lower for v in layer.trainable_variables}
+        if found:
+            return frozenset(found)
+        raise ValueError(f"slow_layers={last!r}: no weights up to there are trained.")
+    names = [layer.name for layer in within if layer._trainable_variables]
+    close = difflib.get_close_matches(last, names, n=3) or names[:3]
+    raise ValueError(
+        f"slow_layers must name a layer of the encoder, as {', '.join(close)} are. "
+        f"Received: {last!r}."
+    )
 
 
 def _computes_in_half(network: keras.layers.Layer) -> bool:

@@ -55,6 +55,8 @@ def shared_options(config, parts: Parts) -> dict:
         "front": parts.front,
         "views": config.views,
         "augment": config.augment,
+        "slow_layers": config.slow_layers,
+        "slow_rate": config.slow_rate,
     }
 
 

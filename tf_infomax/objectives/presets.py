@@ -32,6 +32,8 @@ def build(
     classes: int = 0,
     seed: int = 0,
     ema: float = 0.0,
+    slow_layers: str = "",
+    slow_rate: float = 0.1,
     **options,
 ) -> Objective:
     """An objective of the table, to be compiled and fitted as any Keras model.
@@ -51,6 +53,8 @@ def build(
         classes: of the labels, for objectives with labels.
         seed: of all draws.
         ema: decay of an average of the encoder's weights; 0: none.
+        slow_layers, slow_rate: the last layer of the encoder that is trained slower,
+            and its share of the learning rate; see `Objective`.
         **options: of the row, as its flags. A `bound` may also be a `bounds.Bound` or a
             function of scores; `local_critic`, `global_critic` and `view_critic` may be
             layers.
@@ -74,6 +78,8 @@ def build(
         ema=ema,
         views=made,
         augment=tuple(augment),
+        slow_layers=slow_layers,
+        slow_rate=slow_rate,
         batch_size=math.inf,  # unknown here, so that no ceiling is
         is_changed=options.__contains__,
     )

@@ -18,7 +18,14 @@ class NamedLayers(Options):
         (),
         _GROUP,
         "Layers of keras:FILE, as local=NAME,code=NAME[,conv=NAME][,fc=NAME]"
-        "[,globals=NAME]; of applications:NAME instead of those chosen by rule.",
+        "[,globals=NAME]; of applications:NAME and keras_hub:PRESET instead of those "
+        "chosen by rule.",
+    )
+    slow_layers: str = option(
+        "", _GROUP, "The last layer of such a network that is trained at --slow_rate."
+    )
+    slow_rate: float = option(
+        0.1, _GROUP, "Their share of the learning rate.", above=0.0, high=1.0
     )
 
     @staticmethod
@@ -28,20 +35,24 @@ class NamedLayers(Options):
             "--encoder_layers takes feature=layer pairs. Received: "
             f"{','.join(config.encoder_layers)}.",
         )
+        refuse_if(
+            "slow_rate" in config.given and not config.slow_layers,
+            f"--slow_rate={config.slow_rate} needs --slow_layers.",
+        )
 
 
 @dataclass(frozen=True)
 class Backbone(NamedLayers):
-    """Of a network of keras.applications."""
+    """Of a network of keras.applications or of KerasHub."""
 
     backbone_weights: str = option(
         "",
         _GROUP,
-        "Of applications:NAME, a file of weights without the top, or imagenet, which "
-        "is fetched unless it is there; empty: drawn at random.",
+        "A file of weights without the top; imagenet (of applications:NAME) or preset "
+        "(of keras_hub:PRESET), fetched unless they are there; empty: drawn at random.",
     )
     frozen_layers: str = option(
-        "", _GROUP, "Of applications:NAME, the last layer that is not trained."
+        "", _GROUP, "The last layer of such a network that is not trained."
     )
 
 
@@ -102,6 +113,12 @@ ENCODERS: dict[str, Row] = {
         options=Backbone,
         gives=_MAPS,
         argument="NAME",
+    ),
+    "keras_hub": Row(
+        "tf_infomax.encoders.backbones:load_hub_backbone",
+        options=Backbone,
+        gives=_MAPS,
+        argument="PRESET",
     ),
     "keras": Row(
         "tf_infomax.encoders.adapted:load_adapted",

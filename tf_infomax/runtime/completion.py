@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable
+from typing import TypeVar
 
+_Function = TypeVar("_Function", bound=Callable)
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def spelled_out(*sources: Callable) -> Callable:
+def spelled_out(*sources: Callable) -> Callable[[_Function], _Function]:
     """A decorator: what the last `**options` of a function stand for, by name.
 
     Args:
@@ -14,7 +16,7 @@ def spelled_out(*sources: Callable) -> Callable:
             one's default is shown. What has no default the function gives itself.
     """
 
-    def decorate(function: Callable) -> Callable:
+    def decorate(function: _Function) -> _Function:
         own = inspect.signature(function)
         shown = {p.name: p for p in own.parameters.values() if p.kind not in _REST}
         for source in sources:

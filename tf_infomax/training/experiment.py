@@ -12,7 +12,7 @@ from tf_infomax.data.batches import count_batches
 from tf_infomax.data.division import Data, divide, require_test
 from tf_infomax.data.images import DataError, pair
 from tf_infomax.data.views import PARTS, build_front, view_shapes
-from tf_infomax.objectives.base import Objective
+from tf_infomax.objectives.base import Objective, trained_up_to
 from tf_infomax.objectives.batches import put_front
 from tf_infomax.objectives.parts import Parts
 from tf_infomax.optimizers import FusedAdam
@@ -188,8 +188,13 @@ def build_objective(
             f"has {'none' if not classes else 'one class'}."
         )
     with seeded(config.seed):
+        encoder = _build_encoder_of(config, "encoder", shapes["x"])
+        try:
+            trained_up_to(encoder, config.slow_layers)
+        except ValueError as error:
+            raise ConfigError(f"--{error}") from error
         parts = Parts(
-            encoder=_build_encoder_of(config, "encoder", shapes["x"]),
+            encoder=encoder,
             shapes=shapes,
             front=build_front(config.views, image_shape),
             images=images,
