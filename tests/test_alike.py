@@ -38,6 +38,33 @@ def test_near_images_and_pairs_are_those_found_by_hand(distance, rng):
     assert all(m.share == m.distance / codes.usual for m in near)
 
 
+def test_groups_are_what_near_pairs_join(rng):
+    """Three on a line, of which the ends are too far apart for a pair; and two."""
+    rows = 10.0 * rng.normal(size=(40, 5)).astype(np.float32)
+    rows[[7, 3]] = rows[5] + np.float32([[0.3], [-0.2]])
+    rows[20] = rows[30] + np.float32(0.01)
+    codes = Codes(NAMES, rows, "l1")
+    share = 1.7 / codes.usual  # pairs are 1 and 1.5 apart, the ends 2.5
+    groups = [
+        [(m.query, m.found, round(m.distance, 2)) for m in group]
+        for group in codes.find_groups(share)
+    ]
+    assert groups == [
+        [("3.png", "5.png", 1.0), ("3.png", "7.png", 2.5)],
+        [("20.png", "30.png", 0.05)],
+    ]
+    assert codes.find_groups(0.001 / codes.usual) == []
+
+
+def test_many_copies_of_one_image_are_one_group(rng):
+    """More than are looked for beside each."""
+    rows = rng.normal(size=(60, 5)).astype(np.float32)
+    rows[10:50] = rows[10]
+    names = [f"{k:02d}.png" for k in range(60)]
+    (group,) = Codes(names, rows).find_groups(1e-4)
+    assert [m.found for m in group] == names[11:50]
+
+
 def test_the_command_takes_every_distance():
     field = NeighborsOptions.__dataclass_fields__["distance"]
     assert field.metadata["choices"] == tuple(DISTANCES)

@@ -2,7 +2,8 @@
 --images=FOLDER --query=IMAGE --output=neighbors.html`.
 
 Without --query: the nearest pairs of the folder, which are near-duplicates if there are
-any. The codes are kept in --cache_dir, so that a second search computes none of them.
+any; with --within=5 groups of them, of which the .csv has all. The codes are kept in
+--cache_dir, so that a second search computes none of them.
 """
 
 import signal
@@ -29,7 +30,17 @@ class NeighborsOptions(EncoderOptions):
         "the nearest pairs.",
         repeated=True,
     )
-    count: int = option(12, _SEARCH, "Images for each query, or pairs.", low=1)
+    count: int = option(
+        12, _SEARCH, "Images for each query, or pairs; groups on the page.", low=1
+    )
+    within: float = option(
+        0.0,
+        _SEARCH,
+        "Groups near-duplicates: images that pairs join which are at most so far "
+        "apart, in per cent of the usual distance; 0: no groups.",
+        low=0.0,
+        high=100.0,
+    )
     distance: str = option(
         "l1", _SEARCH, "Of two codes.", choices=("l1", "l2", "cosine")
     )
@@ -47,6 +58,11 @@ class NeighborsOptions(EncoderOptions):
         super().__post_init__()
         if not self.images:
             raise ConfigError("--images is needed.")
+        if self.within and self.query:
+            raise ConfigError(
+                f"--within={self.within:g} groups the images of the folder: it goes "
+                "without --query."
+            )
         if Path(self.output).suffix not in (".html", ".htm"):
             raise ConfigError(
                 f"--output takes a page: NAME.html. Received: {self.output!r}."
@@ -121,6 +137,8 @@ def _search(options: NeighborsOptions, embedder, folder, queries: list[Path]):
             codes.find_near(name, row, options.count)
             for name, row in zip(looked_for, rows, strict=True)
         ]
+    elif options.within:
+        groups = codes.find_groups(options.within / 100.0)
     else:
         groups = [[match] for match in codes.find_pairs(options.count)]
     return groups, summary
@@ -157,11 +175,12 @@ def _write(options: NeighborsOptions, embedder, folder, groups, summary) -> None
     output = Path(options.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     matches = [match for group in groups for match in group]
+    shown = groups[: options.count] if options.within else groups
     table = Table()
     for name in ("image", "is near", options.distance):
         table.add_column(name, justify="right" if name == options.distance else "left")
     table.add_column("% of usual", justify="right")
-    for each in matches:
+    for each in (match for group in shown for match in group):
         share = f"{100 * each.share:.1f}"
         names = [printable(name) for name in (each.query, each.found)]
         table.add_row(*names, f"{each.distance:.4g}", share)
@@ -173,12 +192,28 @@ def _write(options: NeighborsOptions, embedder, folder, groups, summary) -> None
         f"Distance ({options.distance}) of the feature {embedder.feature}; usual is "
         "the median distance of two images at random.",
     ]
-    if not matches[0].share and not any(each.distance for each in matches):
-        told.append("The distances are all 0: identical images, or collapsed codes.")
     title = "Images that are alike" if options.query else "The nearest pairs"
+    if options.within:
+        title = "Groups of near-duplicates"
+        told.append(_describe_groups(options, groups))
+    elif not any(each.distance for each in matches):
+        told.append("The distances are all 0: identical images, or collapsed codes.")
     decode = make_decoder(folder.path, shape, embedder.resize)
-    write_sheet(output, title, told, groups, decode)
+    write_sheet(output, title, told, shown, decode)
     print(printable(" ".join([*told, f"Pictures: {output}"])))
+
+
+def _describe_groups(options: NeighborsOptions, groups: list) -> str:
+    """How many there are, and what could be left out."""
+    if not groups:
+        return f"No two images are within {options.within:g} % of the usual distance."
+    extra = sum(map(len, groups))
+    beyond = len(groups) - options.count
+    more = f" The largest {options.count} are shown." if beyond > 0 else ""
+    return (
+        f"{len(groups)} group{'s' * (len(groups) > 1)} within {options.within:g} % of "
+        f"the usual distance; one image of each kept, {extra} could go.{more}"
+    )
 
 
 if __name__ == "__main__":

@@ -60,6 +60,45 @@ class Codes:
 
     def find_pairs(self, count: int) -> list[Match]:
         """The nearest pairs, each once."""
+        pairs, flat = self._edges()
+        order = np.argsort(flat, kind="stable")[:count]
+        return [
+            self._match(self.names[pairs[0, k]], pairs[1, k], flat[k]) for k in order
+        ]
+
+    def find_groups(self, share: float) -> list[list[Match]]:
+        """Images that near pairs join, the largest group first, as near-duplicates.
+
+        Args:
+            share: the largest distance of a near pair, in parts of the usual one.
+
+        Returns:
+            Of each group the matches of its first image, with all others, near first.
+            Two images of a group may be further apart than a near pair.
+        """
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+        from sklearn.metrics import pairwise_distances
+
+        pairs, flat = self._edges()
+        near = pairs[:, flat <= share * self.usual]
+        n = len(self.names)
+        edges = coo_array((np.ones(near.shape[1]), tuple(near)), shape=(n, n))
+        _, labels = connected_components(edges, directed=False)
+        sizes = np.bincount(labels)
+        groups = []
+        for label in np.flatnonzero(sizes > 1):
+            first, *others = np.flatnonzero(labels == label)
+            apart = pairwise_distances(
+                self.rows[[first]], self.rows[others], metric=self.search.metric
+            )[0]
+            order = np.argsort(apart, kind="stable")
+            name = self.names[first]
+            groups.append([self._match(name, others[k], apart[k]) for k in order])
+        return sorted(groups, key=len, reverse=True)
+
+    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places `[2, m]` of each image and its nearest, each pair once; distances."""
         beside = min(_BESIDE + 1, len(self.names))
         distances, places = self.search.kneighbors(self.rows, beside)
         first = np.repeat(np.arange(len(self.names)), beside)
@@ -69,11 +108,7 @@ class Codes:
         apart = pairs[0] != pairs[1]
         pairs, flat = pairs[:, apart], flat[apart]
         pairs, chosen = np.unique(pairs, axis=1, return_index=True)
-        flat = flat[chosen]
-        order = np.argsort(flat, kind="stable")[:count]
-        return [
-            self._match(self.names[pairs[0, k]], pairs[1, k], flat[k]) for k in order
-        ]
+        return pairs, flat[chosen]
 
     def _match(self, query: str, place: int, distance: float) -> Match:
         distance = float(distance)
