@@ -87,6 +87,37 @@ def test_results_are_there_as_they_come_in(run, monkeypatch):
     assert np.isfinite(results["mi/local"]["mean"])
 
 
+def test_a_later_evaluation_adds_to_the_results(run, monkeypatch, data):
+    """As long as weights and images are the same; what it measures it replaces."""
+    evaluate = lambda config: assessment.evaluate_run(
+        training.Run(config, run.workdir, run.data), lambda text: None, figures=False
+    )
+    first = evaluate(run.config.replace(evaluations=("values", "probes")))
+    later = evaluate(run.config.replace(evaluations=("knn", "values")))
+    assert later == read(run)
+    assert {"probe/linear/code", "probe/knn/code", "probe/majority"} <= set(later)
+    assert later["probe/linear/code"] == first["probe/linear/code"]
+    others = replace(run.data, test=run.data.test.select(np.arange(10)))
+    alone = assessment.evaluate_run(
+        training.Run(run.config.replace(evaluations=("health",)), run.workdir, others),
+        lambda text: None,
+        figures=False,
+    )
+    assert not any(name.startswith("probe/") for name in alone)
+
+
+@pytest.mark.parametrize("name", ["knn", "pca", "few_labels", "probes"])
+def test_what_needs_labels_says_that_there_are_none(run, name):
+    without = replace(run.data, probe_train=None, probe_test=None, labels="no labels")
+    config = run.config.replace(evaluations=(name,))
+    heard = []
+    found = assessment.evaluate_run(
+        training.Run(config, run.workdir, without), heard.append, figures=False
+    )
+    assert not any(each.startswith("probe/") for each in found)
+    assert any("no labels" in each for each in heard)
+
+
 def test_figures_say_of_which_images_they_are(run, capsys):
     row, (name, watched) = run.rows[-1], run.data.watched
     assert name == "validation"

@@ -383,6 +383,7 @@ class TestPointwise:
     def test_marginals_are_the_same_in_tensorflow(self, kind, rng):
         known, values = rng.standard_t(3, size=(2, 60, 3)).astype(np.float32)
         values[0] = known[5]  # a tie with what was fitted
+        values[1] = 1e5  # beyond where tails begin
         marginal = fit_marginal(known.astype(float), kind)
         np.testing.assert_allclose(
             apply_marginal(marginal, tf.constant(values)), marginal(values), atol=1e-4
@@ -533,12 +534,26 @@ class TestLaws:
         assert 0.0 <= estimate.value < truth + (high - low)
         assert estimate.chosen != "copula"
         assert any("no density ratio" in each for each in estimate.warnings)
+        # A lower bound alone, unless few columns have an estimate of their own.
+        few = any("alone share" in each for each in estimate.warnings)
+        assert (estimate.interval[1] == math.inf) != few
 
     def test_other_methods_say_so(self):
         x, y, _ = self._shift(2000, 20, 0.5)
         estimate = estimate_mi(x, y, "density_ratio", max_steps=1)
         assert estimate.diagnostics["log_mean_ratio"] > 0.3
         assert any("a density ratio has 1" in each for each in estimate.warnings)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_a_copula_of_functions_has_no_upper_end(noise, rng):
+    """Ranks keep the correlation of functions below 1, the less so the more pairs."""
+    x, other = rng.normal(size=(2, 1200, 3))
+    mixed = np.array([[1.0, 0.5, -0.3], [0.2, 1.0, 0.4], [-0.5, 0.1, 1.0]])
+    y = x @ mixed + noise * other
+    estimate = estimate_mi(x, y, folds=2, max_steps=100, widths=(8,))
+    assert estimate.chosen == "copula"
+    assert (estimate.interval[1] == math.inf) == (noise == 0.0)
 
 
 class TestFewerColumns:

@@ -232,6 +232,90 @@ def test_one_outlier_changes_nothing(method, outlier):
     assert _value(method, data.x, data.y) == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.parametrize("method", ["ksg", "ksg2", "lnc", "mixed"])
+@pytest.mark.parametrize("outlier", [1e5, 1e300])
+def test_one_outlier_changes_nothing_where_columns_are_standardized(method, outlier):
+    data = synthetic.draw("gaussian", 1000, seed=0, dim=1, mi=1.0)
+    expected = _value(method, data.x, data.y, preprocess="standardize")
+    data.x[0] = outlier
+    found = _value(method, data.x, data.y, preprocess="standardize")
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_standardizing_is_what_it_says_without_outliers(rng):
+    """Of light tails; of heavy ones order is kept, and no value is far out."""
+    values = rng.normal(size=(500, 3)) * [1.0, 1e3, 1e-3] + 5.0
+    expected = (values - values.mean(axis=0)) / values.std(axis=0)
+    marginal = fit_marginal(values, "standardize")
+    np.testing.assert_allclose(marginal(values), expected, rtol=1e-9)
+    heavy = rng.standard_cauchy(size=(2000, 1))
+    made = fit_marginal(heavy, "standardize")(heavy)
+    np.testing.assert_array_equal(np.argsort(made[:, 0]), np.argsort(heavy[:, 0]))
+    assert np.abs(made).max() < 30.0 < np.abs(heavy).max()
+    binary = (rng.random((500, 1)) < 0.1).astype(float)
+    made = fit_marginal(binary, "standardize")(binary)
+    np.testing.assert_allclose([made.mean(), made.std()], [0.0, 1.0], atol=1e-9)
+
+
+class TestColumnsOfNoise:
+    """They take no information away; estimates by neighbours lose it, and say so."""
+
+    @pytest.fixture(scope="class")
+    def pairs(self):
+        rng = np.random.default_rng(0)
+        x, noise = rng.normal(size=(1000, 1)), rng.normal(size=(1000, 12))
+        return x, noise, 0.95 * x + 0.31 * rng.normal(size=(1000, 1))
+
+    @pytest.mark.parametrize("method", ["ksg", "ksg2", "lnc", "mixed"])
+    @pytest.mark.parametrize(
+        ("count", "words"),
+        [(0, None), (4, "x[0] and y[0] alone share"), (12, "in 14 dimensions")],
+    )
+    def test_beside_numbers(self, method, count, words, pairs):
+        x, noise, y = pairs
+        x = np.concatenate([x, noise[:, :count]], axis=1)
+        told = " ".join(estimate_mi(x, y, method).warnings)
+        if words is None:
+            assert "dimensions" not in told
+            assert "alone share" not in told
+        else:
+            assert words in told
+
+    @pytest.mark.parametrize(
+        ("count", "words"), [(4, "alone share"), (12, "in 14 dimensions")]
+    )
+    def test_beside_labels(self, count, words, pairs):
+        x, noise, y = pairs
+        y = np.concatenate([y, noise[:, :count]], axis=1)
+        told = " ".join(estimate_mi(x > 0, y, "discrete_continuous").warnings)
+        assert words in told
+
+    def test_nothing_is_told_of_what_needs_all_columns_or_has_none(self, pairs):
+        x, noise, _ = pairs
+        summed = np.sum(noise[:, :2], axis=1) + 0.5 * x[:, 0]
+        for y in (summed, noise[:, 5]):
+            told = " ".join(estimate_mi(noise[:, :2], y, "ksg").warnings)
+            assert "alone share" not in told
+
+    def test_filled_tables_have_no_dimensions(self, rng):
+        x = rng.integers(0, 2, (1000, 8))
+        estimate = estimate_mi(x[:, :1], x, "mixed")
+        assert estimate.value == pytest.approx(np.log(2.0), abs=0.02)
+        assert not any("dimensions" in each for each in estimate.warnings)
+
+
+def test_a_gaussian_value_of_clusters_is_doubted(rng):
+    """Ten of 2,000 pairs far out in all columns: at most 0.04 nats, 0.3 are found."""
+    x, y = rng.normal(size=(2, 2000, 50))
+    plain = estimate_mi(x, y, "gaussian")
+    assert not any("far too high" in each for each in plain.warnings)
+    x[:10] += 10.0
+    y[:10] += 10.0
+    found = estimate_mi(x, y, "gaussian")
+    assert found.value > 0.2
+    assert any("far too high" in each for each in found.warnings)
+
+
 class TestLabels:
     def test_either_side_may_be_the_labels(self, rng):
         labels = rng.integers(0, 3, 600)

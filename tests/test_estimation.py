@@ -1094,6 +1094,34 @@ class TestEstimateMi:
         estimate = estimate_mi(rounded, rounded, "ksg")
         assert estimate.value <= estimate.ceiling == math.inf
 
+    @pytest.mark.parametrize(
+        "method", ["smile", "density_ratio", "difference_of_entropies"]
+    )
+    def test_critics_without_ceiling_do_not_close_on_infinite_information(
+        self, method, rng
+    ):
+        x, other = rng.normal(size=(2, 1000, 1))
+        options = {"max_steps": 400, "check_every": 200}
+        same = estimate_mi(x, x, method, **options)
+        assert same.interval[1] == math.inf
+        assert any("log n" in each for each in same.warnings)
+        less = estimate_mi(x, x + other, method, **options)
+        assert less.interval[1] < 1.0
+
+    @pytest.mark.parametrize("method", ["info_nce", "nwj", "smile", "club"])
+    @pytest.mark.parametrize("outlier", [1e5, 1e300])
+    def test_one_outlier_among_the_reported_pairs_breaks_nothing(self, method, outlier):
+        data = synthetic.draw("gaussian", 1000, seed=0, dim=1, mi=0.5)
+        options = {"max_steps": 200, "check_every": 100}
+        expected = estimate_mi(data.x, data.y, method, **options)
+        data.x[split(1000, 0)[0][2][0]] = outlier
+        found = estimate_mi(data.x, data.y, method, **options)
+        # The quadratic form of a Gaussian conditional feels it most.
+        assert found.raw == pytest.approx(
+            expected.raw, abs=1.0 if method == "club" else 0.15
+        )
+        assert found.interval[1] < 10.0
+
     def test_equal_columns_are_infinite_information(self, rng):
         x = rng.normal(size=(400, 1))
         noise = rng.normal(size=(400, 3))

@@ -87,7 +87,7 @@ def test_the_linear_probe_is_that_of_an_independent_solver(rng):
     found = probes.run_probe(
         "linear", features[:200], labels[:200], features[200:], labels[200:], 3
     )
-    for seed, rows in enumerate(probes.draw_examples(200, 0, 3)):
+    for seed, rows in enumerate(probes.draw_examples(np.zeros(200), 0, 3)):
         reference = solve_independently(
             train[rows], labels[rows], found.penalties[seed]
         )
@@ -141,13 +141,29 @@ def test_penalties_are_tried_to_the_end(rng):
 
 def test_every_seed_draws_examples_of_its_own():
     for count, limit, size in ((100, 30, 30), (100, 0, 90), (100, 100, 90), (2, 0, 2)):
-        drawn = probes.draw_examples(count, limit, 3)
+        drawn = probes.draw_examples(np.zeros(count), limit, 3)
         assert [len(np.unique(each)) for each in drawn] == [size] * 3
         assert all(each.max() < count for each in drawn)
-    first, second, third = probes.draw_examples(1000, 100, 3)
+    first, second, third = probes.draw_examples(np.zeros(1000), 100, 3)
     # Independent draws of a tenth have a tenth in common: 10 of 100, deviation 2.8.
     for a, b in ((first, second), (first, third), (second, third)):
         assert len(np.intersect1d(a, b)) < 10 + 5 * 2.8
+
+
+def test_every_draw_has_each_class():
+    """Of a rare one, too; draws that have them all are what they would be anyway."""
+    labels = np.array([0] * 60 + [1, 2] + [3] * 60)
+    for rows in probes.draw_examples(labels, 5, 20):
+        assert len(rows) == 5
+        assert set(labels[rows]) == {0, 1, 2, 3}
+    plain = [
+        np.sort(np.random.default_rng(seed + 1).permutation(120)[:40])
+        for seed in range(3)
+    ]
+    both = np.arange(120) % 2
+    np.testing.assert_array_equal(probes.draw_examples(both, 40, 3), plain)
+    with pytest.raises(ValueError, match=r"at least 4 labelled .* Received: 3"):
+        probes.draw_examples(labels, 3, 1)
 
 
 def test_the_choice_counts_every_example_not_those_of_one_split(rng):
@@ -157,7 +173,7 @@ def test_the_choice_counts_every_example_not_those_of_one_split(rng):
     train, test = features[:600], features[600:]
     found = probes.run_probe("linear", train, labels[:600], test, labels[600:], seeds=3)
     scaled, scaled_test = probes.standardize(train, test)
-    for seed, rows in enumerate(probes.draw_examples(600, 0, 3)):
+    for seed, rows in enumerate(probes.draw_examples(labels[:600], 0, 3)):
         reachable = max(
             solve_independently(scaled[rows], labels[rows], penalty).score(
                 scaled_test, labels[600:]
@@ -227,3 +243,6 @@ def test_unbalanced_is_more_than_what_sampling_gives():
         assert not probes.describe_classes(drawn)["unbalanced"]
     found = probes.describe_classes(np.array([4] * 80 + [6] * 20))
     assert found == {"share": 0.8, "classes": 2, "unbalanced": True}
+    # Too few for a test to tell, and 89 % of them are of one class.
+    assert probes.describe_classes(np.array([0] * 8 + [1]))["unbalanced"]
+    assert not probes.describe_classes(np.array([0, 0, 0, 1, 1]))["unbalanced"]

@@ -18,6 +18,7 @@ from tf_infomax.data.images import DataError, ImageSet, Splits, split_randomly
 _SPLIT_SEED = 0  # the same held-out images whatever the seed of the run
 _PROBED = (2, 1)  # images of a class that a probe needs: in training, in the test
 _ONLINE = (1, 1)  # that the online probe needs: in training, in validation
+_FEW_TESTED = 50  # labelled test images, about which it is said
 _NAMED = 4  # classes named in one line
 
 
@@ -113,6 +114,13 @@ def divide(splits: Splits, labelled: Splits, fraction: float) -> Data:
     if labelled is not splits:
         online = split_randomly(labelled.train, fraction, _SPLIT_SEED)
     probe, labels, left_out = _share_classes(labelled, _PROBED, "test")
+    notes = _describe(parts, splits, labelled)
+    if probe and len(probe.test) < _FEW_TESTED:
+        count = len(probe.test)
+        notes.append(
+            f"{count} labelled test images: each counts {100 / count:.1f} % of an "
+            "accuracy, whose spread over seeds says nothing of which images they are"
+        )
     if online.test is None:
         chosen, why = None, f"no validation images (--validation_fraction={fraction:g})"
     else:
@@ -128,7 +136,7 @@ def divide(splits: Splits, labelled: Splits, fraction: float) -> Data:
         labels=labels or "labelled",
         left_out=left_out if probe else (),
         unchosen=why,
-        notes=tuple(_describe(parts, splits, labelled)),
+        notes=tuple(notes),
     )
 
 

@@ -33,6 +33,7 @@ from tf_infomax.estimation import (
     values,
 )
 from tf_infomax.estimation.options import Options
+from tf_infomax.estimation.resolution import rise_by_halves
 from tf_infomax.estimation.samples import (
     Fitted,
     Fold,
@@ -94,7 +95,12 @@ def _compare_fewer(samples: Samples, whole: Fitted, options: Options) -> Fitted:
     sides = flatten((samples.x, samples.y))
     if not 2 < sides[0].shape[1] + sides[1].shape[1] <= subsets.MOST_COLUMNS:
         return whole
-    chosen, rows = _choose_columns(sides, options)
+
+    def estimate(x: np.ndarray, y: np.ndarray) -> float:
+        fitted = _fit_neighbors(Samples(x, y, options), options)
+        return fitted.value(np.arange(fitted.n))
+
+    chosen, rows = subsets.choose_on_halves(*sides, estimate, options)
     x, y = (side[rows][:, list(c)] for side, c in zip(sides, chosen, strict=True))
     part = _fit_neighbors(Samples(x, y, options), options)
     whole_rows = np.arange(whole.n)
@@ -106,7 +112,7 @@ def _compare_fewer(samples: Samples, whole: Fitted, options: Options) -> Fitted:
         each.value(np.arange(each.n) if each.subsets else np.ones(each.n))
         for each in (part, whole)
     )
-    names = [f"{name}{list(c)}" for name, c in zip("xy", chosen, strict=True)]
+    names = subsets.name_columns(chosen)
     note = (
         f"the columns {names[0]} and {names[1]} alone share {found:.3f} nats by "
         f"nearest neighbours, all of them only {value:.3f} by {whole.chosen}, though "
@@ -120,23 +126,6 @@ def _compare_fewer(samples: Samples, whole: Fitted, options: Options) -> Fitted:
         diagnostics={**whole.diagnostics, "all_columns": value},
         notes=(*whole.notes, note),
     )
-
-
-def _choose_columns(sides, options: Options) -> tuple[subsets.Chosen, np.ndarray]:
-    """(columns of x and of y, positions of pairs that they were not chosen by)."""
-    n = len(sides[0])
-
-    def estimate(x: np.ndarray, y: np.ndarray) -> float:
-        fitted = _fit_neighbors(Samples(x, y, options), options)
-        return fitted.value(np.arange(fitted.n))
-
-    blocks = np.random.default_rng(options.seed).permutation(-(-n // options.block))
-    first = np.isin(np.arange(n) // options.block, blocks[::2])
-    one, other = (
-        subsets.choose(*(side[half] for side in sides), estimate)
-        for half in (first, ~first)
-    )
-    return one, np.arange(n) if one == other else np.flatnonzero(~first)
 
 
 def _fit_neighbors(samples: Samples, options: Options) -> Fitted:
@@ -278,7 +267,7 @@ def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitte
     from tf_infomax.estimation.copula import are_plenty, is_lawless
 
     if any(copula is None for *_, copula in fits):
-        return replace(critics, notes=(_LAWLESS,))
+        return replace(critics, lower=True, notes=(_LAWLESS,))
     most = int(np.median([copula.size for *_, copula in fits]))
     rows = len(samples.folds[0].train_rows)
     sides = flatten((samples.x, samples.y))
@@ -302,7 +291,7 @@ def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitte
         "gain_standard_error": error,
     }
     if is_lawless(parts, options.seed):
-        return replace(critics, diagnostics=diagnostics, notes=(_LAWLESS,))
+        return replace(critics, lower=True, diagnostics=diagnostics, notes=(_LAWLESS,))
     # In doubt, the copula's error of fit is not the critics'.
     correction = 0.0 if in_doubt else unbiased - float(ratios.mean())
     if gain > _ERRORS * error:
@@ -318,10 +307,25 @@ def _compare(samples: Samples, fits, critics: Fitted, options: Options) -> Fitte
         scores=(),
         trainings=(),
         members=(_copula_member(samples, most),),
-        rise=None,
+        rise=lambda: _measure_rise_of_copula(samples, most),
         diagnostics=diagnostics,
         chosen="copula",
     )
+
+
+def _measure_rise_of_copula(samples: Samples, most: int) -> tuple[float, float]:
+    """How much higher the copula's value of all pairs is than that of half of them.
+
+    Ranks are those of the pairs at hand: what keeps functions from a correlation of 1
+    is their error, which shrinks with more pairs.
+    """
+    options = samples.options
+
+    def value(rows: np.ndarray) -> float:
+        part = Samples(samples.x[rows], samples.y[rows], options)
+        return gaussian.gaussian_mi(*part.whole, options.correct, most)
+
+    return rise_by_halves(value, len(samples.x), options.seed, options.block)
 
 
 def _copula_member(samples: Samples, most: int):

@@ -19,7 +19,11 @@ from tf_infomax.estimation.inputs import PairsError
 from tf_infomax.estimation.options import Options
 from tf_infomax.estimation.resolution import rise_by_halves
 from tf_infomax.estimation.samples import Fitted, Samples
+from tf_infomax.estimation.values import Scores
 
+_PAIRS_EACH = 100  # of the ratio's components
+_PAIRS_EACH_COLUMN = 10  # below which it cannot be told
+_HELD_OUT = 1000  # pairs that the law of a density ratio is checked on
 _RARE = 0.1  # share of pairs with rare labels from which on it is said
 
 
@@ -116,4 +120,25 @@ def _warn_of_rare(counts: np.ndarray, k: int):
 def fit_gaussian(samples: Samples, options: Options) -> Fitted:
     """`gaussian_mi` of the Gaussian copula, or (preprocess) of moments as they are."""
     value = lambda x, y: gaussian.gaussian_mi(x, y, options.correct)
-    return _of_pairs(value, *samples.whole)
+    x, y = samples.whole
+    return _of_pairs(value, x, y, notes=tuple(_warn_of_law(x, y, options.seed)))
+
+
+def _warn_of_law(x: np.ndarray, y: np.ndarray, seed: int):
+    """Yields where the Gaussian ratio fitted to one half is none of the other."""
+    from tf_infomax.estimation.copula import Copula, is_lawless
+
+    order = np.random.default_rng(seed).permutation(len(x))
+    fitted, held_out = np.array_split(order, 2)
+    held_out = held_out[:_HELD_OUT]
+    if max(x.shape[1], y.shape[1]) > len(fitted) // _PAIRS_EACH_COLUMN:
+        return
+    size = max(1, len(fitted) // _PAIRS_EACH)  # so that its error of fit does not tell
+    (copula,) = Copula.fit(x[fitted], y[fitted], size)
+    scores = Scores(copula.scores(x[held_out], y[held_out]))
+    if is_lawless([(copula, scores)], seed):
+        yield (
+            "the Gaussian log-ratio is far above its InfoNCE on held-out pairs, as "
+            "with pairs far out or in clusters: the value may be far too high; "
+            "take auto"
+        )

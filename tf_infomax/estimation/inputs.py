@@ -7,6 +7,8 @@ import numpy as np
 
 _FEWEST = 20
 _SPLIT = (0.6, 0.2, 0.2)  # train, choose, report
+_FAR = 10.0  # deviations of a normal column, beyond which a value lies far out
+_QUARTILES = 1.349  # of a normal column, their distance in deviations
 _CHOOSE = 8  # of a cross-fit, one of so many pairs that are not reported on
 
 
@@ -137,6 +139,7 @@ class Marginal:
     center: np.ndarray
     scale: np.ndarray
     sorted_values: np.ndarray | None = None
+    tail: np.ndarray | None = None  # of `standardize`: beyond, values are compressed
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         if self.kind == "none":
@@ -144,6 +147,11 @@ class Marginal:
         if self.kind == "rank":
             return self._rank(values)
         standard = (values - self.center) / self.scale
+        if self.tail is not None:
+            beyond = np.maximum(np.abs(standard) - self.tail, 0.0)
+            kept = np.clip(standard, -self.tail, self.tail)
+            beyond = np.log1p(beyond)
+            return kept + np.sign(standard) * beyond / (1.0 + beyond)
         return np.arcsinh(standard) if self.kind == "asinh" else standard
 
     def _rank(self, values: np.ndarray) -> np.ndarray:
@@ -166,7 +174,10 @@ MARGINALS = ("standardize", "rank", "asinh", "none")
 def fit_marginal(values: np.ndarray, kind: str) -> Marginal:
     """Fits a marginal transform.
 
-    * `standardize`: zero mean, unit deviation;
+    * `standardize`: zero mean, unit deviation. Of a column with values further out than
+      ten deviations, as its quartiles have them, mean and deviation are of values
+      brought down to there, and all that lies beyond is pressed into one deviation
+      more, by an increasing function, so that no information is lost;
     * `rank`: normal quantiles of the ranks (ties share one);
     * `asinh`: of (v - median) / interquartile range, which tames heavy tails;
     * `none`.
@@ -184,11 +195,31 @@ def fit_marginal(values: np.ndarray, kind: str) -> Marginal:
     if kind == "asinh":
         low, center, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
         scale = np.where(high > low, high - low, deviation)
+    tail = None
+    if kind == "standardize" and values.ndim == 2:
+        center, scale, tail = _without_outliers(values, center, scale)
     scale = np.where(scale > 0, scale, 1.0)
     known = None
     if kind == "rank":
         known = np.sort(values.reshape(len(values), -1), axis=0)
-    return Marginal(kind, center, scale, known)
+    return Marginal(kind, center, scale, known, tail)
+
+
+def _without_outliers(values: np.ndarray, center, scale) -> tuple:
+    """(center, scale, where tails begin in units of it).
+
+    Tails have their beginning also where the values at hand have none: others may.
+    """
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    reach = _FAR * (high - low) / _QUARTILES
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        places = (values - middle) / reach
+    far = (reach > 0) & (np.abs(places) > 1.0).any(axis=0)
+    near = np.where(reach > 0, np.clip(places, -1.0, 1.0), 0.0)
+    center = np.where(far, middle + reach * near.mean(axis=0), center)
+    scale = np.where(far, reach * near.std(axis=0), scale)
+    tail = np.divide(reach, scale, out=np.full_like(reach, np.inf), where=reach > 0)
+    return center, scale, tail
 
 
 def transform(marginals: Iterable, sides: Iterable) -> tuple[np.ndarray, np.ndarray]:

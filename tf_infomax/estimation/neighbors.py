@@ -127,7 +127,8 @@ def _log_volume_ratio(centred: np.ndarray) -> np.ndarray:
             np.log(np.abs(values).max(axis=1)).sum(axis=1)
             for values in (rotated, centred)
         )
-    return principal - box
+    with np.errstate(invalid="ignore"):  # both are 0 where neighbours are copies
+        return principal - box
 
 
 @cache

@@ -125,6 +125,11 @@ def _apply(marginal: Marginal, values: tf.Tensor) -> tf.Tensor:
         return values
     if marginal.kind != "rank":
         standard = (values - marginal.center) / marginal.scale
+        if marginal.tail is not None:
+            beyond = tf.maximum(tf.abs(standard) - marginal.tail, 0.0)
+            kept = tf.clip_by_value(standard, -marginal.tail, marginal.tail)
+            beyond = tf.math.log1p(beyond)
+            return kept + tf.sign(standard) * beyond / (1.0 + beyond)
         return tf.asinh(standard) if marginal.kind == "asinh" else standard
     known = tf.constant(marginal.sorted_values.T)  # [d, n]
     columns = tf.transpose(tf.reshape(values, [-1, known.shape[0]]))

@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tf_infomax.estimation import law, values
+from tf_infomax.estimation import law, subsets, values
 from tf_infomax.estimation.columns import Columns, find_informative, is_constant
-from tf_infomax.estimation.discrete import count_different, encode
+from tf_infomax.estimation.discrete import count_different, encode, is_filled
 from tf_infomax.estimation.estimators import ESTIMATORS, Estimator
 from tf_infomax.estimation.inputs import PairsError, read_pairs, transform
 from tf_infomax.estimation.intervals import GROUPS, admit_zero, bootstrap, jackknife
@@ -33,7 +33,12 @@ MAYBE_INDEPENDENT = (
 )
 _FEWEST_BLOCKS = 10
 _NEIGHBORS = ("ksg", "ksg2", "lnc")  # of continuous pairs in few dimensions
+_BESIDE = ("mixed", "discrete_continuous")  # which look for neighbours, too
 _MOST_DIMENSIONS = 6
+_FEW = 2  # dimensions, in which neighbours lose nothing
+# Estimates of the information whose values have no ceiling, of critics.
+_WITHOUT_CEILING = ("smile", "density_ratio", "difference_of_entropies")
+_FAR_REACH = 1.0  # nats below log n, within which critics tell it from more no better
 _NOUGHT = 0.02  # nats; what is not further below 0 may be its error
 _BRACKET = ("tnce", "l1out_known")  # lower, upper
 _RARE = 0.05  # different values for each pair, above which a value is rare
@@ -198,6 +203,7 @@ def _describe(
     ceiling = fitted.ceiling
     if fitted.scores:
         ceiling = row.ceiling(fitted.candidates, options)
+        ceiling += fitted.diagnostics.get("copula_correction", 0.0)
     diagnostics["log_n"] = math.log(fitted.candidates)
     if math.isfinite(ceiling):
         diagnostics["below_ceiling"] = ceiling - raw
@@ -206,9 +212,12 @@ def _describe(
         rise = fitted.rise()
         diagnostics |= zip(("rise", "rise_standard_error"), rise, strict=True)
     unresolved = is_unresolved(raw, interval, ceiling, rise)
+    unresolved |= method in _WITHOUT_CEILING and _is_high(raw, fitted.candidates)
+    unresolved |= fitted.lower
     warnings = [
         *_warn(raw, interval, row, fitted, ceiling, diagnostics, unresolved),
         *_warn_of_neighbors(fitted.chosen or method, samples),
+        *_warn_of_dimensions(method, fitted, samples),
         *_warn_of_copies(samples),
         *fitted.notes,
     ]
@@ -317,7 +326,13 @@ def _warn(
             f"within 0.5 nats of the ceiling {ceiling:.2f}: the truth may be anything "
             f"above; {lift}"
         )
-    elif unresolved and math.isfinite(value):
+    elif unresolved and _is_high(value, n) and not diagnostics.get("rise"):
+        yield (
+            f"near log n = {math.log(n):.2f} of the {n} reported pairs: critics of so "
+            "few tell such information from more, or from infinite, no better; report "
+            "on more pairs (max_reported)"
+        )
+    elif unresolved and math.isfinite(value) and not fitted.lower:
         yield (
             f"{diagnostics['rise']:.2f} nats higher than of half of the pairs: of more "
             "it would rise further, and the truth may be anything above"
@@ -373,10 +388,8 @@ def _warn_of_neighbors(method: str, samples: Samples):
     """Yields where distances to neighbours say little."""
     if method not in _NEIGHBORS:
         return
-    dimensions = 0
     for name, side in (("x", samples.x), ("y", samples.y)):
         rows = side.reshape(len(side), -1)
-        dimensions += rows.shape[1]
         different = count_different(rows)
         if different < _REPEATED * len(rows):
             yield (
@@ -384,11 +397,45 @@ def _warn_of_neighbors(method: str, samples: Samples):
                 "whose distances tie; mixed and auto are made for such values, and "
                 "copies of a pair are no draws"
             )
+
+
+def _is_high(value: float, n: int) -> bool:
+    return math.log(n) - _FAR_REACH < value < math.inf
+
+
+def _warn_of_dimensions(method: str, fitted: Fitted, samples: Samples):
+    """Yields where distances in all columns hide what few of them share.
+
+    Information cannot fall with a column more, as estimates by neighbours do.
+    """
+    if method not in (*_NEIGHBORS, *_BESIDE) or fitted.broken is None:
+        return
+    sides = [side.reshape(len(side), -1) for side in (samples.x, samples.y)]
+    dimensions = sum(side.shape[1] for side in sides)
+    if method == "mixed" and is_filled(*(encode(side)[0] for side in sides)):
+        return
     if dimensions > _MOST_DIMENSIONS:
+        aside = ""
+        if method == "lnc":
+            aside = ", or by lnc's correction far above it"
         yield (
-            f"nearest neighbours in {dimensions} dimensions fall short of the truth; "
-            "take auto or a critic"
+            f"nearest neighbours in {dimensions} dimensions fall short of the truth"
+            f"{aside}; take auto or a critic"
         )
+    elif dimensions > _FEW:
+        try:
+            richer = subsets.find_richer(ESTIMATORS[method].fit, samples)
+        except PairsError:  # fewer columns may be too few for it
+            return
+        if richer:
+            chosen, few, all_of_them = richer
+            names = subsets.name_columns(chosen)
+            yield (
+                f"of the same pairs the columns {names[0]} and {names[1]} alone share "
+                f"{few:.3f} nats, all of them {all_of_them:.3f}, though columns never "
+                "take information away: the value is too low; take auto, or fewer "
+                "columns"
+            )
 
 
 def _warn_of_copies(samples: Samples):

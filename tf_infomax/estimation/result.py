@@ -163,7 +163,9 @@ class Estimate:
 
     @property
     def shown(self) -> str:
-        """The value in words: "0.511", "at least 5.401"."""
+        """The value in words: "0.511", "at least 5.401", "infinite"."""
+        if self.value == math.inf:
+            return "infinite"
         return f"{'at least ' * self.at_least}{self.value:.3f}"
 
     @property

@@ -130,6 +130,7 @@ class Fitted:
         ceiling: the largest value possible, where it does not hang on scores.
         rise: () -> how much higher the value of all pairs is than that of half of
             them, and its standard error; None where more pairs lead no further.
+        lower: whether the value is one from below, whatever the method's usually are.
         broken: order `[n]` of y -> estimate of the pairs so broken up, where that
             takes no training.
         notes: in words, what is to be said of these pairs.
@@ -148,6 +149,7 @@ class Fitted:
     chosen: str = ""
     ceiling: float = math.inf
     rise: Callable[[], tuple[float, float]] | None = None
+    lower: bool = False
     broken: Callable | None = None
     notes: tuple[str, ...] = ()
 

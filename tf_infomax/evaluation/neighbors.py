@@ -16,6 +16,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     own, as the probes have. Nothing without labels.
     """
     if subject.labelled is None:
+        subject.tell(f"knn has nothing to learn from: {subject.data.labels}")
         return
     train, test, examples = subject.labelled
     for label, trained in list_encoders(subject.config):

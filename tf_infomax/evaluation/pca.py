@@ -16,6 +16,7 @@ def evaluate(subject) -> Iterator[tuple[str, dict]]:
     are no labels.
     """
     if subject.labelled is None:
+        subject.tell(f"pca has nothing to learn from: {subject.data.labels}")
         return
     train, test, examples = subject.labelled
     width, seed = subject.codes.shape[1], subject.config.seed

@@ -170,20 +170,39 @@ def _standardization(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, scale.astype(np.float32)
 
 
-def draw_examples(count: int, limit: int, seeds: int) -> list[np.ndarray]:
-    """Positions, ascending, of every seed's own labelled examples among `count`.
+def draw_examples(labels: np.ndarray, limit: int, seeds: int) -> list[np.ndarray]:
+    """Positions, ascending, of every seed's own labelled examples.
+
+    A draw without any example of some class has one of each such class in the place of
+    its last ones.
 
     Args:
-        count: of all labelled examples.
+        labels: of all labelled examples.
         limit: most for one seed; 0 for no limit. Without one, or where there are no
             more examples than that, each seed gets nine tenths of all.
         seeds: how many.
+
+    Raises:
+        ValueError: if a seed has fewer examples than there are classes.
     """
-    size = limit if 0 < limit < count else max(1, count - round(0.1 * count))
-    return [
-        np.sort(np.random.default_rng(seed + 1).permutation(count)[:size])
-        for seed in range(seeds)
-    ]
+    count, classes = len(labels), np.unique(labels)
+    most = max(len(classes), count - round(0.1 * count))
+    size = limit if 0 < limit < count else most
+    if size < len(classes):
+        raise ValueError(
+            f"at least {len(classes)} labelled images are needed, one of each class. "
+            f"Received: {size}."
+        )
+    drawn = []
+    for seed in range(seeds):
+        order = np.random.default_rng(seed + 1).permutation(count)
+        _, first = np.unique(labels[order], return_index=True)
+        missing = first[first >= size]
+        if len(missing):
+            kept = np.setdiff1d(np.arange(size), first)[: size - len(first)]
+            order = order[np.concatenate([first, kept])]
+        drawn.append(np.sort(order[:size]))
+    return drawn
 
 
 class Labelled(NamedTuple):
@@ -202,7 +221,7 @@ class Labelled(NamedTuple):
 
 def draw_labelled(train: ImageSet, test: ImageSet, limit: int, seeds: int) -> Labelled:
     """The labelled images of every repetition, by `draw_examples`."""
-    drawn = draw_examples(len(train), limit, seeds)
+    drawn = draw_examples(train.labels, limit, seeds)
     used = np.unique(np.concatenate(drawn))
     examples = [np.searchsorted(used, each) for each in drawn]
     return Labelled(train.select(used), test, examples)
@@ -241,7 +260,7 @@ def run_probe(
     data = logistic.rotate(train)
     test = data.of(test)
     if examples is None:
-        examples = draw_examples(len(train), 0, seeds)
+        examples = draw_examples(train_labels, 0, seeds)
     done = [0.0] * len(examples)
 
     def hear(seed: int, share: float) -> None:
@@ -326,15 +345,16 @@ def describe_classes(labels: np.ndarray) -> dict:
 
     Returns:
         `share`, what the same answer everywhere gets right; `classes`, their number K;
-        and `unbalanced`: chi-square of the counts against equal ones is beyond what one
-        balanced draw in a thousand reaches, and the share at least a tenth above 1/K.
+        and `unbalanced`: the share is a tenth above 1/K and chi-square of the counts
+        against equal ones beyond what one balanced draw in a thousand reaches; or the
+        share is above 1/K by half, as no test says of a few examples.
     """
     from scipy.stats import chisquare
 
     _, counts = np.unique(labels, return_counts=True)
     share = float(counts.max() / counts.sum())
     beyond = len(counts) > 1 and chisquare(counts).pvalue < 1e-3
-    unbalanced = bool(beyond and share * len(counts) > 1.1)
+    unbalanced = bool(share * len(counts) > (1.1 if beyond else 1.5))
     return {"share": share, "classes": len(counts), "unbalanced": unbalanced}
 
 

@@ -73,7 +73,8 @@ def _describe_value(name: str, result: dict) -> str:
     """The same of what is no bound between features."""
     spread = "" if result["sd"] is None else f" ± {result['sd']:.4g}"
     ceiling = "" if result["ceiling"] is None else f" of at most {result['ceiling']:g}"
-    chance = "" if result["chance"] is None else f", by chance {result['chance']:.4g}"
+    best = result["chance"]
+    chance = "" if best is None else f", the best constant has {best:.4g}"
     return (
         f"{name} ({result['n']} test batches): {result['mean']:.4g}{spread}{ceiling} "
         f"({result['unit']}{chance}); {_describe_meaning(result)}"

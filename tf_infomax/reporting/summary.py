@@ -91,6 +91,9 @@ def _compare(results: dict, facts: Facts) -> str:
         f"A {probe} probe of the {facts.code_size} numbers of the code is right for "
         f"{format_result(code)} % of the test images"
     )
+    majority = results.get("probe/majority", {})
+    if majority.get("unbalanced"):
+        text += f", always the commonest class for {format_result(majority)} %"
     if not others:
         return f"{text}."
     shown = ", ".join(f"{name} for {format_result(r)}" for name, r in others.items())

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_infomax.data import sources
@@ -48,7 +49,21 @@ def load_data(config: Config) -> Data:
 
     Raises:
         DataError: if there is too little of something that the run needs.
+        ConfigError: if the probes could not have an image of each class.
     """
+    data = _read_data(config)
+    if data.probe_train is not None and config.probe_images:
+        classes = len(np.unique(data.probe_train.labels))
+        if config.probe_images < classes:
+            raise ConfigError(
+                f"--probe_images={config.probe_images} must be at least {classes}, one "
+                "of each class, or 0 for nine tenths of all."
+            )
+    return data
+
+
+def _read_data(config: Config) -> Data:
+    """`load_data`, before what is asked of it is held against it."""
     options = read_options(config)
     splits = sources.read(config.dataset, options)
     if config.pair_dataset:

@@ -15,6 +15,9 @@ Results are a flat dict, name -> `{"mean": ..., "sd": ..., "n": ...}`:
                                                 what they `measures`, unit, warnings
 
 A measure that fails costs itself alone: `failed/NAME` then holds `{"reason": ...}`.
+Each result says of which `evaluation` it is; those of evaluations that are not asked
+for stay, if they are of the same step and images, which `step` tells.
+
 Results are on the disk as they come in, and `failed/evaluation` stays among them until
 the last one has.
 """
@@ -39,6 +42,7 @@ from tf_infomax.reporting.measures import format_measure, is_measure
 from tf_infomax.reporting.run_page import write_run_page
 from tf_infomax.reporting.summary import Facts, list_next, summarize
 from tf_infomax.runtime.errors import describe_error
+from tf_infomax.runtime.seals import digest
 from tf_infomax.training.experiment import precision
 from tf_infomax.training.run import Run
 from tf_infomax.training.subject import Subject
@@ -67,7 +71,9 @@ class Record:
     def __init__(self, run: Run, tell: Callable[[str], None]):
         self.run, self.tell, self.warnings = run, tell, []
         self.results = {_UNFINISHED: {"reason": "it has not come to its end"}}
-        self.add("step", {"mean": run.step, "sd": None, "n": 1})
+        images = digest(*run.data.fingerprints.values())[:16]
+        self.results |= _read_others(run, images)
+        self.add("step", {"mean": run.step, "sd": None, "n": 1, "images": images})
 
     def add(self, name: str, result: dict | Exception) -> None:
         """One result, or why there is none."""
@@ -96,6 +102,8 @@ class Record:
         """The results of a stage; what it raises ends this stage alone."""
         with self.surviving(stage):
             for name, result in results:
+                if not isinstance(result, Exception):
+                    result = {**result, "evaluation": stage}
                 self.add(name, result)
 
     def finish(self) -> dict:
@@ -106,6 +114,16 @@ class Record:
 
     def _write(self) -> None:
         self.run.workdir.write_results(self.results, self.run.config.checkpoint)
+
+
+def _read_others(run: Run, images: str) -> dict:
+    """Results of other evaluations than these, of the same weights and images."""
+    found = run.workdir.read_results(run.config.checkpoint)
+    of = found.get("step", {})
+    if of.get("mean") != run.step or of.get("images") != images:
+        return {}
+    measured = (None, *run.config.evaluations)
+    return {n: r for n, r in found.items() if r.get("evaluation") not in measured}
 
 
 def check_complete(results: dict) -> None:

@@ -206,7 +206,7 @@ class WorkDirectory:
                     "bound."
                 )
             raise ConfigError(
-                f"--workdir={self.path} has no checkpoint {which!r} yet.{hint}"
+                f"--workdir={self.path} has no checkpoint {which!r}.{hint}"
             ) from error
         except DamagedCheckpointError as error:
             other = self.checkpoint("last" if which == "best" else "best")
