@@ -22,6 +22,8 @@ from tf_infomax.objectives import (
 from tf_infomax.objectives.aae import build_aae
 from tf_infomax.objectives.autoencoder import build_autoencoder, build_vae
 from tf_infomax.objectives.bigan import build_bigan
+from tf_infomax.objectives.byol import build_byol
+from tf_infomax.objectives.joint import build_joint
 from tf_infomax.objectives.nat import build_nat
 from tf_infomax.objectives.only_prior import build_only_prior
 from tf_infomax.objectives.supervised import build_supervised
@@ -155,6 +157,26 @@ ROWS = {
         facts={"prior": "uniform", "prior_loss": "mmd"},
     ),
     "nat": Row(lambda e: build_nat(e, 2 * N), facts={"assign_every": 1}, xla=False),
+    "vicreg": Row(
+        lambda e: build_joint(
+            e,
+            "vicreg",
+            (8, 4),
+            {
+                "invariance_weight": 2.0,
+                "variance_weight": 1.0,
+                "covariance_weight": 0.5,
+            },
+        ),
+        facts={"loss": "vicreg", "embedding": 4},
+    ),
+    "supcon": Row(
+        lambda e: build_joint(
+            e, "supervised_contrast", (4,), {"similarity_temperature": 0.5}
+        ),
+        facts={"loss": "supervised_contrast"},
+    ),
+    "byol": Row(lambda e: build_byol(e, (8, 4), momentum=0.9), facts={"momentum": 0.9}),
     "supervised": Row(lambda e: build_supervised(e, 3), facts={"classes": 3}),
 }
 

@@ -435,6 +435,96 @@ class Nat(Options):
         )
 
 
+@dataclass(frozen=True)
+class Embedding(Options):
+    """Of objectives that embed two views of each image."""
+
+    head_layers: int = option(
+        2,
+        _GROUP,
+        "Layers between the code, which is probed, and the embedding, which the loss "
+        "sees; 0: the code is the embedding.",
+        low=0,
+        high=8,
+    )
+    head_units: int = option(
+        256, _GROUP, "Width of these layers but the last.", low=1, high=16384
+    )
+    embedding_size: int = option(
+        128, _GROUP, "Width of the embedding.", low=2, high=16384
+    )
+
+    @staticmethod
+    def check(config) -> None:
+        layers = config.head_layers
+        refuse_void(config, "head_units", layers > 1, "--head_layers above 1")
+        refuse_void(config, "embedding_size", layers > 0, "--head_layers above 0")
+
+
+@dataclass(frozen=True)
+class Contrastive(Embedding):
+    """Of losses of the softmax of similarities."""
+
+    similarity_temperature: float = option(
+        0.2, _GROUP, "T of the similarities cos / T of embeddings.", above=0.0
+    )
+
+
+@dataclass(frozen=True)
+class Debiased(Contrastive):
+    """Of negatives that are corrected for those of the own class."""
+
+    class_share: float = option(
+        0.1, _GROUP, "Share of images of one's own class.", low=0.0, high=0.99
+    )
+
+
+@dataclass(frozen=True)
+class Invariant(Embedding):
+    """Of losses with the distance of the two embeddings."""
+
+    invariance_weight: float = option(
+        25.0, _GROUP, "Weight of the mean squared difference of views.", above=0.0
+    )
+
+
+@dataclass(frozen=True)
+class Vicreg(Invariant):
+    """Of variance-invariance-covariance regularization."""
+
+    variance_weight: float = option(
+        25.0, _GROUP, "Weight of the shortfall of deviations from 1.", low=0.0
+    )
+    covariance_weight: float = option(
+        1.0, _GROUP, "Weight of the squared covariances.", low=0.0
+    )
+
+
+@dataclass(frozen=True)
+class Barlow(Embedding):
+    """Of the correlation of two views."""
+
+    off_diagonal_weight: float = option(
+        0.0051, _GROUP, "Weight of correlations of different columns.", low=0.0
+    )
+
+
+@dataclass(frozen=True)
+class Bootstrap(Embedding):
+    """Of a network that foretells an average of itself."""
+
+    momentum: float = option(
+        0.99, _GROUP, "Of the average, a step.", low=0.0, high=0.9999
+    )
+
+    @staticmethod
+    def check(config) -> None:
+        refuse_if(
+            config.head_layers == 0,
+            "--head_layers must be at least 1 for --objective=byol. Received: 0.",
+        )
+
+
 def _preset_of_multiview(given: Mapping) -> dict:
     """Halves, by an MLP, which takes images of any size (Tschannen et al. 2020)."""
     views = given.get("views", "halves")
@@ -455,6 +545,11 @@ def _features_of_dim(config) -> frozenset[str]:
 
 
 _ONE_VIEW = {"views": ("one",)}
+_JOINT = dict(
+    preset={"views": "augment", "augment": ("crop", "flip", "color")},
+    choices={"views": ("augment", "crops", "pairs")},
+)
+_JOINT_MODULE = "tf_infomax.objectives.joint"
 _DIM = dict(
     options=Dim,
     asks=_features_of_dim,
@@ -548,4 +643,21 @@ OBJECTIVES: dict[str, Row] = {
         choices=_ONE_VIEW,
     ),
     "nat": Row("tf_infomax.objectives.nat:build", options=Nat, choices=_ONE_VIEW),
+    "simclr": Row(f"{_JOINT_MODULE}:build_nt_xent", options=Contrastive, **_JOINT),
+    "decoupled": Row(f"{_JOINT_MODULE}:build_decoupled", options=Contrastive, **_JOINT),
+    "debiased": Row(f"{_JOINT_MODULE}:build_debiased", options=Debiased, **_JOINT),
+    "supcon": Row(
+        f"{_JOINT_MODULE}:build_supervised_contrast",
+        options=Contrastive,
+        asks=frozenset({"data:label"}),
+        **_JOINT,
+    ),
+    "vicreg": Row(f"{_JOINT_MODULE}:build_vicreg", options=Vicreg, **_JOINT),
+    "barlow_twins": Row(
+        f"{_JOINT_MODULE}:build_barlow_twins", options=Barlow, **_JOINT
+    ),
+    "log_determinant": Row(
+        f"{_JOINT_MODULE}:build_log_determinant", options=Invariant, **_JOINT
+    ),
+    "byol": Row("tf_infomax.objectives.byol:build", options=Bootstrap, **_JOINT),
 }  # fmt: skip
