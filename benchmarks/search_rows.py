@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tf_infomax.options import format_value
 from tf_infomax.runtime.files import replacing
+from tf_infomax.studies.dim_accuracies import FOUND, OWN
 from tf_infomax.studies.dim_tables import DIM_TABLE
 
 ROOT = Path("runs/search_rows")
@@ -47,7 +48,9 @@ _NOT_OF_A_SEARCH = {"steps", "online_probe", "probe_seeds", "baselines"}
 def search(arm: str, steps: int, flags: list[str]) -> dict:
     """The results of a row's search."""
     folder = ROOT / arm
-    given = dict(DIM_TABLE.sizes["cpu"].options) | dict(DIM_TABLE.arms[arm].options)
+    own = dict(DIM_TABLE.arms[arm].options)
+    own = {name: own[name] for name in own if name not in FOUND.get(arm, {})}
+    given = dict(DIM_TABLE.sizes["cpu"].options) | OWN.get(arm, {}) | own
     options = [
         f"--{name}={format_value(value)}"
         for name, value in given.items()

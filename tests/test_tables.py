@@ -10,6 +10,7 @@ import pytest
 
 from tf_infomax.options import ConfigError
 from tf_infomax.studies import cells, dim_tables, table
+from tf_infomax.studies.dim_accuracies import FOUND
 from tf_infomax.studies.layout import Arm, Line, Size, Table, settle
 from tf_infomax.studies.rules import Claim, compare
 from tf_infomax.studies.runs import Runs
@@ -181,6 +182,20 @@ def test_effects_are_paired_by_seed():
     effect = more(compare(CODE, "ae", "untrained"))
     assert (effect.values, effect.word) == ((), "undecided")
     assert "not measured" in str(effect)
+
+
+def test_rates_and_weights_are_the_best_of_the_searches():
+    """Of all trials that were made."""
+    path = Path(__file__).parents[1] / "docs/results/search_rows.json"
+    searches = json.loads(path.read_text())
+    assert set(FOUND) <= set(searches)
+    size, data = dim_tables.TABLES["dim_table"].sizes["cpu"], {"dataset": "fashion_m"}
+    for name, search in searches.items():
+        best = max(search["trials"], key=lambda trial: trial["score"])
+        arm = dim_tables.TABLES["dim_table"].arms[name]
+        config = settle(arm, size, data, 100)
+        for option in search["names"]:
+            assert getattr(config, option) == pytest.approx(best[option], rel=2e-3)
 
 
 @pytest.mark.parametrize("name", dim_tables.TABLES)
