@@ -876,7 +876,8 @@ class TestCopies:
         np.testing.assert_array_equal(alone.train.images, splits.train.images[::5])
         assert alone.train.labels.tolist() == splits.train.labels[::5].tolist()
         whole = division.require_test(alone, 0.2, "--dataset=x")
-        assert division.divide(whole, whole, 0.1).notes == ()
+        (note,) = division.divide(whole, whole, 0.1).notes  # and none of copies
+        assert note.startswith("6 labelled test images: each counts 16.7 %")
 
     def test_a_test_image_is_kept_rather_than_a_training_image(self, splits):
         tested = splits.train.select(np.arange(10))

@@ -36,7 +36,7 @@ class NamedLayers(Options):
             f"{','.join(config.encoder_layers)}.",
         )
         refuse_if(
-            "slow_rate" in config.given and not config.slow_layers,
+            config.is_changed("slow_rate") and not config.slow_layers,
             f"--slow_rate={config.slow_rate} needs --slow_layers.",
         )
 
