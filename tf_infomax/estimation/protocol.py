@@ -217,7 +217,7 @@ def _describe(
     warnings = [
         *_warn(raw, interval, row, fitted, ceiling, diagnostics, unresolved),
         *_warn_of_neighbors(fitted.chosen or method, samples),
-        *_warn_of_dimensions(method, fitted, samples),
+        *_warn_of_dimensions(method, samples),
         *_warn_of_copies(samples),
         *fitted.notes,
     ]
@@ -403,12 +403,12 @@ def _is_high(value: float, n: int) -> bool:
     return math.log(n) - _FAR_REACH < value < math.inf
 
 
-def _warn_of_dimensions(method: str, fitted: Fitted, samples: Samples):
+def _warn_of_dimensions(method: str, samples: Samples):
     """Yields where distances in all columns hide what few of them share.
 
     Information cannot fall with a column more, as estimates by neighbours do.
     """
-    if method not in (*_NEIGHBORS, *_BESIDE) or fitted.broken is None:
+    if method not in (*_NEIGHBORS, *_BESIDE):
         return
     sides = [side.reshape(len(side), -1) for side in (samples.x, samples.y)]
     dimensions = sum(side.shape[1] for side in sides)

@@ -26,9 +26,7 @@ _RISE = 0.02  # nats, that a further column must add
 _ERRORS = 2.0  # standard errors by which fewer columns must have more
 _LEAST = 0.02  # nats
 _CHECKED = 1500  # pairs that a look at few columns takes, where the value has all
-_SEEN = (
-    0.03  # nats by eighths of ranks, beyond their bias, from which on it is worth it
-)
+_SEEN = 0.03  # nats by eighths of ranks, beyond their bias, that make it worth a look
 
 
 def choose(x: np.ndarray, y: np.ndarray, estimate: Callable) -> Chosen:

@@ -18,6 +18,7 @@ from tf_infomax.objectives.joint import (
 from tf_infomax.objectives.parts import Parts, shared_options
 from tf_infomax.objectives.replicas import gather
 from tf_infomax.runtime.completion import spelled_out
+from tf_infomax.runtime.vectors import normalize
 
 _AVERAGED = {"target_encoder": "encoder", "target_head": "head"}
 
@@ -71,11 +72,8 @@ class BYOL(Objective):
         code = networks["target_encoder"](images)["code"]
         x, y = tf.split(tf.stop_gradient(networks["target_head"](code)), 2)
         target = tf.concat([y, x], axis=0)
-        units = [
-            tf.math.l2_normalize(each, axis=-1, epsilon=1e-12)
-            for each in (guess, target)
-        ]
-        error = tf.reduce_mean(tf.reduce_sum(tf.square(units[0] - units[1]), axis=-1))
+        apart = tf.square(normalize(guess) - normalize(target))
+        error = tf.reduce_mean(tf.reduce_sum(apart, axis=-1))
         values = {"loss/byol": error, "spread": spread(gather(embedding))}
         return {"encoder": error}, values
 

@@ -13,6 +13,7 @@ from tf_infomax.objectives.joint_losses import LOSSES
 from tf_infomax.objectives.parts import Parts, shared_options
 from tf_infomax.objectives.replicas import gather
 from tf_infomax.runtime.completion import spelled_out
+from tf_infomax.runtime.vectors import normalize
 
 OTHER = "y"  # the view beside IMAGES
 _COLLAPSED = 0.1  # of the deviation of directions that are spread uniformly
@@ -50,8 +51,7 @@ def spread(embeddings: tf.Tensor) -> tf.Tensor:
 
     1 where their mean is 0, 0 where all are one.
     """
-    units = tf.math.l2_normalize(embeddings, axis=-1, epsilon=1e-12)
-    mean = tf.reduce_mean(units, axis=0)
+    mean = tf.reduce_mean(normalize(embeddings), axis=0)
     return tf.sqrt(tf.maximum(1.0 - tf.reduce_sum(tf.square(mean)), 0.0))
 
 
@@ -165,8 +165,7 @@ class JointEmbedding(Objective):
         x, y = self._embed(batch)
         losses, values = self._measure(x, y, batch)
         if self._row.contrastive:
-            x, y = (tf.math.l2_normalize(side, axis=-1) for side in (x, y))
-            scores = tf.matmul(x, y, transpose_b=True)
+            scores = tf.matmul(normalize(x), normalize(y), transpose_b=True)
             scores /= self.options["similarity_temperature"]
             values["mi/views"] = bounds.info_nce(scores, "both")
         return losses, values

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_infomax.objectives.base import Value
+from tf_infomax.runtime.vectors import normalize
 
 _SMALL = 1e-4  # added to a variance before its root is taken
 _RIDGE = 1e-3  # added to a covariance before its determinant is taken
@@ -21,7 +22,7 @@ def _contrast(x: tf.Tensor, y: tf.Tensor, temperature: float):
 
     Scores are cos / temperature; that of an embedding with itself is -inf.
     """
-    x, y = (tf.math.l2_normalize(side, axis=-1, epsilon=1e-12) for side in (x, y))
+    x, y = normalize(x), normalize(y)
     both = tf.concat([x, y], axis=0)
     scores = tf.matmul(both, both, transpose_b=True) / temperature
     scores = tf.linalg.set_diag(scores, tf.fill(tf.shape(scores)[:1], -math.inf))
@@ -128,7 +129,7 @@ def vicreg(
     invariance = tf.reduce_mean(tf.square(x - y))
     variances, covariances = [], []
     for side in (x, y):
-        covariance = _covariance(side, side, 1)
+        covariance = _covariance(side, 1)
         own = tf.linalg.diag_part(covariance)
         variances.append(tf.reduce_mean(tf.nn.relu(1.0 - tf.sqrt(own + _SMALL))))
         width = tf.cast(tf.shape(side)[1], tf.float32)
@@ -171,13 +172,10 @@ def log_determinant(
     instead of a moving average.
     """
     width = x.shape[1]
-    x, y = (
-        math.sqrt(width) * tf.math.l2_normalize(side, axis=-1, epsilon=1e-12)
-        for side in (x, y)
-    )
+    x, y = (math.sqrt(width) * normalize(side) for side in (x, y))
     ridge = _RIDGE * tf.eye(width)
     entropies = [
-        tf.linalg.logdet(_covariance(side, side, 0) + ridge) / width for side in (x, y)
+        tf.linalg.logdet(_covariance(side, 0) + ridge) / width for side in (x, y)
     ]
     parts = {
         "entropy": 0.5 * tf.add_n(entropies),
@@ -186,11 +184,11 @@ def log_determinant(
     return invariance_weight * parts["invariance"] - parts["entropy"], parts
 
 
-def _covariance(x: tf.Tensor, y: tf.Tensor, lost: int) -> tf.Tensor:
+def _covariance(values: tf.Tensor, lost: int) -> tf.Tensor:
     """`[D, D]` of columns, over N - `lost`."""
-    x, y = (side - tf.reduce_mean(side, axis=0) for side in (x, y))
-    n = tf.cast(tf.shape(x)[0] - lost, tf.float32)
-    return tf.matmul(x, y, transpose_a=True) / n
+    centered = values - tf.reduce_mean(values, axis=0)
+    n = tf.cast(tf.shape(values)[0] - lost, tf.float32)
+    return tf.matmul(centered, centered, transpose_a=True) / n
 
 
 def _standardize(values: tf.Tensor) -> tf.Tensor:

@@ -48,9 +48,10 @@ def _arm(name: str, objective: str, *options: tuple) -> Arm:
 _DIM_ARMS = {
     "dim_global": _arm("dim_global", "dim_global", *_CRITIC, ("bound", "jsd")),
     **{
-        name: _arm(name, "dim_local", *_CRITIC, ("bound", bound))
+        f"dim_local_{bound}": _arm(
+            f"dim_local_{bound}", "dim_local", *_CRITIC, ("bound", bound)
+        )
         for bound in ("dv", "jsd", "info_nce")
-        for name in [f"dim_local_{bound}"]
     },
     "dim_local_global": _arm(
         "dim_local_global", "dim_local_global", *_CRITIC, ("bound", "info_nce")
