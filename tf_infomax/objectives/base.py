@@ -329,7 +329,7 @@ class Objective(keras.Model):
     def _scaled(self, player: str, optimizer):
         """With its loss scaled where float16 would lose small gradients."""
         roles = self.players[player]
-        halves = any(_computes_in_half(self.networks[role]) for role in roles)
+        halves = any(computes_in_half(self.networks[role]) for role in roles)
         wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if not halves or wrapped:
             return optimizer
@@ -593,7 +593,7 @@ def trained_up_to(network: keras.Model, last: str) -> frozenset[int]:
     )
 
 
-def _computes_in_half(network: keras.layers.Layer) -> bool:
+def computes_in_half(network: keras.layers.Layer) -> bool:
     """Whether a layer that has weights of its own computes in float16."""
     return any(
         layer.compute_dtype == "float16" and layer._trainable_variables

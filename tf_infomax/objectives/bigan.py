@@ -12,7 +12,7 @@ from tf_infomax.objectives.adversaries import (
     share,
     value_of_told,
 )
-from tf_infomax.objectives.base import Objective, Value
+from tf_infomax.objectives.base import Objective, Value, computes_in_half
 from tf_infomax.objectives.batches import IMAGES
 from tf_infomax.objectives.parts import Parts, mirror, shared_options
 from tf_infomax.objectives.pixels import (
@@ -28,6 +28,7 @@ from tf_infomax.objectives.replicas import draw, variance
 from tf_infomax.runtime.completion import spelled_out
 
 _NARROW = 0.1  # of the images' variance, that of samples which are nearly all the same
+_SURE = 30.0  # log-odds; beyond, a pair teaches the discriminator less than rounding does
 
 
 @keras.saving.register_keras_serializable("tf_infomax")
@@ -99,17 +100,17 @@ class BiGAN(Objective):
     def step_losses(
         self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
     ) -> tuple[dict, dict]:
-        return self._play(batch, seed)[:2]
+        return self._play(batch, seed, self._lose_at_once)[:2]
 
     def test_losses(
         self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor
     ) -> tuple[dict, dict]:
         """With what the generator makes of the codes."""
-        losses, values, code = self._play(batch, seed)
+        losses, values, code = self._play(batch, seed, self._lose)
         made = self.networks["generator"](code)["image"]
         return losses, values | {"explained": explain(to_unit(batch[IMAGES]), made)}
 
-    def _play(self, batch: dict, seed) -> tuple[dict, dict, tf.Tensor]:
+    def _play(self, batch: dict, seed, lose) -> tuple[dict, dict, tf.Tensor]:
         """Losses, values, and the codes as the generator takes them."""
         images, code = (
             to_unit(batch[IMAGES]),
@@ -118,39 +119,70 @@ class BiGAN(Objective):
         rows = code.shape[0] or tf.shape(code)[0]
         z = draw(self.code_prior.sample, rows, code.shape[1:], seed)
         samples = self.networks["generator"](z)["image"]
-        encoded, generated, penalty = self._judge((images, samples), (code, z))
-        judged = _mean_softplus(-encoded) + _mean_softplus(generated)
-        losses = {
-            "encoder": _mean_softplus(encoded) + _mean_softplus(-generated),
-            "discriminator": judged + self.gradient_penalty * penalty,
-        }
+        pairs = (images, samples), (code, z)
+        # Both kinds of pairs at once: one large product is faster than two.
+        fooled, judged, told = lose([tf.concat(each, 0) for each in pairs])
+        losses = {"encoder": fooled, "discriminator": judged}
+        encoded, generated = tf.split(told, 2)
         values = {
-            "bigan/encoder": losses["encoder"],
-            "bigan/discriminator": losses["discriminator"],
+            "bigan/encoder": fooled,
+            "bigan/discriminator": judged,
             "accuracy/encoded": share(encoded > 0),
-            "accuracy/generated": share(generated < 0),
+            "accuracy/generated": share(generated > 0),
             "spread": tf.math.divide_no_nan(_spread(samples), _spread(images)),
         }
         return losses, values, code
 
-    def _judge(self, images, codes) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Logits `[N, 1]` of encoded and of generated pairs, and the penalty of both.
+    def _lose(self, pairs: list) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The losses of both sides, and the log-odds of the right answer, `[2N, 1]`.
 
         Args:
-            images, codes: of encoded and of generated pairs. Both kinds go through the
-                network at once: one large product is faster than two.
+            pairs: images and codes, the encoded pairs before the generated ones.
+        """
+        if not self.gradient_penalty:
+            return _losses_of(self.networks["discriminator"](pairs))
+        logits, slopes = self._judge(pairs)
+        fooled, judged, told = _losses_of(logits)
+        return fooled, judged + self._punish(slopes), told
+
+    def _lose_at_once(self, pairs: list) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """`_lose`, whose losses have one way back through the discriminator, not two.
+
+        It judges each pair by itself, so that the gradients of both losses by a pair
+        are multiples of one another. Those of the discriminator's loss, or, where the
+        penalty asks for them, those of the logit, are scaled to be the other side's.
         """
         discriminator = self.networks["discriminator"]
-        pairs = [tf.concat(images, 0), tf.concat(codes, 0)]
-        if not self.gradient_penalty:
-            return *tf.split(discriminator(pairs), 2), 0.0
+        if computes_in_half(discriminator):  # whose gradients need a scaled loss
+            return self._lose(pairs)
+        if self.gradient_penalty:
+            logits, slopes = self._judge(pairs)
+            fooled, judged, told = _losses_of(logits)
+            scale = _scale_of(tf.ones_like(logits), logits)
+            fooled = _with_gradients(fooled, pairs, _scale(slopes, scale))
+            return fooled, judged + self._punish(slopes), told
+        weights = [v.value for v in discriminator.trainable_variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([pairs, weights])
+            logits = discriminator(pairs)
+        fooled, judged, told = _losses_of(logits)
+        sign, rows = _signs_of(logits), _half(logits)
+        slope = -sign * tf.sigmoid(-tf.minimum(told, _SURE)) / rows
+        by_pairs, by_weights = tape.gradient(logits, [pairs, weights], slope)
+        by_pairs = _scale(by_pairs, _scale_of(slope, logits))
+        fooled = _with_gradients(fooled, pairs, by_pairs)
+        return fooled, _with_gradients(judged, weights, by_weights), told
+
+    def _judge(self, pairs: list) -> tuple[tf.Tensor, list]:
+        """Logits `[2N, 1]`, and the gradient of each by its own pair."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pairs)
-            logits = discriminator(pairs)
-        gradients = tape.gradient(logits, pairs)
-        squares = tf.add_n([tf.reduce_sum(tf.square(each)) for each in gradients])
-        rows = tf.cast(tf.shape(codes[0])[0], tf.float32)
-        return *tf.split(logits, 2), 0.5 * squares / rows
+            logits = self.networks["discriminator"](pairs)
+        return logits, tape.gradient(logits, pairs)
+
+    def _punish(self, slopes: list) -> tf.Tensor:
+        squares = tf.add_n([tf.reduce_sum(tf.square(each)) for each in slopes])
+        return self.gradient_penalty * 0.5 * squares / _half(slopes[0])
 
     def merit(self, values: Mapping[str, float]) -> float:
         """How well E and G are each other's inverse: a loss tells who is ahead only."""
@@ -201,9 +233,49 @@ class BiGAN(Objective):
         }
 
 
-def _mean_softplus(logits: tf.Tensor) -> tf.Tensor:
-    """Mean log(1 + e^u), which is -log(1 - sigmoid(u))."""
-    return tf.reduce_mean(tf.nn.softplus(logits))
+def _half(rows: tf.Tensor) -> tf.Tensor:
+    """N of `[2N, ...]`."""
+    return tf.cast(tf.shape(rows)[0], tf.float32) / 2.0
+
+
+def _signs_of(logits: tf.Tensor) -> tf.Tensor:
+    """1 for the encoded pairs, -1 for the generated ones: the right answers."""
+    encoded, generated = tf.split(tf.ones_like(logits), 2)
+    return tf.concat([encoded, -generated], 0)
+
+
+def _losses_of(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """-log(1 - p) and -log p of the right answers' probabilities p, and log p/(1-p).
+
+    The losses are the sums of the means of both kinds of pairs.
+    """
+    told = _signs_of(logits) * logits
+    fooled, judged = (tf.reduce_sum(tf.nn.softplus(u)) for u in (told, -told))
+    return fooled / _half(told), judged / _half(told), told
+
+
+def _scale_of(slope: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The derivative of the first loss by a logit, over another slope of it."""
+    sign = _signs_of(logits)
+    return sign * tf.sigmoid(sign * logits) / _half(logits) / slope
+
+
+def _scale(gradients: list, scale: tf.Tensor) -> list:
+    """Each row `[...]` of each gradient times its own factor, of `[2N, 1]`."""
+    return [
+        each * tf.reshape(scale, [-1] + [1] * (len(each.shape) - 1))
+        for each in gradients
+    ]
+
+
+def _with_gradients(loss: tf.Tensor, inputs: list, gradients: list) -> tf.Tensor:
+    """A loss whose gradients by some inputs are these, and by others nothing."""
+
+    @tf.custom_gradient
+    def attach(*inputs):
+        return tf.identity(loss), lambda scale: [scale * each for each in gradients]
+
+    return attach(*inputs)
 
 
 def _spread(images: tf.Tensor) -> tf.Tensor:
