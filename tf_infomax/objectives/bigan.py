@@ -28,7 +28,7 @@ from tf_infomax.objectives.replicas import draw, variance
 from tf_infomax.runtime.completion import spelled_out
 
 _NARROW = 0.1  # of the images' variance, that of samples which are nearly all the same
-_SURE = 30.0  # log-odds; beyond, a pair teaches the discriminator less than rounding does
+_SURE = 30.0  # log-odds of a right answer, beyond which gradients are nearly 0
 
 
 @keras.saving.register_keras_serializable("tf_infomax")
