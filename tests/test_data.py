@@ -22,7 +22,7 @@ from tf_infomax.data import (
 )
 from tf_infomax.data.embedded import make_fashion, restore_fashion
 from tf_infomax.data.files import ImageFolder
-from tf_infomax.data.images import DataError, ImageSet, MappedImages, Splits
+from tf_infomax.data.images import DataError, ImageSet, Splits
 from tf_infomax.data.scale import PIXEL_RANGES, convert_to_uint8
 
 
@@ -255,23 +255,6 @@ class TestFolder:
         image = decoding.decode(tf.constant(encoded))
         expected = decoding.resize(image, (16, 16), "crop")
         np.testing.assert_array_equal(data.images[0], expected)
-
-    def test_beyond_the_memory_limit_it_is_mapped_from_a_file(self, folder, tmp_path):
-        limits = dict(memory_limit=100, cache_dir=str(tmp_path / "cache"))
-        held, mapped = self.read(folder), self.read(folder, **limits)
-        assert isinstance(mapped.images, MappedImages)
-        np.testing.assert_array_equal(held.images, mapped.images[:])
-        part = images.split_randomly(mapped, 0.5, seed=0).train.images
-        assert isinstance(part, MappedImages)  # divided, and still not read
-        assert part.array is mapped.images.array
-        assert mapped.skipped == held.skipped
-        written = sorted(path.stat().st_mtime_ns for path in tmp_path.glob("cache/*"))
-        again = self.read(folder, **limits)
-        np.testing.assert_array_equal(held.images, again.images[:])
-        assert written == sorted(p.stat().st_mtime_ns for p in tmp_path.glob("cache/*"))
-        batch = next(iter(batches.make_batches(mapped.images, 4, 0, 1)))["x"]
-        expected = next(iter(batches.make_batches(held.images, 4, 0, 1)))["x"]
-        np.testing.assert_array_equal(batch, expected)
 
     def test_bad_folders_get_one_clear_line(self, tmp_path):
         with pytest.raises(DataError, match="no such folder"):

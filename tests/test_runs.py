@@ -8,15 +8,12 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import damaged_runs
 import numpy as np
 import pytest
 from commands import ROOT, assert_refused, run, run_alone
 
-from tf_infomax.data import cache
-from tf_infomax.data.images import DataError
 from tf_infomax.embedding import source
 from tf_infomax.embedding.parts import Parts
 from tf_infomax.options import Config, ConfigError, flags
@@ -285,51 +282,6 @@ class TestDamage:
         model.write_bytes(b"another model")
         with pytest.raises(ConfigError, match=r"own_model\.keras was changed or cut"):
             WorkDirectory(config.workdir).localize(config)
-
-
-class TestCache:
-    SHAPE = (50, 64, 64, 3)
-
-    def read(self, folder: Path):
-        def fill(images):
-            images[:40] = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3))
-            self.made += 1
-            return [list(range(40)), [["a.png", "empty file"]]]
-
-        self.made = 0
-        images, found = cache.read_or_make(folder, "key", self.SHAPE, fill)
-        expected = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3))
-        np.testing.assert_array_equal(images[:40], expected)
-        assert found == [list(range(40)), [["a.png", "empty file"]]]
-        return self.made
-
-    @pytest.mark.parametrize("suffix", [".npy", ".json"])
-    def test_what_is_damaged_is_made_again(self, suffix, tmp_path, rng):
-        assert self.read(tmp_path) == 1
-        assert self.read(tmp_path) == 0
-        (file,) = tmp_path.glob(f"*{suffix}")
-        whole = file.read_bytes()
-        size = len(whole)
-        for damaged in (
-            b"", whole[:-3], whole[: size // 2], bytes(size), rng.bytes(size),
-            whole[: size // 2] + bytes([whole[size // 2] ^ 1]) + whole[size // 2 + 1 :],
-        ):  # fmt: skip
-            file.write_bytes(damaged)
-            assert self.read(tmp_path) == 1, damaged[:20]
-        file.unlink()
-        assert self.read(tmp_path) == 1
-        assert len([*tmp_path.iterdir()]) == 2
-
-    def test_leftovers_and_a_folder_that_cannot_be_written(self, tmp_path):
-        stem = seals.digest("key")[:24]
-        (tmp_path / f"{stem}.77.tmp").write_bytes(bytes(100))
-        writer = start_python(WRITE, tmp_path / f"{stem}.npy", tmp_path / "folder")
-        kill(writer)
-        assert self.read(tmp_path) == 1
-        assert {path.suffix for path in tmp_path.iterdir()} == {".npy", ".json"}
-        (tmp_path / "file").write_text("in the way")
-        with pytest.raises(DataError, match="--cache_dir"):
-            self.read(tmp_path / "file" / "cache")
 
 
 def test_parts_of_embeddings_that_changed_are_made_again(tmp_path):

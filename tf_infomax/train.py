@@ -45,7 +45,6 @@ def _plan(config: Config, workdir) -> int:
 def _train(config: Config, workdir) -> int:
     import keras
 
-    from tf_infomax.runtime.files import write_skipped
     from tf_infomax.runtime.progress import tell
     from tf_infomax.training.experiment import load_data
     from tf_infomax.training.run import Run, describe_data, describe_limits, train
@@ -58,11 +57,11 @@ def _train(config: Config, workdir) -> int:
     keras.utils.set_random_seed(config.seed)
     run = Run(config, workdir, data)
     workdir.claim(config)
-    if data.train.skipped:
-        write_skipped(workdir.path / "skipped.csv", data.train.skipped)
+    _list_unusable(data, workdir)
     if run.step == run.steps:
         tell(f"{workdir.path}: all {run.steps} steps are done")
     train(run)
+    _list_unusable(data, workdir)
     if run.stopped:
         print(
             f"tf_infomax: stopped by {run.stopped} at step {run.step} of {run.steps}, "
@@ -80,9 +79,19 @@ def _train(config: Config, workdir) -> int:
         if config.checkpoint == "best":
             run.restore("best")
         results = evaluate_run(run, tell)
+        _list_unusable(data, workdir)
         print_outcome(run, results)
         check_complete(results)
     return 0
+
+
+def _list_unusable(data, workdir) -> None:
+    """Names the files that could not be used: of a stream, those met so far."""
+    from tf_infomax.runtime.files import write_skipped
+
+    found = data.train.list_unusable()
+    if found:
+        write_skipped(workdir.path / "skipped.csv", found)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from tf_infomax.runtime.progress import Progress
+
 _BLOCK = 1024  # images that a thread hashes at a time
 _CURE = "(--deduplicate keeps one of each)"
 
@@ -21,9 +23,15 @@ def digest_images(images) -> np.ndarray:
         block = np.ascontiguousarray(images[start : start + _BLOCK])
         return b"".join(hashlib.sha256(image).digest()[:16] for image in block)
 
-    starts = range(0, len(images), _BLOCK)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = b"".join(pool.map(digest_block, starts))
+    starts, digests = range(0, len(images), _BLOCK), []
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        Progress(len(images), unit="images") as progress,
+    ):
+        for start, block in zip(starts, pool.map(digest_block, starts), strict=True):
+            digests.append(block)
+            progress.update(start + 1)
+    digests = b"".join(digests)
     return np.frombuffer(digests, np.uint64).reshape(len(images), 2)
 
 

@@ -145,14 +145,23 @@ def _describe(parts: Splits, splits: Splits, labelled: Splits) -> list[str]:
     held_out = {"validation": parts.test, "test": splits.test}
     if labelled is not splits:
         held_out["labelled test"] = labelled.test
-    digests = {name: part.digests for name, part in held_out.items() if part}
-    lines = [*splits.train.notes, *describe_copies(parts.train.digests, digests)]
+    lines = [*splits.train.notes, *_describe_copies(parts.train, held_out)]
     if labelled is not splits:
         lines += labelled.train.notes
-        lines += describe_copies(
-            labelled.train.digests, {"labelled test": labelled.test.digests}, "labelled"
-        )
+        held_out = {"labelled test": labelled.test}
+        lines += _describe_copies(labelled.train, held_out, "labelled")
     return lines
+
+
+def _describe_copies(training: ImageSet, held_out: dict, name: str = "") -> list[str]:
+    held_out = {name: part for name, part in held_out.items() if part}
+    if not all(part.digested for part in (training, *held_out.values())):
+        return [
+            "exact copies are not looked for among images that are decoded as they are "
+            "needed (--deduplicate decodes all of them first and keeps one of each)"
+        ]
+    digests = {name: part.digests for name, part in held_out.items()}
+    return describe_copies(training.digests, digests, name)
 
 
 def _share_classes(

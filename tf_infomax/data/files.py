@@ -78,6 +78,19 @@ class ImageFolder:
     def __iter__(self) -> Iterator[str]:
         return filter(_is_image, self._walk())
 
+    @property
+    def where(self) -> str:
+        """Where it really lies."""
+        return str(self.path.resolve())
+
+    def measure(self, name: str) -> int:
+        """As `measure_file`, of one of its files."""
+        return measure_file(self.path / name)
+
+    def fetch(self, name: str) -> bytes:
+        """As `read_file`, of one of its files."""
+        return read_file(self.path / name)
+
     def _walk(self) -> Iterator[str]:
         """Names of all files, and of folders that cannot be listed."""
         below, seen = [self._list("")], {_identify(self.path)}
@@ -130,6 +143,19 @@ class ImageFolder:
             found.discard(None)
             left += [each.path for each in folders]
         return found
+
+
+def open_folder(path: str):
+    """The images below a folder: here, or where a scheme (`gs://`) says.
+
+    Raises:
+        DataError: as `ImageFolder` does.
+    """
+    if "://" not in path:
+        return ImageFolder(path)
+    from tf_infomax.data.remote import RemoteFolder
+
+    return RemoteFolder(path, _is_image)
 
 
 def _is_image(name: str) -> bool:
@@ -198,16 +224,33 @@ def read_file(path: Path) -> bytes:
 
 def make_decoder(folder: Path, image_shape: tuple[int, int, int], rule: str):
     """A function from a file's name to uint8 `[H, W, C]`, or to why it has none."""
+    measure, fetch = lambda n: measure_file(folder / n), lambda n: read_file(folder / n)
+    return decode_by(measure, fetch, image_shape, rule)
+
+
+def decode_by(
+    measure: Callable[[object], int],
+    fetch: Callable[[object], bytes],
+    image_shape: tuple[int, int, int],
+    rule: str,
+):
+    """A function from what `fetch` takes to uint8 `[H, W, C]`, or to why there is none.
+
+    Args:
+        measure: the bytes that `fetch` will give, before they are read.
+        fetch: the encoded picture. Both may raise PictureError and OSError.
+        image_shape: (H, W, C).
+        rule: of `decoding.RESIZE_RULES`.
+    """
     from tf_infomax.data.pictures import make_reader
 
     read = make_reader(image_shape, rule)
     gate = Gate(LARGEST_FILE)  # of what has been read and not yet decoded
 
-    def decode_file(name: str) -> np.ndarray | str:
-        path = folder / name
+    def decode(key) -> np.ndarray | str:
         try:
-            with gate.hold(measure_file(path)):
-                return read(read_file(path))
+            with gate.hold(measure(key)):
+                return read(fetch(key))
         except PictureError as error:
             return str(error)
         except OSError as error:
@@ -215,7 +258,7 @@ def make_decoder(folder: Path, image_shape: tuple[int, int, int], rule: str):
         except MemoryError:
             return "not enough memory"
 
-    return decode_file
+    return decode
 
 
 def map_batches(

@@ -54,7 +54,31 @@ class PairedImages:
 
     def select(self, indices: np.ndarray) -> "PairedImages":
         """Some of the rows."""
-        return PairedImages(*(_select(i, indices) for i in (self.first, self.second)))
+        return PairedImages(*(_select(each, indices) for each in self.sides))
+
+    @property
+    def sides(self) -> tuple[Sequence, Sequence]:
+        """Both sets."""
+        return self.first, self.second
+
+
+def _identify(images) -> bytes | None:
+    """What tells images that are decoded on demand from others; None of other kinds."""
+    if isinstance(images, PairedImages):
+        found = [_identify(side) for side in images.sides]
+        if not any(found):
+            return None
+        pairs = zip(found, images.sides, strict=True)
+        return b"".join(own or digest_images(side).tobytes() for own, side in pairs)
+    identify = getattr(images, "identify", None)
+    return identify() if identify else None
+
+
+def _list_unusable(images) -> list[tuple[str, str]]:
+    if isinstance(images, PairedImages):
+        return [each for side in images.sides for each in _list_unusable(side)]
+    pile = getattr(images, "pile", None)
+    return pile.list_unusable() if pile else []
 
 
 def _select(images, indices: np.ndarray):
@@ -123,8 +147,9 @@ class ImageSet:
     """Images of one size with optional labels.
 
     Attributes:
-        images: uint8 `[n, H, W, C]`, C = 1 or 3 (twice that for `PairedImages`);
-            `images[:]` is in memory in any case.
+        images: uint8 `[n, H, W, C]`, C = 1 or 3 (twice that for `PairedImages`), in
+            memory, mapped from a file, or decoded on demand (`streams`); `images[:]`
+            is in memory in any case.
         labels: int64 `[n]`, -1 where an example has none, or None.
         class_names: name of class k at index k, or None.
         names: file name of each image, or None.
@@ -133,7 +158,7 @@ class ImageSet:
         notes: how the source was understood, where that is not plain.
     """
 
-    images: np.ndarray | MappedImages | PairedImages
+    images: np.ndarray | Sequence
     labels: np.ndarray | None = None
     class_names: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
@@ -217,11 +242,24 @@ class ImageSet:
         """Of every image; see `copies.digest_images`."""
         return digest_images(self.images)
 
+    @property
+    def digested(self) -> bool:
+        """Whether `digests` are at hand without decoding what nobody has asked for."""
+        return "digests" in self.__dict__ or _identify(self.images) is None
+
     def fingerprint(self) -> str:
-        """A short hash of the shape and of every byte of the images, in their order."""
+        """A short hash of the shape and of every byte of the images, in their order.
+
+        Of images that are decoded on demand, of names, sizes and times of their files.
+        """
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.digests))
+        own = _identify(self.images)
+        digest.update(np.ascontiguousarray(self.digests) if own is None else own)
         return digest.hexdigest()[:16]
+
+    def list_unusable(self) -> list[tuple[str, str]]:
+        """(file name, reason) of the files that could not be used, so far."""
+        return [*self.skipped, *_list_unusable(self.images)]
 
 
 @dataclass(frozen=True)

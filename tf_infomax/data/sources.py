@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.data.arrays import load_arrays
-from tf_infomax.data.cache import read_or_make
+from tf_infomax.data.encoded import Encoded, make_set
 from tf_infomax.data.fashion import load_fashion, make_fashion_m
-from tf_infomax.data.files import DECODING, ImageFolder, make_decoder, map_batches
+from tf_infomax.data.files import open_folder
 from tf_infomax.data.images import (
     DataError,
     ImageSet,
@@ -21,6 +21,7 @@ from tf_infomax.data.images import (
     Splits,
 )
 from tf_infomax.data.scale import convert_to_uint8
+from tf_infomax.data.streams import StreamedImages
 from tf_infomax.options.datasets import DATASETS
 
 _SHAPES = "[n, H, W] or [n, H, W, C]"
@@ -39,9 +40,10 @@ class ReadOptions:
         download: whether TFDS may use the network.
         labels: `.npy` with the labels of an `arrays:` source of one `.npy`.
         pixel_range: of arrays, a key of `scale.PIXEL_RANGES` or "auto".
-        memory_limit: bytes of decoded images to hold in memory; larger sets are
-            decoded once into a file in `cache_dir` and memory-mapped.
-        cache_dir: folder of these files.
+        image_column, label_column: of tables and records; "": by usual names.
+        cache: where decoded images are kept, one of `cache.CACHES`.
+        memory_limit: bytes of decoded images to hold in memory.
+        cache_dir: folder of what is kept on the disk.
     """
 
     image_size: int = 0
@@ -53,6 +55,9 @@ class ReadOptions:
     download: bool = False
     labels: str | None = None
     pixel_range: str = "auto"
+    image_column: str = ""
+    label_column: str = ""
+    cache: str = "auto"
     memory_limit: int = 4 << 30
     cache_dir: str = "~/.cache/tf_infomax"
 
@@ -67,7 +72,7 @@ def read(name: str, options: ReadOptions = ReadOptions()) -> Splits:
     if kind not in DATASETS:
         raise DataError(f"unknown dataset {name!r}. Known: {', '.join(DATASETS)}.")
     splits = DATASETS[kind].load()(argument, options)
-    if not options.image_size or kind == "folder":
+    if not options.image_size or isinstance(splits.train.images, StreamedImages):
         return splits
     return Splits(
         _resize(splits.train, options), splits.test and _resize(splits.test, options)
@@ -227,25 +232,50 @@ def read_folder(argument: str, options: ReadOptions) -> Splits:
     """`folder:PATH`: image files, flat or nested, of any mix of formats and sizes.
 
     If every image lies in a subfolder of PATH, the names of these are the labels;
-    otherwise there are none. Files that cannot be decoded are skipped and listed in
-    `ImageSet.skipped`; those that are no images by their names are counted in `others`.
+    otherwise there are none. Files that cannot be decoded are left out and listed
+    (`ImageSet.list_unusable`); those that are no images by their names are counted in
+    `others`.
     """
-    if not options.image_size:
-        raise DataError(
-            "a folder of images needs a size to resize them to: image_size."
-        )
-    folder = ImageFolder(argument)
+    folder = open_folder(argument)
     names = list(folder)
-    images, kept, skipped = _decode_files(folder, names, options)
-    if not kept:
-        raise DataError(
-            f"none of the {len(names)} image files in {folder.path} can be used; the "
-            f"first: {skipped[0][0]} ({skipped[0][1]})."
-        )
-    names = tuple(names[i] for i in kept)
-    labels, class_names, notes = _label_by_folder(names)
-    told = (tuple(skipped), folder.others, notes)
-    return Splits(ImageSet(images, labels, class_names, names, *told))
+    source = Encoded(
+        what=f"image files in {folder.path}",
+        names=names,
+        measure=lambda number: folder.measure(names[number]),
+        fetch=lambda number: folder.fetch(names[number]),
+        key=f"{folder.where} {folder.fingerprint}",
+        label=lambda kept: _label_by_folder([names[number] for number in kept]),
+        others=folder.others,
+    )
+    return Splits(make_set(source, options))
+
+
+def read_files(argument: str, options: ReadOptions) -> Splits:
+    """`files:LIST`: pictures that a text or a table names. See `lists`."""
+    from tf_infomax.data.lists import read_list
+
+    return Splits(make_set(read_list(argument, options), options))
+
+
+def read_tfrecord(argument: str, options: ReadOptions) -> Splits:
+    """`tfrecord:PATTERN`: examples in TFRecord files. See `records`."""
+    from tf_infomax.data import records
+
+    return Splits(make_set(records.read_tfrecord(argument, options), options))
+
+
+def read_array_record(argument: str, options: ReadOptions) -> Splits:
+    """`array_record:PATTERN`: examples or pictures in ArrayRecord files."""
+    from tf_infomax.data import records
+
+    return Splits(make_set(records.read_array_record(argument, options), options))
+
+
+def read_parquet(argument: str, options: ReadOptions) -> Splits:
+    """`parquet:PATTERN`: tables with a column of pictures. See `parquet`."""
+    from tf_infomax.data import parquet
+
+    return Splits(make_set(parquet.read_parquet(argument, options), options))
 
 
 def _label_by_folder(names: Sequence[str]):
@@ -265,46 +295,6 @@ def _label_by_folder(names: Sequence[str]):
         return None, None, ()
     index = {name: k for k, name in enumerate(classes)}
     return np.array([index[top] for top in tops], np.int64), tuple(classes), ()
-
-
-def _decode_files(folder: ImageFolder, names: list[str], options: ReadOptions):
-    """(images, indices kept, skipped), in memory or in a memory-mapped cache file."""
-    side = options.image_size
-    shape = (len(names), side, side, 3)
-    if np.prod(shape, dtype=np.int64) <= options.memory_limit:
-        images = np.empty(shape, np.uint8)
-        kept, skipped = _decode_into(images, folder, names, options)
-        return images[: len(kept)], kept, skipped
-    key = f"{folder.path.resolve()} {folder.fingerprint} {side} {options.resize} "
-    key += DECODING
-    images, (kept, skipped) = read_or_make(
-        Path(options.cache_dir).expanduser(),
-        key,
-        shape,
-        lambda images: _decode_into(images, folder, names, options),
-    )
-    images = MappedImages(images, np.arange(len(kept)))
-    return images, kept, [tuple(each) for each in skipped]
-
-
-_DECODED = 64 << 20  # bytes of images in a batch on their way
-
-
-def _decode_into(images: np.ndarray, folder: ImageFolder, names, options: ReadOptions):
-    """Fills the first rows of `images`; returns (indices kept, skipped)."""
-    shape = (options.image_size, options.image_size, 3)
-    decode = make_decoder(folder.path, shape, options.resize)
-    kept, skipped = [], []
-    batch_size = min(max(_DECODED // int(np.prod(shape)), 1), 256)
-    batches = map_batches(decode, names, batch_size)
-    results = (result for _, batch in batches for result in batch)
-    for index, result in enumerate(results):
-        if isinstance(result, str):
-            skipped.append((names[index], result))
-        else:
-            images[len(kept)] = result
-            kept.append(index)
-    return kept, skipped
 
 
 def read_tfds(argument: str, options: ReadOptions) -> Splits:

@@ -37,11 +37,37 @@ class Arrays(Options):
     )
 
 
+@dataclass(frozen=True)
+class Columns(Options):
+    """Of tables and records."""
+
+    image_column: str = option(
+        "", _GROUP, "Column, or feature, of the images; empty: by usual names."
+    )
+    label_column: str = option(
+        "", _GROUP, "Column, or feature, of the labels; empty: by usual names."
+    )
+
+
 DATASETS: dict[str, Row] = {
     "fashion": Row("tf_infomax.data.sources:read_fashion"),
     "fashion_m": Row("tf_infomax.data.sources:read_fashion_m", argument="[SOURCE]"),
     "tfds": Row("tf_infomax.data.sources:read_tfds", options=Tfds, argument="NAME"),
     "folder": Row("tf_infomax.data.sources:read_folder", argument="PATH"),
+    "files": Row(
+        "tf_infomax.data.sources:read_files", options=Columns, argument="LIST"
+    ),
+    "tfrecord": Row(
+        "tf_infomax.data.sources:read_tfrecord", options=Columns, argument="PATTERN"
+    ),
+    "array_record": Row(
+        "tf_infomax.data.sources:read_array_record",
+        options=Columns,
+        argument="PATTERN",
+    ),
+    "parquet": Row(
+        "tf_infomax.data.sources:read_parquet", options=Columns, argument="PATTERN"
+    ),
     "arrays": Row(
         "tf_infomax.data.sources:read_arrays", options=Arrays, argument="FILE"
     ),

@@ -105,15 +105,23 @@ class Core(Options):
         "Of exact copies keep one: a test image rather than a training image, the "
         "first of several.",
     )
+    cache: str = option(
+        "auto",
+        _READ,
+        "Where images that are decoded from files are kept: memory, disk, none; auto: "
+        "what has room.",
+        choices=("auto", "memory", "disk", "none"),
+        driver=True,
+    )
     memory_limit_mb: int = option(
         4096,
         _READ,
-        "Decoded images beyond this are memory-mapped from a file.",
+        "Decoded images to hold in memory.",
         low=1,
         driver=True,
     )
     cache_dir: str = option(
-        "~/.cache/tf_infomax", _READ, "Folder of these files.", driver=True
+        "~/.cache/tf_infomax", _READ, "Folder of what is kept on disk.", driver=True
     )
 
     augment: tuple[str, ...] = option(

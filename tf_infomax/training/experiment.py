@@ -35,6 +35,9 @@ def read_options(config: Config) -> sources.ReadOptions:
         download=config.download,
         labels=config.labels or None,
         pixel_range=config.pixel_range,
+        image_column=config.image_column,
+        label_column=config.label_column,
+        cache=config.cache,
         memory_limit=config.memory_limit_mb << 20,
         cache_dir=config.cache_dir,
     )
