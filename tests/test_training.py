@@ -1,11 +1,15 @@
 """The loop: division into calls of fit, checkpoints, choice of the best."""
 
+import itertools
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tf_infomax
+from tf_infomax.data.batches import draw_batches
 from tf_infomax.data.images import ImageSet
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.training import experiment
@@ -277,3 +281,123 @@ def test_epochs_are_whole_executions():
     assert experiment.count_steps(config, 100) == (8, 16)
     config = Config(steps=10, batch_size=16, steps_per_execution=4)
     assert experiment.count_steps(config, 100) == (8, 10)
+
+
+MARK = 255  # first pixel of an image that nothing else in these data has
+
+
+def break_run(run, what: str, least: int = 1) -> None:
+    """Steps with `least` marked images or more lose their loss, or a gradient."""
+    objective, original = run.objective, run.objective.step_losses
+    weight = objective.networks["encoder"].trainable_variables[0]
+
+    def step_losses(batch, seed):
+        losses, values = original(batch, seed)
+        marks = tf.reduce_sum(tf.cast(batch["x"][:, 0, 0, 0] == MARK, tf.int32))
+        nothing = 0.0 * tf.reduce_sum(weight.value)
+        broken = {"loss": lambda: nothing + np.nan, "gradient": lambda: nothing**0.5}
+        extra = tf.cond(marks >= least, broken[what], lambda: nothing)
+        return {**losses, "encoder": losses["encoder"] + extra}, values
+
+    objective.step_losses = step_losses
+
+
+def mark(data, rows):
+    images = data.train.images.copy()
+    images[list(rows), 0, 0, 0] = MARK
+    return replace(data, train=replace(data.train, images=images))
+
+
+def batches_of(order, steps):
+    drawn = draw_batches(64, 16, 0, steps, order)
+    return [set(rows.tolist()) for _, rows in drawn.as_numpy_iterator()]
+
+
+class TestFaults:
+    @pytest.mark.parametrize("what", ["loss", "gradient"])
+    def test_skipped_steps_change_nothing(self, what, tmp_path, capsys):
+        data = mark(make_data(), [9])
+        run = make_run(tmp_path, data, on_nan="skip")
+        break_run(run, what)
+        before = []
+
+        class Watch(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                before.append(run.objective.networks["encoder"].get_weights()[0])
+
+        shown = training.Progress(run.until, 0, "none", "step")
+        training.fit_until_signal(run, shown, [Watch()])
+        faulty = [k for k, rows in enumerate(batches_of(0, 8)) if 9 in rows]
+        assert len(faulty) == 2
+        for step in range(1, 8):
+            same = np.array_equal(before[step - 1], before[step])
+            assert same == (step in faulty)
+        assert run.state["skipped"] == 2
+        assert run.describe_faults() == ["2 of 8 steps were not finite, and skipped"]
+        assert all(np.isfinite(row["loss"]) for row in run.rows)
+        assert (
+            f"not finite in step {faulty[0]} (training images"
+            in capsys.readouterr().err
+        )
+        assert make_run(tmp_path, data, on_nan="skip").state["skipped"] == 2
+
+    def test_a_run_of_faults_alone_ends(self, tmp_path):
+        run = make_run(tmp_path, mark(make_data(), range(64)), on_nan="skip", steps=40)
+        break_run(run, "loss")
+        with pytest.raises(training.TrainingError, match="were not finite"):
+            training.train(run)
+
+    @pytest.mark.parametrize("what", ["loss", "gradient"])
+    def test_a_run_that_stops_names_step_and_images(self, what, tmp_path):
+        batches = batches_of(0, 8)
+        first = min(batches[5] - batches[0])
+        data = mark(make_data(), [first])
+        data = replace(data, train=replace(data.train, names=tuple("abcdefgh" * 8)))
+        run = make_run(tmp_path, data, on_nan="stop")
+        break_run(run, what)
+        (step,) = (k for k, rows in enumerate(batches[:4]) if first in rows)
+        words = "no longer finite"
+        if what == "loss":
+            words += rf" in step {step} \(training images [a-h], .* and 12 more\)"
+        with pytest.raises(training.TrainingError, match=words):
+            training.train(run)
+
+    def test_a_restored_run_takes_its_images_in_another_order(self, tmp_path, capsys):
+        """To the same weights, whether or not it is stopped on its way."""
+        order = 1_000_003
+        met = batches_of(0, 4) + batches_of(order, 8)[4:]
+        pairs = itertools.combinations(sorted(batches_of(0, 8)[6]), 2)
+        pair = next(p for p in pairs if not any(set(p) <= rows for rows in met))
+        data, ends = mark(make_data(), pair), []
+        for name, stop in (("whole", None), ("divided", 7)):
+            run = make_run(tmp_path / name, data, on_nan="restore")
+            break_run(run, "loss", least=2)
+            if stop:
+                run.until = 7
+                training.train(run)
+                run = make_run(tmp_path / name, data, on_nan="restore")
+                break_run(run, "loss", least=2)
+            training.train(run)
+            assert run.step == 8
+            assert run.state["detours"] == 1
+            assert [row["step"] for row in run.rows][-1] == 8
+            ends.append(run.objective.networks["encoder"].get_weights())
+        assert (
+            "back to step 4, and on with the images in another"
+            in capsys.readouterr().err
+        )
+        for one, other in zip(*ends, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_going_back_ends(self, tmp_path):
+        """Before a first checkpoint, and after three times."""
+        run = make_run(tmp_path / "early", mark(make_data(), [9]), on_nan="restore")
+        break_run(run, "loss")
+        with pytest.raises(training.TrainingError, match="nothing saved"):
+            training.train(run)
+        run = make_run(tmp_path / "late", mark(make_data(), [9]), on_nan="restore")
+        run.save("last")
+        break_run(run, "loss")
+        with pytest.raises(training.TrainingError, match="after 3 other orders"):
+            training.train(run)
+        assert run.state["detours"] == 3

@@ -22,13 +22,14 @@ from tf_infomax.objectives.batches import (
     name_features,
     put_front,
 )
+from tf_infomax.objectives.faults import Faults
 from tf_infomax.objectives.priors import Prior
 from tf_infomax.objectives.replicas import count_replicas
 from tf_infomax.optimizers import share_of_newest
 
 STEP = "step"  # name of the variable that counts steps, in checkpoints
 _SLOTS = ("momentum", "velocity")
-_COMPILED = ("jit_compile", "steps_per_execution", "run_eagerly")
+_COMPILED = ("jit_compile", "steps_per_execution", "run_eagerly", "skip_faulty")
 _OF_VIEWS = 3  # tells the draws of augmentations from those of a step
 
 
@@ -116,6 +117,8 @@ class Objective(keras.Model):
         code_prior: what the distribution of codes is matched to, or None.
         prior_features: what of the encoder `place_codes` takes.
         step: steps done. Of its own, since a loss-scaling optimizer skips counts.
+        faults: the steps since `faults.clear()` of which a loss was not finite, or,
+            where such steps are skipped, a gradient.
     """
 
     players: Mapping[str, tuple[str, ...]] = {"encoder": ("encoder",)}
@@ -172,6 +175,7 @@ class Objective(keras.Model):
             aggregation="only_first_replica",
             name="step",
         )
+        self.faults, self.skip_faulty = Faults(), False
         self._trackers: dict[str, keras.metrics.Mean] = {}
         self.built = True
 
@@ -289,7 +293,10 @@ class Objective(keras.Model):
 
         Args:
             optimizer: player -> optimizer; or one, of which each player gets a copy.
-            **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly`.
+            **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly`;
+                `skip_faulty`: whether a step whose losses or gradients are not finite
+                leaves all weights as they are. An optimizer that scales its loss looks
+                at its own gradients, whatever is said here.
 
         Raises:
             TypeError: if anything else is given, which would have no effect.
@@ -300,6 +307,12 @@ class Objective(keras.Model):
                 f"compile takes optimizer (one, or one for each of "
                 f"{', '.join(self.players)}), {', '.join(_COMPILED)}: losses and "
                 f"metrics are the objective's own. Received: {', '.join(unknown)}."
+            )
+        self.skip_faulty = bool(kwargs.pop("skip_faulty", False))
+        if self.skip_faulty and count_replicas() > 1:
+            raise ValueError(
+                "skip_faulty is for one device: under a distribution strategy an "
+                "update cannot depend on the gradients."
             )
         optimizers = self._optimizers_of(optimizer)
         first = next(iter(self.players))
@@ -350,18 +363,20 @@ class Objective(keras.Model):
         seed = tf.stack([tf.constant(self.seed, tf.int64), self.step.value])
         batch = self._as_batch(data, self.asks, seed)
         self._check_static(batch)
-        values = {}
+        values, fine = {}, []
         for number, players in enumerate(self.rounds or (tuple(self.players),)):
             own = tf.random.fold_in(seed, -number, alg="philox") if number else seed
-            values |= self._update(players, batch, own)
+            reported, done = self._update(players, batch, own)
+            values |= reported
+            fine.append(done)
         self._require(self.step_values, values)
         self._update_average()
         self.after_updates()
         self.step.assign_add(1)
-        return self._track(values)
+        return self._track(values, tf.reduce_all(fine) if self.skip_faulty else None)
 
-    def _update(self, players: Sequence[str], batch: dict, seed) -> dict:
-        """Moves these players' networks; what the step reports."""
+    def _update(self, players: Sequence[str], batch: dict, seed) -> tuple:
+        """Moves these players' networks: what is reported, whether all was finite."""
         replicas = count_replicas()
         with tf.GradientTape(persistent=len(players) > 1) as tape:
             outcome = self._run(self.step_losses, batch, seed, training=True)
@@ -374,11 +389,36 @@ class Objective(keras.Model):
                 )
                 for player in players
             }
+        updates = {}
         for player in players:
             variables = self.variables_of(player)
-            gradients = tape.gradient(scaled[player], variables)
-            self._apply(player, gradients, variables)
-        return self._reported(losses, values)
+            updates[player] = (tape.gradient(scaled[player], variables), variables)
+        fine = self._apply_all(updates, [losses[player] for player in players])
+        return self._reported(losses, values), fine
+
+    def _apply_all(self, updates: dict[str, tuple[list, list]], losses: list):
+        """All players' steps; none of them where one is faulty and to be skipped."""
+
+        def apply():
+            for player, update in updates.items():
+                self._apply(player, *update)
+
+        watched = [*losses]
+        if self.skip_faulty:
+            scaling = keras.optimizers.LossScaleOptimizer
+            watched += [
+                gradient
+                for player, (gradients, _) in updates.items()
+                if not isinstance(self.optimizers[player], scaling)
+                for gradient in gradients
+                if gradient is not None
+            ]
+        fine = self.faults.note(self.step.value, watched)
+        if self.skip_faulty:
+            tf.cond(fine, lambda: (apply(), True)[1], lambda: False)
+        else:
+            apply()
+        return fine
 
     def _apply(self, player: str, gradients: list, variables: list) -> None:
         """The optimizer's step, of which slow weights go a part."""
@@ -446,7 +486,8 @@ class Objective(keras.Model):
     def test_step(self, data: object) -> dict[str, tf.Tensor]:
         return self._track(self.measure(data))
 
-    def _track(self, values: dict) -> dict:
+    def _track(self, values: dict, counts: tf.Tensor | None = None) -> dict:
+        """The running means, in which these values count unless `counts` is false."""
         unknown = [name for name in values if name not in self._trackers]
         if unknown:
             raise ValueError(
@@ -454,7 +495,13 @@ class Objective(keras.Model):
                 "its `values` nor its `step_values` name."
             )
         for name, value in values.items():
-            self._trackers[name].update_state(value)
+            weight = None
+            if counts is not None:
+                value, weight = (
+                    tf.where(counts, value, 0.0),
+                    tf.cast(counts, tf.float32),
+                )
+            self._trackers[name].update_state(value, sample_weight=weight)
         return {name: self._trackers[name].result() for name in values}
 
     def _check_static(self, batch: dict) -> None:
@@ -543,6 +590,7 @@ class Objective(keras.Model):
             "optimizer": {p: serialize(o) for p, o in self.optimizers.items()},
             "jit_compile": self.jit_compile,
             "steps_per_execution": self.steps_per_execution,
+            "skip_faulty": self.skip_faulty,
         }
 
     def compile_from_config(self, config: dict) -> None:

@@ -59,11 +59,11 @@ def mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     over the whole batch, as the gradient of a loss must be.
     """
     mask = tf.cast(mask, values.dtype)
-    total, count = tf.reduce_sum(values * mask), _sum_up(tf.reduce_sum(mask))
+    total, count = tf.reduce_sum(values * mask), sum_up(tf.reduce_sum(mask))
     return count_replicas() * tf.math.divide_no_nan(total, count)
 
 
-def _sum_up(part: tf.Tensor) -> tf.Tensor:
+def sum_up(part: tf.Tensor) -> tf.Tensor:
     """The sum over replicas, the same on all of them."""
     if count_replicas() == 1:
         return part
@@ -74,5 +74,5 @@ def _sum_up(part: tf.Tensor) -> tf.Tensor:
 def variance(values: tf.Tensor) -> tf.Tensor:
     """Of each column of `[N, ...]`, over the batch of all replicas (1 / N)."""
     share = 1.0 / (count_replicas() * tf.cast(tf.shape(values)[0], values.dtype))
-    center = _sum_up(share * tf.reduce_sum(values, axis=0))
-    return _sum_up(share * tf.reduce_sum(tf.square(values - center), axis=0))
+    center = sum_up(share * tf.reduce_sum(values, axis=0))
+    return sum_up(share * tf.reduce_sum(tf.square(values - center), axis=0))

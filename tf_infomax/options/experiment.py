@@ -224,6 +224,14 @@ class Core(Options):
         "mirrored: all GPUs of this machine.",
         choices=("none", "mirrored"),
     )
+    on_nan: str = option(
+        "stop",
+        _TRAIN,
+        "If a loss or gradient is not finite: stop; skip the step; restore the last "
+        "checkpoint and go on with the images in another order (three times at most).",
+        choices=("stop", "skip", "restore"),
+        driver=True,
+    )
     mixed_precision: str = option(
         "none",
         _MACHINE,

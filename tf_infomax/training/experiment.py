@@ -227,6 +227,7 @@ def build_objective(
         optimizers,
         jit_compile=config.jit_compile,
         steps_per_execution=config.steps_per_execution,
+        skip_faulty=config.on_nan == "skip",
     )
     return objective
 

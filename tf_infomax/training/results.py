@@ -165,7 +165,10 @@ def _evaluate(subject: Subject, record: Record, figures: bool) -> dict:
         if name not in slow:
             record.add_all(name, EVALUATIONS[name].load()(subject))
     with record.surviving("health"):
-        record.warnings = _warn(run.objective, record.results, subject.codes)
+        record.warnings = [
+            *run.describe_faults(),
+            *_warn(run.objective, record.results, subject.codes),
+        ]
         for warning in record.warnings:
             subject.tell(f"warning: {warning}")
     if figures:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_infomax.data.batches import make_batches, make_fixed_batches
+from tf_infomax.data.batches import draw_batches, make_batches, make_fixed_batches
 from tf_infomax.data.division import name_some
 from tf_infomax.data.files import count_others
 from tf_infomax.data.images import ImageSet
@@ -26,6 +26,10 @@ from tf_infomax.training.workdir import CHECKPOINTS, WorkDirectory
 
 _HEALTH_IMAGES = 2000
 _LASTING = 2  # epochs in a row that look collapsed
+_DETOURS = 3  # times that a run goes back and takes its images in another order
+_LOOKED = 5.0  # seconds between two looks for numbers that are not finite
+_NAMED = 4  # images of a step that are named
+_TOLERATED = 20  # steps that are skipped, before half of all of them are too many
 _ONLINE_IMAGES = 5000  # labelled training images of the online probe
 
 
@@ -121,7 +125,10 @@ class Run:
         fit_end: steps after which the present call of `fit` ends.
         until: steps after which `train` ends; below `steps` for a part of the run.
         state: what a checkpoint keeps beside the variables: `best` (value of the best
-            checkpoint so far) and `seconds` (spent in training so far).
+            checkpoint so far), `seconds` (spent in training so far), `detours` (how
+            often it has gone back and changed the order of its images) and `skipped`
+            (how many steps have left the weights as they were).
+        fault: what was not finite, of a run that has to go back; or "".
         stopped: the name of the signal that ended training, or "".
 
     Args:
@@ -155,8 +162,8 @@ class Run:
         self._require_labels()
         self.until = self.steps
         self.variables = self.objective.state()
-        self.state = {"best": None, "seconds": 0.0}
-        self.step, self.fit_end, self.stopped = 0, 0, ""
+        self.state = {"best": None, "seconds": 0.0, "detours": 0, "skipped": 0}
+        self.step, self.fit_end, self.stopped, self.fault = 0, 0, "", ""
         self.rows: list[dict] = []
         self.resumed = self._resume([checkpoint] if checkpoint else CHECKPOINTS)
         if self.step > self.steps:
@@ -211,11 +218,12 @@ class Run:
         return [v for metric in self.objective.metrics for v in metric.variables]
 
     def save(self, which: str) -> None:
-        """Writes a checkpoint of this moment; refuses weights that are not finite."""
-        for variable in self.variables.values():
+        """Writes a checkpoint of this moment, unless a weight is not finite."""
+        for name, variable in self.variables.items():
             value = np.asarray(variable)
             if value.dtype.kind == "f" and not np.isfinite(value).all():
-                self.fail_not_finite()
+                self._meet_fault(f"{name} is no longer finite by step {self.step}")
+                return
         state = {
             **self.workdir.options.describe(),
             **self.state,
@@ -235,7 +243,7 @@ class Run:
         state = self.workdir.load(which, self.variables)
         self._compare_data(state.pop("data"))
         self.step = state.pop("step")
-        self.state = {name: state[name] for name in self.state}
+        self.state |= {name: state[name] for name in self.state if name in state}
         rows = state["rows"] if "rows" in state else self.workdir.read_metrics()
         self.rows = [row for row in rows if row["step"] <= self.step]
 
@@ -255,16 +263,105 @@ class Run:
         if changed:
             tell(f"the {' and '.join(changed)} have changed since the run began")
 
-    def fail_not_finite(self) -> None:
+    def look_for_faults(self) -> bool:
+        """Whether training cannot go on as it is.
+
+        Raises:
+            TrainingError: if it cannot go on at all.
+        """
+        faults = self.objective.faults
+        first, count = int(faults.first), int(faults.count)
+        if first < 0:
+            return bool(self.fault)
+        faults.clear()
+        what = f"the loss is no longer finite in step {first} ({self._name(first)})"
+        if not self.objective.skip_faulty:
+            self._meet_fault(what)
+            return True
+        self.state["skipped"] += count
+        tell(
+            f"warning: loss or gradient not finite in step {first} "
+            f"({self._name(first)}): skipped, {self.state['skipped']} steps so far"
+        )
+        skipped = self.state["skipped"]
+        if skipped > _TOLERATED and skipped > 0.5 * self.step:
+            self._fail(f"{skipped} of {self.step} steps were not finite")
+        return False
+
+    def describe_faults(self) -> list[str]:
+        """What was left out because it was not finite, in words; nothing if nothing."""
+        skipped, detours = self.state["skipped"], self.state["detours"]
+        found = []
+        if skipped:
+            found.append(f"{skipped} of {self.step} steps were not finite, and skipped")
+        if detours:
+            found.append(
+                "training has gone back to a checkpoint, and on with the images in "
+                f"another order, {detours} time{'s' * (detours > 1)}, because numbers "
+                "were not finite"
+            )
+        return found
+
+    def _name(self, step: int) -> str:
+        """Which images a step has, in words."""
+        train, config = self.data.train, self.config
+        drawn = draw_batches(
+            len(train), config.batch_size, step, step + 1, self.order, self.consecutive
+        )
+        ((_, rows),) = drawn.as_numpy_iterator()
+        names = [train.names[k] if train.names else str(k) for k in rows[:_NAMED]]
+        more = len(rows) - len(names)
+        return f"training images {', '.join(names)} and {more} more"
+
+    def _meet_fault(self, what: str) -> None:
+        """Remembers to go back, or ends the run."""
+        if self.config.on_nan != "restore":
+            self._fail(what)
+        self.fault = what
+
+    def _fail(self, what: str) -> None:
         saved = self.workdir.checkpoint("last")
         kept = f"{saved} holds the state before" if saved.exists() else "nothing saved"
         raise TrainingError(
-            f"the loss or a weight is no longer finite by step {self.step} ({kept}); "
-            "a new run with a lower --learning_rate or with --clip_norm may help."
+            f"{what}: {kept}. A new run with a lower --learning_rate or with "
+            "--clip_norm may help; --on_nan=skip or restore goes on with this one."
         )
+
+    def _go_back(self) -> None:
+        """To the last checkpoint, from where images come in another order."""
+        what, self.fault = self.fault, ""
+        detours = self.state["detours"] + 1
+        if detours > _DETOURS:
+            self._fail(f"{what}, after {_DETOURS} other orders of the images")
+        if not self.workdir.checkpoint("last").exists():
+            self._fail(what)
+        self.restore("last")
+        self.state["detours"] = detours
+        self.objective.faults.clear()
+        tell(
+            f"warning: {what}: back to step {self.step}, and on with the images in "
+            f"another order ({detours} of at most {_DETOURS} times)"
+        )
+
+    @property
+    def order(self) -> int:
+        """The seed of which images stand in which batch."""
+        return self.config.seed + 1_000_003 * self.state["detours"]
+
+    @property
+    def consecutive(self) -> bool:
+        """Whether images that are neighbours share a batch."""
+        return self.config.negatives == "shared_context"
 
     def fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
         """Trains from the current step to `until`, or to a signal."""
+        self._fit(callbacks)
+        while self.fault:
+            self._go_back()
+            self._fit(callbacks)
+
+    def _fit(self, callbacks: list[keras.callbacks.Callback]) -> None:
+        """The same, or to a fault."""
         for first, last, length in segments(self.step, self.per_epoch, self.until):
             self.fit_end = last
             batches = make_batches(
@@ -272,12 +369,12 @@ class Run:
                 self.config.batch_size,
                 first,
                 last,
-                self.config.seed,
+                self.order,
                 self.config.views,
                 self.config.augment,
                 with_index="index" in self.objective.asks,
                 labels=self.training_labels,
-                consecutive=self.config.negatives == "shared_context",
+                consecutive=self.consecutive,
             )
             epoch = first // self.per_epoch
             self.objective.fit(
@@ -289,7 +386,7 @@ class Run:
                 verbose=0,
                 callbacks=callbacks,
             )
-            if self.stopped:
+            if self.stopped or self.fault:
                 return
 
 
@@ -328,10 +425,11 @@ class Monitor(keras.callbacks.Callback):
         run = self.run
         if run.step % run.per_epoch and run.step < run.until:
             return  # stopped by a signal within the epoch
+        if run.look_for_faults():
+            self.model.stop_training = True
+            return
         row = {"epoch": epoch + 1, "step": run.step}
         row |= {name: float(value) for name, value in logs.items()}
-        if not math.isfinite(row["loss"]):
-            run.fail_not_finite()
         warnings: list[str] = []
         if self.validation is not None:
             values = self._evaluate()
@@ -351,6 +449,8 @@ class Monitor(keras.callbacks.Callback):
         self.writer.flush()
         self._save_best(row)
         run.save("last")
+        if run.fault:  # a weight is not finite, though no loss was
+            self.model.stop_training = True
 
     def _evaluate(self) -> dict:
         """Values on validation images; the running means of the epoch stay.
@@ -421,11 +521,13 @@ class Keeper(keras.callbacks.Callback):
     def __init__(self, run: Run):
         super().__init__()
         self.run = run
-        self.saved_at = run.step
-        self.metric_values = None
+
+    def on_train_begin(self, logs=None):
+        run = self.run
+        self.saved_at, self.metric_values = run.step, None
         if run.step % run.per_epoch:
             self.metric_values = [v.numpy() for v in run.metric_variables]
-        self.clock = time.monotonic()
+        self.clock = self.looked = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.metric_values is not None:  # fit has just reset them
@@ -442,10 +544,14 @@ class Keeper(keras.callbacks.Callback):
         run.state["seconds"] += now - self.clock
         self.clock = now
         due = run.step - self.saved_at >= run.config.checkpoint_every
-        if run.stopped or (due and run.step % run.per_epoch):
+        saved = run.stopped or (due and run.step % run.per_epoch)
+        if saved or now - self.looked >= _LOOKED:
+            self.looked = now
+            run.look_for_faults()
+        if saved and not run.fault:
             run.save("last")
             self.saved_at = run.step
-        if run.stopped:
+        if run.stopped or run.fault:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
