@@ -178,8 +178,7 @@ DIM_TABLE = Table(
         *_above(_BEST, ("prior_matching",), low=_LEARNED),
     ),
     history="1,000 steps; learning rates and weights by six trials of 500 steps each "
-    "on validation labels (docs/results/search_rows.json), those of cpc not "
-    "searched yet; not run yet",
+    "on validation labels (docs/results/search_rows.json); frozen before the first run",
 )
 
 _COORDINATES = (("coordinates", "absolute"),)
@@ -227,7 +226,7 @@ DIM_STRUCTURE = Table(
         ),
     ),
     controls=_above("dim", (UNTRAINED,), low=_LEARNED),
-    history="the settings of dim_table; not run yet",
+    history="the settings of dim_table; frozen before the first run",
 )
 
 _FEW, _MANY = 1, 63
@@ -276,7 +275,7 @@ DIM_NEGATIVES = Table(
     ),
     controls=_above(f"info_nce_{_MANY}", (UNTRAINED,), low=_LEARNED),
     history="the settings of dim_table, 64 images in a batch whatever the number of "
-    "negatives; not run yet",
+    "negatives; frozen before the first run",
     differences={
         f"{bound}, many - few": (f"{bound}_{_MANY}", f"{bound}_{_FEW}")
         for bound in _COUNTED

@@ -26,7 +26,23 @@ TABLES: dict[str, Table] = {
     "dim_negatives": DIM_NEGATIVES,
 }
 
-VERSIONS: tuple[tuple[str, str, str], ...] = ()
+VERSIONS: tuple[tuple[str, str, str], ...] = (
+    (
+        "dim_table",
+        "73546caab023467febddef1998318dc3e3162f0ea5e9fa9f7efdbdc63fbc4019",
+        "as it is before its first run: rates and weights of the searches",
+    ),
+    (
+        "dim_structure",
+        "b8cfba0131831a2871d5c93f693aba4366c41e378531ced9c8f0eafebe57ba59",
+        "as it is before its first run: rates and weights of the searches",
+    ),
+    (
+        "dim_negatives",
+        "f66b61eb131a6f890ff3b96b77048b4140c577216179248d500d6cbcad48b0ff",
+        "as it is before its first run: rates and weights of the searches",
+    ),
+)
 
 
 def digest(name: str) -> str:
