@@ -23,14 +23,20 @@ so that pooling would change nothing after the mean over locations.
 x_(j+1) ... x_(j+K), in a circle (0, or more than there are: with all). In a batch of
 independent pairs they are draws from the product of the marginals as all of them are.
 
+Of the rows of `BOUNDS` with all others as negatives, `scores` may also be
+`blocks.ScoresInBlocks`: the same value without the whole matrix.
+
 Imports TensorFlow only.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from tf_infomax.blocks import ScoresInBlocks
 
 __all__ = [
     "BOUNDS",
@@ -55,12 +61,16 @@ __all__ = [
     "tuba",
 ]
 
+Scores = tf.Tensor | ScoresInBlocks
+
 # Beyond this exponent e^t is continued by its tangent: e^60 is far outside of what a
 # sample mean can estimate, and sums of such terms still fit into float32.
 _MAX_EXPONENT = 60.0
 
 
-def _prepare(scores: tf.Tensor) -> tf.Tensor:
+def _prepare(scores: Scores) -> Scores:
+    if isinstance(scores, ScoresInBlocks):
+        return scores
     scores = tf.convert_to_tensor(scores)
     rows, columns = scores.shape[-2:]
     if rows is not None and (rows != columns or rows < 2):
@@ -76,9 +86,16 @@ def _at_least_float32(values: tf.Tensor) -> tf.Tensor:
     return values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
 
 
+def _positives(scores: Scores) -> tf.Tensor:
+    """The diagonal `[..., N]`."""
+    if isinstance(scores, ScoresInBlocks):
+        return scores.positives()
+    return _diagonal(scores)
+
+
 @tf.custom_gradient
-def _positives(scores: tf.Tensor) -> tf.Tensor:
-    """The diagonal `[..., N]`, with a faster gradient than TensorFlow's own."""
+def _diagonal(scores: tf.Tensor) -> tf.Tensor:
+    """The diagonal, with a faster gradient than TensorFlow's own."""
     zeros = tf.zeros_like(scores)
     return tf.linalg.diag_part(scores), lambda g: tf.linalg.set_diag(zeros, g)
 
@@ -118,32 +135,57 @@ def _keep_negatives(scores: tf.Tensor, value: float, negatives: int) -> tf.Tenso
     return tf.where(kept, scores, tf.constant(value, scores.dtype))
 
 
-def _count_others(scores: tf.Tensor, negatives: int) -> tf.Tensor:
+def _size(scores: Scores, axis: int) -> tf.Tensor:
+    """The number of columns (-1), or of locations (-3)."""
+    if isinstance(scores, ScoresInBlocks):
+        return tf.constant(scores.count if axis == -1 else scores.places, tf.float32)
+    return tf.cast(tf.shape(scores)[axis], scores.dtype)
+
+
+def _count_others(scores: Scores, negatives: int) -> tf.Tensor:
     """How many images each is contrasted with: K, or N - 1."""
-    others = tf.cast(tf.shape(scores)[-1], scores.dtype) - 1.0
+    others = _size(scores, -1) - 1.0
     return tf.minimum(others, float(negatives)) if negatives else others
 
 
 def _count_negatives(
-    scores: tf.Tensor, pooled: bool = False, negatives: int = 0
+    scores: Scores, pooled: bool = False, negatives: int = 0
 ) -> tf.Tensor:
     """How many negatives one problem has: N K, or L N K if pooled; K may be N - 1."""
-    n = tf.cast(tf.shape(scores)[-1], scores.dtype)
-    locations = tf.cast(tf.shape(scores)[-3], scores.dtype) if pooled else 1.0
-    return locations * n * _count_others(scores, negatives)
+    locations = _size(scores, -3) if pooled else 1.0
+    return locations * _size(scores, -1) * _count_others(scores, negatives)
 
 
-def _mean_negatives(values: tf.Tensor, negatives: int = 0) -> tf.Tensor:
-    """Mean of the values of negatives: [..., N, N] -> [...]."""
-    kept = _keep_negatives(values, 0.0, negatives)
-    total = tf.reduce_sum(kept, axis=[-2, -1])
-    return total / _count_negatives(values, negatives=negatives)
+def _mean_negatives(
+    scores: Scores, negatives: int = 0, function: Callable = tf.identity
+) -> tf.Tensor:
+    """Mean of a function of the scores of negatives: [..., N, N] -> [...]."""
+    if isinstance(scores, ScoresInBlocks):
+        _require_all(negatives)
+        total = scores.sum(function)
+    else:
+        kept = _keep_negatives(function(scores), 0.0, negatives)
+        total = tf.reduce_sum(kept, axis=[-2, -1])
+    return total / _count_negatives(scores, negatives=negatives)
+
+
+def _require_all(negatives: int) -> None:
+    if negatives:
+        raise ValueError(
+            "scores in blocks are contrasted with all others, negatives=0. "
+            f"Received: negatives={negatives}."
+        )
 
 
 def _log_mean_exp_negatives(
-    scores: tf.Tensor, pooled: bool = False, negatives: int = 0
+    scores: Scores, pooled: bool = False, negatives: int = 0
 ) -> tf.Tensor:
     """log of the mean of e^u of negatives: [..., N, N] -> [...] ([..., 1])."""
+    if isinstance(scores, ScoresInBlocks):
+        _require_all(negatives)
+        total = scores.log_sum_exp("pairs", pooled)
+        total = total[..., None] if pooled else total
+        return total - tf.math.log(_count_negatives(scores, pooled))
     masked = _keep_negatives(scores, -math.inf, negatives)
     axes, keep = ([-3, -2, -1], True) if pooled else ([-2, -1], False)
     total = tf.reduce_logsumexp(masked, axis=axes, keepdims=keep)
@@ -163,7 +205,7 @@ def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(values, axis=-1) - tf.math.log(n)
 
 
-def dv(scores: tf.Tensor, pooled: bool = False, negatives: int = 0) -> tf.Tensor:
+def dv(scores: Scores, pooled: bool = False, negatives: int = 0) -> tf.Tensor:
     """Donsker-Varadhan: `E_p[u] - log E_q[e^u]`, in nats.
 
     A lower bound in population; the value on a batch is not one, since the log of a
@@ -184,7 +226,7 @@ def dv(scores: tf.Tensor, pooled: bool = False, negatives: int = 0) -> tf.Tensor
     return positive - _log_mean_exp_negatives(scores, pooled, negatives)
 
 
-def nwj(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
+def nwj(scores: Scores, negatives: int = 0) -> tf.Tensor:
     """Nguyen-Wainwright-Jordan (KL f-GAN, MINE-f): `E_p[u] - E_q[e^(u-1)]`, in nats.
 
     An unbiased lower bound with high variance. Optimum at u = 1 + log p/q.
@@ -197,7 +239,7 @@ def nwj(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
 
 
 def info_nce(
-    scores: tf.Tensor,
+    scores: Scores,
     candidates: str = "y",
     pooled: bool = False,
     negatives: int = 0,
@@ -231,6 +273,12 @@ def info_nce(
         )
     scores = _prepare(scores)
     others = _count_others(scores, negatives)
+    if isinstance(scores, ScoresInBlocks):
+        _require_all(negatives)
+        negative = scores.log_sum_exp(candidates, pooled)
+        regret = tf.nn.softplus(negative - _positives(scores))
+        ceiling = tf.math.log1p(others * (_size(scores, -3) if pooled else 1.0))
+        return ceiling - tf.reduce_mean(regret, axis=-1)
     if not pooled:
         if negatives:
             left = _keep_negatives(scores, -math.inf, negatives)
@@ -240,8 +288,7 @@ def info_nce(
     masked = _keep_negatives(scores, -math.inf, negatives)
     negative = tf.reduce_logsumexp(masked, axis=[-3, -2])
     regret = tf.nn.softplus(negative[..., None, :] - _positives(scores))
-    locations = tf.cast(tf.shape(scores)[-3], scores.dtype)
-    ceiling = tf.math.log1p(locations * others)
+    ceiling = tf.math.log1p(_size(scores, -3) * others)
     return ceiling - tf.reduce_mean(regret, axis=-1)
 
 
@@ -258,7 +305,7 @@ def rank_candidates(positive: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(ceiling - regret, axis=-1)
 
 
-def jsd(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
+def jsd(scores: Scores, negatives: int = 0) -> tf.Tensor:
     """`2 log 2 - E_p[softplus(-u)] - E_q[softplus(u)]`, at most 2 JSD(p || q).
 
     A lower bound on twice the Jensen-Shannon divergence of joint and product, itself
@@ -268,7 +315,7 @@ def jsd(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     return gan(scores, negatives) + 2.0 * math.log(2.0)
 
 
-def gan(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
+def gan(scores: Scores, negatives: int = 0) -> tf.Tensor:
     """`-E_p[softplus(-u)] - E_q[softplus(u)]`: `jsd` without its constant 2 log 2.
 
     The classification log-likelihood of joint against product; at most 0.
@@ -276,10 +323,10 @@ def gan(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     """
     scores = _prepare(scores)
     positive = tf.reduce_mean(tf.nn.softplus(-_positives(scores)), axis=-1)
-    return -positive - _mean_negatives(tf.nn.softplus(scores), negatives)
+    return -positive - _mean_negatives(scores, negatives, tf.nn.softplus)
 
 
-def reverse_kl(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
+def reverse_kl(scores: Scores, negatives: int = 0) -> tf.Tensor:
     """`-E_p[e^(-u)] - E_q[u] + 1`, at most KL(q || p), in nats.
 
     A lower bound on the reverse Kullback-Leibler divergence (lautum information).
@@ -290,7 +337,7 @@ def reverse_kl(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     return 1.0 - positive - _mean_negatives(scores, negatives)
 
 
-def squared_hellinger(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
+def squared_hellinger(scores: Scores, negatives: int = 0) -> tf.Tensor:
     """`2 - E_p[e^(-u)] - E_q[e^u]`, at most the squared Hellinger distance.
 
     The distance is the integral of (sqrt p - sqrt q)^2, between 0 and 2. Optimum at
@@ -302,14 +349,15 @@ def squared_hellinger(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
     return 2.0 - positive - safe_exp(negative)
 
 
-def pearson_chi2(scores: tf.Tensor, negatives: int = 0) -> tf.Tensor:
+def pearson_chi2(scores: Scores, negatives: int = 0) -> tf.Tensor:
     """`E_p[u] - E_q[u^2/4 + u]`, at most the Pearson chi^2 divergence of p from q.
 
     Optimum at u = 2 (p/q - 1). Source: Nowozin et al. 2016, table 1.
     """
     scores = _prepare(scores)
     positive = tf.reduce_mean(_positives(scores), axis=-1)
-    return positive - _mean_negatives(0.25 * tf.square(scores) + scores, negatives)
+    square = lambda u: 0.25 * tf.square(u) + u
+    return positive - _mean_negatives(scores, negatives, square)
 
 
 def moving_average(
@@ -437,6 +485,7 @@ class Bound(NamedTuple):
         chance: the value of the best constant critic: what lies below it says that the
             critic does worse than none.
         pooled_is_bound: whether the value is still a bound with `pooled=True`.
+        in_blocks: whether the function takes `ScoresInBlocks`.
         log_ratio: scores of the optimal critic -> log p/q, up to a constant.
     """
 
@@ -446,6 +495,7 @@ class Bound(NamedTuple):
     options: tuple[str, ...] = ()
     chance: float = 0.0
     pooled_is_bound: bool = True
+    in_blocks: bool = False
     log_ratio: Callable[[tf.Tensor], tf.Tensor] = lambda scores: scores
 
     @property
@@ -493,34 +543,35 @@ def _log_ratio_of_chi2(scores: tf.Tensor) -> tf.Tensor:
 
 
 _FEWER = ("negatives",)
+_Row = partial(Bound, in_blocks=True)
 
 BOUNDS = {
-    "dv": Bound(dv, MUTUAL_INFORMATION, _unbounded, ("pooled", "negatives")),
-    "nwj": Bound(nwj, MUTUAL_INFORMATION, _unbounded, _FEWER),
-    "info_nce": Bound(
+    "dv": _Row(dv, MUTUAL_INFORMATION, _unbounded, ("pooled", "negatives")),
+    "nwj": _Row(nwj, MUTUAL_INFORMATION, _unbounded, _FEWER),
+    "info_nce": _Row(
         info_nce,
         MUTUAL_INFORMATION,
         math.log,
         ("candidates", "pooled", "negatives"),
         pooled_is_bound=False,
     ),
-    "jsd": Bound(jsd, "2 JSD(joint || product)", lambda k: 2.0 * math.log(2.0), _FEWER),
-    "gan": Bound(
+    "jsd": _Row(jsd, "2 JSD(joint || product)", lambda k: 2.0 * math.log(2.0), _FEWER),
+    "gan": _Row(
         gan,
         "2 JSD(joint || product) - 2 log 2",
         lambda k: 0.0,
         _FEWER,
         chance=-2.0 * math.log(2.0),
     ),
-    "reverse_kl": Bound(reverse_kl, "KL(product || joint), nats", _unbounded, _FEWER),
-    "squared_hellinger": Bound(
+    "reverse_kl": _Row(reverse_kl, "KL(product || joint), nats", _unbounded, _FEWER),
+    "squared_hellinger": _Row(
         squared_hellinger,
         "squared Hellinger distance",
         lambda k: 2.0,
         _FEWER,
         log_ratio=lambda scores: 2.0 * scores,
     ),
-    "pearson_chi2": Bound(
+    "pearson_chi2": _Row(
         pearson_chi2, "Pearson chi^2", _unbounded, _FEWER, log_ratio=_log_ratio_of_chi2
     ),
 }

@@ -15,15 +15,22 @@ value is at most InfoNCE, whatever the scores. But neither tells how far below.
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
 from tf_infomax import bounds
+from tf_infomax.blocks import ScoresInBlocks
 from tf_infomax.objectives.replicas import gather
+from tf_infomax.runtime.memory import largest_tensor
+from tf_infomax.runtime.progress import tell
 
 if TYPE_CHECKING:
     from tf_infomax.objectives.terms import Term
+
+_NEEDED = 18  # bytes for each score, its gradient and what lies between them
+_PER_BLOCK = 8  # blocks that would fit at the same time
 
 
 class Negatives(NamedTuple):
@@ -48,9 +55,39 @@ class Negatives(NamedTuple):
         return self.of_scores(term, self.scores(term, hx, hy))
 
 
-def score_all_pairs(term: "Term", hx: tf.Tensor, hy: tf.Tensor) -> tf.Tensor:
-    """Scores of every x of all replicas with every y: `[..., N, N]`."""
-    return term.critic.score(gather(hx), gather(hy))
+def score_all_pairs(term: "Term", hx: tf.Tensor, hy: tf.Tensor) -> bounds.Scores:
+    """Scores of every x of all replicas with every y: `[..., N, N]`.
+
+    In blocks where all of them at once would not fit (`runtime.memory`).
+    """
+    hx, hy = gather(hx), gather(hy)
+    columns = 0
+    if term.row.in_blocks and "negatives" not in dict(term.options):
+        columns = _count_columns(*hx.shape[:-1])
+    if columns:
+        return ScoresInBlocks(term.critic.score, hx, hy, columns)
+    return term.critic.score(hx, hy)
+
+
+@lru_cache
+def _count_columns(count: int | None, locations: int = 1) -> int:
+    """How many columns of the scores to compute at a time; 0: all of them."""
+    if count is None or _NEEDED * locations * count**2 <= largest_tensor():
+        return 0
+    columns = max(1, largest_tensor() // (_PER_BLOCK * _NEEDED * locations * count))
+    columns = min(columns, count)
+    tell(
+        f"the scores of {count} x {count} pairs at {locations} locations would take "
+        f"{_NEEDED * locations * count**2 / 1e9:.0f} GB with their gradient: they are "
+        f"computed {columns} columns at a time, twice a step"
+    )
+    return columns
+
+
+def of_scores(function: Callable, scores: bounds.Scores) -> bounds.Scores:
+    """A function of the scores, element by element."""
+    whole = not isinstance(scores, ScoresInBlocks)
+    return function(scores) if whole else scores.map(function)
 
 
 def _by_the_bound(term, scores) -> tf.Tensor:

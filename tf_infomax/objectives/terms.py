@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tf_infomax import bounds
 from tf_infomax.critics import as_critic
-from tf_infomax.objectives.negatives import NEGATIVES, score_all_pairs
+from tf_infomax.objectives.negatives import NEGATIVES, of_scores, score_all_pairs
 
 _PARTS = ("critic", "bound")  # what Keras serializes
 
@@ -173,7 +173,7 @@ class Term:
         if information is not None:
             if row.scores is not score_all_pairs:
                 scores = score_all_pairs(term, hx, hy)
-            scores = term.row.log_ratio(scores)
+            scores = of_scores(term.row.log_ratio, scores)
             values[information.key] = information.value(scores)
         return values
 
