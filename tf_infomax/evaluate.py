@@ -30,6 +30,8 @@ def _evaluate(given: Config, config: Config, workdir) -> int:
     from tf_infomax.training.results import check_complete, evaluate_run, print_outcome
     from tf_infomax.training.run import Run, describe_limits
 
+    if config.strategy == "multi_worker":  # one of them is enough
+        config = config.replace(strategy="none")
     data = load_data(config)
     refuse_if(
         data.probe_train is None and "probes" in given.given,

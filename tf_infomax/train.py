@@ -7,9 +7,12 @@ from tf_infomax.options import Config, command
 
 def main(config: Config) -> int:
     """Trains, or continues, the run in `config.workdir`, then evaluates it."""
+    from tf_infomax.runtime.cluster import read_place
     from tf_infomax.runtime.files import check_writable
     from tf_infomax.training.workdir import WorkDirectory
 
+    if config.strategy == "multi_worker" and not read_place().chief:
+        return _follow(config)
     workdir = WorkDirectory(config.workdir)
     check_writable(workdir.path, f"--workdir={workdir.path}")
     if config.dry_run:
@@ -19,6 +22,18 @@ def main(config: Config) -> int:
         config.require_length()
         command.load_tensorflow()
         return _train(config, workdir)
+
+
+def _follow(config: Config) -> int:
+    """The part of a worker that is not the chief: it trains, and leaves nothing."""
+    from tempfile import TemporaryDirectory
+
+    from tf_infomax.training.workdir import WorkDirectory
+
+    config.require_length()
+    with TemporaryDirectory(prefix="tf_infomax-") as folder:
+        command.load_tensorflow()
+        return _train(config.replace(workdir=folder), WorkDirectory(folder))
 
 
 def _plan(config: Config, workdir) -> int:
@@ -43,11 +58,23 @@ def _plan(config: Config, workdir) -> int:
 
 
 def _train(config: Config, workdir) -> int:
+    from tf_infomax.training.experiment import join_workers
+    from tf_infomax.training.together import watching
+
+    if config.strategy == "multi_worker":
+        join_workers()
+        with watching():
+            return _run(config, workdir)
+    return _run(config, workdir)
+
+
+def _run(config: Config, workdir) -> int:
     import keras
 
     from tf_infomax.runtime.progress import tell
     from tf_infomax.training.experiment import load_data
     from tf_infomax.training.run import Run, describe_data, describe_limits, train
+    from tf_infomax.training.together import wait_for_all
 
     data = load_data(config)
     tell(describe_data(data))
@@ -69,7 +96,7 @@ def _train(config: Config, workdir) -> int:
             file=sys.stderr,
         )
         return 1
-    if config.evaluate:
+    if config.evaluate and run.place.chief:
         from tf_infomax.training.results import (
             check_complete,
             evaluate_run,
@@ -82,6 +109,8 @@ def _train(config: Config, workdir) -> int:
         _list_unusable(data, workdir)
         print_outcome(run, results)
         check_complete(results)
+    if run.place.count > 1:
+        wait_for_all(run)
     return 0
 
 

@@ -86,6 +86,7 @@ def make_batches(
     with_index: bool = False,
     consecutive: bool = False,
     labels: np.ndarray | None = None,
+    part: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
     """Batches of views for the steps first_step <= k < last_step.
 
@@ -99,6 +100,8 @@ def make_batches(
         with_index: also `index`, which images these are, int64 `[batch_size]`.
         consecutive: batches of neighbouring images, which may have something in common.
         labels: also `label`, int64 `[batch_size]`, of these `[n]`.
+        part: first and last (exclusive) row of each batch that are wanted; others are
+            not read. None: all of them.
 
     Returns:
         A dataset of known cardinality of dicts of uint8 `[batch_size, H, W, C]`.
@@ -106,13 +109,24 @@ def make_batches(
     drawn = draw_batches(
         len(images), batch_size, first_step, last_step, seed, consecutive
     )
-    take, label = _make_reader(images, batch_size), _make_labels(labels)
+    first, last = part or (0, batch_size)
+    take, label = _make_reader(images, last - first), _make_labels(labels)
 
     def make_batch(step, indices):
         view_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        batch = VIEWS[view](take(indices), augmentations, view_seed)
+        indices = indices[first:last]
+        batch = make_views(take(indices), view_seed)
         batch |= {"index": indices} if with_index else {}
         return batch | label(indices)
+
+    def make_views(own, view_seed):
+        if last - first == batch_size or (not augmentations and view not in AUGMENTED):
+            return VIEWS[view](own, augmentations, view_seed)
+        # What is drawn for an image hangs on its place in the whole batch.
+        around = [[first, batch_size - last], *([[0, 0]] * (images.ndim - 1))]
+        whole = tf.ensure_shape(tf.pad(own, around), [batch_size, *images.shape[1:]])
+        views = VIEWS[view](whole, augmentations, view_seed)
+        return {name: each[first:last] for name, each in views.items()}
 
     return _read_ahead(drawn, make_batch)
 

@@ -24,7 +24,7 @@ from tf_infomax.objectives.batches import (
 )
 from tf_infomax.objectives.faults import Faults
 from tf_infomax.objectives.priors import Prior
-from tf_infomax.objectives.replicas import count_replicas
+from tf_infomax.objectives.replicas import count_replicas, mean_over_replicas
 from tf_infomax.optimizers import share_of_newest
 
 STEP = "step"  # name of the variable that counts steps, in checkpoints
@@ -119,6 +119,8 @@ class Objective(keras.Model):
         step: steps done. Of its own, since a loss-scaling optimizer skips counts.
         faults: the steps since `faults.clear()` of which a loss was not finite, or,
             where such steps are skipped, a gradient.
+        shares_values: whether what a step reports is the mean over all replicas at
+            once, for a loop that, other than Keras' own, sees one of them.
     """
 
     players: Mapping[str, tuple[str, ...]] = {"encoder": ("encoder",)}
@@ -176,6 +178,7 @@ class Objective(keras.Model):
             name="step",
         )
         self.faults, self.skip_faulty = Faults(), False
+        self.shares_values = False
         self._trackers: dict[str, keras.metrics.Mean] = {}
         self.built = True
 
@@ -494,6 +497,8 @@ class Objective(keras.Model):
                 f"{type(self).__name__} reports {', '.join(unknown)}, which neither "
                 "its `values` nor its `step_values` name."
             )
+        if self.shares_values:
+            values = mean_over_replicas(values)
         for name, value in values.items():
             weight = None
             if counts is not None:

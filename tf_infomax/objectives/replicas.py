@@ -17,7 +17,9 @@ def gather(tensor: tf.Tensor) -> tf.Tensor:
         return tensor
     n, *rest = tensor.shape  # all_gather forgets the shape
     n = n and n * context.num_replicas_in_sync
-    return tf.ensure_shape(context.all_gather(tensor, axis=0), [n, *rest])
+    # Of a tensor from elsewhere several machines do not know on which device it is.
+    gathered = context.all_gather(tf.identity(tensor), axis=0)
+    return tf.ensure_shape(gathered, [n, *rest])
 
 
 def own_rows(whole: tf.Tensor, rows: int) -> tf.Tensor:
@@ -68,7 +70,14 @@ def sum_up(part: tf.Tensor) -> tf.Tensor:
     if count_replicas() == 1:
         return part
     context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, part)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(part))
+
+
+def mean_over_replicas(values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Of numbers, each the mean over the replicas."""
+    stacked = tf.stack([tf.cast(value, tf.float32) for value in values.values()])
+    means = sum_up(stacked) / count_replicas()
+    return dict(zip(values, tf.unstack(means), strict=True))
 
 
 def variance(values: tf.Tensor) -> tf.Tensor:

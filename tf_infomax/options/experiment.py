@@ -221,8 +221,9 @@ class Core(Options):
     strategy: str = option(
         "none",
         _MACHINE,
-        "mirrored: all GPUs of this machine.",
-        choices=("none", "mirrored"),
+        "mirrored: all GPUs of this machine; multi_worker: those of several machines, "
+        "each with its part of TF_CONFIG (docs/scaling.md).",
+        choices=("none", "mirrored", "multi_worker"),
     )
     on_nan: str = option(
         "stop",

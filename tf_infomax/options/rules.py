@@ -176,11 +176,21 @@ def _check_core(c) -> None:
         "--jit_compile is refused by Keras when --deterministic is on: choose one.",
     )
     refuse_if(
-        c.strategy == "mirrored" and c.jit_compile,
-        "--jit_compile does not work under --strategy=mirrored: choose one.",
+        c.strategy != "none" and c.jit_compile,
+        f"--jit_compile does not work under --strategy={c.strategy}: choose one.",
     )
     refuse_if(
-        c.strategy == "mirrored" and c.steps_per_execution > 1,
-        "--steps_per_execution must be 1 under --strategy=mirrored. Received: "
+        c.strategy != "none" and c.steps_per_execution > 1,
+        f"--steps_per_execution must be 1 under --strategy={c.strategy}. Received: "
         f"{c.steps_per_execution}.",
+    )
+    refuse_if(
+        c.strategy != "none" and c.on_nan == "skip",
+        f"--on_nan=skip is for one device, not for --strategy={c.strategy}: choose "
+        "stop or restore.",
+    )
+    refuse_if(
+        c.strategy == "multi_worker" and c.on_nan == "restore",
+        "--on_nan=restore is for one machine, not for --strategy=multi_worker: choose "
+        "stop, and start all workers again.",
     )

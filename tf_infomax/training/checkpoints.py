@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from tf_infomax.options import ConfigError
@@ -122,8 +123,9 @@ def _some(names: list[str]) -> str:
 
 def _check_values(path: Path, named: dict, values: dict, state: dict) -> None:
     for name, variable in named.items():
-        value, there = values[name], np.asarray(variable)
-        there = _as_stored(there[:0] if there.ndim else there)
+        # Not by its value, which several workers would have to read together.
+        value, kind = values[name], keras.backend.standardize_dtype(variable.dtype)
+        there = _as_stored(np.empty((), kind))
         if value.shape != tuple(variable.shape) or value.dtype != there.dtype:
             raise _another_model(
                 path,

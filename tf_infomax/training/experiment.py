@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 
 import keras
 import numpy as np
@@ -20,6 +21,8 @@ from tf_infomax.optimizers import FusedAdam
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.options.encoders import ENCODERS
 from tf_infomax.options.objectives import OBJECTIVES
+from tf_infomax.runtime.cluster import read_place
+from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seeds import seeded
 
 
@@ -269,6 +272,25 @@ def precision(mixed_precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+@lru_cache
+def join_workers() -> tf.distribute.Strategy:
+    """The strategy of several machines, once all of them are there.
+
+    To be called before TensorFlow has done anything else.
+
+    Raises:
+        ConfigError: if TF_CONFIG does not say which machines.
+    """
+    place = read_place()
+    tell(f"worker {place.rank} of {place.count}: waits for the others")
+    tf.get_logger().setLevel("WARNING")  # it tells of each collective it builds
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ConfigError(f"the workers of TF_CONFIG cannot meet: {reason}") from error
+
+
 def prepare_machine(config: Config) -> tf.distribute.Strategy:
     """Precision, determinism and strategy; called once, before anything is built."""
     set_precision(config.mixed_precision)
@@ -278,7 +300,10 @@ def prepare_machine(config: Config) -> tf.distribute.Strategy:
         tf.config.experimental.set_memory_growth(device, True)
     if config.strategy == "none":
         return tf.distribute.get_strategy()
-    strategy = tf.distribute.MirroredStrategy()
+    if config.strategy == "multi_worker":
+        strategy = join_workers()
+    else:
+        strategy = tf.distribute.MirroredStrategy()
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:
         raise ConfigError(

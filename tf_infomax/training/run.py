@@ -18,9 +18,11 @@ from tf_infomax.evaluation.health import describe_collapse, measure_health
 from tf_infomax.evaluation.probes import score_online
 from tf_infomax.objectives import Objective
 from tf_infomax.options import Config, ConfigError
+from tf_infomax.runtime.cluster import Place, read_place
 from tf_infomax.runtime.progress import Progress, format_left, tell
 from tf_infomax.runtime.signals import first_signal
 from tf_infomax.training import experiment
+from tf_infomax.training import together as together_
 from tf_infomax.training.checkpoints import DamagedCheckpointError, save_checkpoint
 from tf_infomax.training.workdir import CHECKPOINTS, WorkDirectory
 
@@ -130,6 +132,10 @@ class Run:
             (how many steps have left the weights as they were).
         fault: what was not finite, of a run that has to go back; or "".
         stopped: the name of the signal that ended training, or "".
+        asked_to_stop: of the one that has come, before all workers know of it.
+        place: which of several workers this is.
+        loaded: what the chief of several has read, by the names of `variables`, until
+            all of them assign it.
 
     Args:
         config, workdir, data: of the run.
@@ -150,6 +156,8 @@ class Run:
         _require_choice(config, data)
         self.config, self.workdir, self.data = config, workdir, data
         self.strategy = experiment.prepare_machine(config)
+        together = config.strategy == "multi_worker"
+        self.place = read_place() if together else Place()
         self.per_epoch, self.steps = experiment.count_steps(config, len(data.train))
         with self.strategy.scope():
             self.objective = objective or experiment.build_objective(
@@ -160,12 +168,16 @@ class Run:
                 data.train.classes,
             )
         self._require_labels()
+        self.objective.shares_values = self.place.count > 1
         self.until = self.steps
         self.variables = self.objective.state()
         self.state = {"best": None, "seconds": 0.0, "detours": 0, "skipped": 0}
         self.step, self.fit_end, self.stopped, self.fault = 0, 0, "", ""
+        self.asked_to_stop, self.loaded = "", {}
         self.rows: list[dict] = []
         self.resumed = self._resume([checkpoint] if checkpoint else CHECKPOINTS)
+        if self.place.count > 1:
+            together_.follow_chief(self)
         if self.step > self.steps:
             raise ConfigError(
                 f"a length of {self.steps} steps: the run in {workdir.path} has done "
@@ -219,11 +231,13 @@ class Run:
 
     def save(self, which: str) -> None:
         """Writes a checkpoint of this moment, unless a weight is not finite."""
-        for name, variable in self.variables.items():
-            value = np.asarray(variable)
+        values = {n: self.read(variable) for n, variable in self.variables.items()}
+        for name, value in values.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 self._meet_fault(f"{name} is no longer finite by step {self.step}")
                 return
+        if not self.place.chief:
+            return
         state = {
             **self.workdir.options.describe(),
             **self.state,
@@ -236,11 +250,34 @@ class Run:
             "classes": self.data.train.classes,
             "data": self.data.fingerprints,
         }
-        save_checkpoint(self.workdir.checkpoint(which), self.variables, state)
+        save_checkpoint(self.workdir.checkpoint(which), values, state)
+
+    def read(self, variable) -> np.ndarray:
+        """The value of a variable, without asking other workers for theirs."""
+        if not self._is_shared(variable):
+            return np.asarray(variable)
+        return self.strategy.experimental_local_results(variable.value)[0].numpy()
+
+    def assign(self, variable, value: np.ndarray) -> None:
+        """Makes this the value that `read` gives, on every worker."""
+        shared = self._is_shared(variable)
+        scale = self.strategy.num_replicas_in_sync if shared else 1
+        variable.assign(tf.cast(scale * value, variable.dtype))
+
+    def _is_shared(self, variable) -> bool:
+        """Whether its value is the sum of those of all workers: a running mean's."""
+        raw = getattr(variable, "value", variable)
+        on_read = tf.VariableSynchronization.ON_READ
+        shared = getattr(raw, "synchronization", None) == on_read
+        return shared and self.place.count > 1
 
     def restore(self, which: str) -> None:
         """Back to the moment of a checkpoint."""
-        state = self.workdir.load(which, self.variables)
+        if self.place.count == 1:
+            state = self.workdir.load(which, self.variables)
+        else:  # all workers have to assign at the same moment: `follow_chief`
+            self.loaded = {n: together_.Held(v) for n, v in self.variables.items()}
+            state = self.workdir.load(which, self.loaded)
         self._compare_data(state.pop("data"))
         self.step = state.pop("step")
         self.state |= {name: state[name] for name in self.state if name in state}
@@ -270,7 +307,7 @@ class Run:
             TrainingError: if it cannot go on at all.
         """
         faults = self.objective.faults
-        first, count = int(faults.first), int(faults.count)
+        first, count = int(faults.first.numpy()), int(faults.count.numpy())
         if first < 0:
             return bool(self.fault)
         faults.clear()
@@ -375,12 +412,19 @@ class Run:
                 with_index="index" in self.objective.asks,
                 labels=self.training_labels,
                 consecutive=self.consecutive,
+                part=self.place.part_of(self.config.batch_size),
             )
             epoch = first // self.per_epoch
+            epochs = epoch + (last - first) // length
+            if self.place.count > 1:
+                together_.fit(self, batches, epoch, epochs, length, callbacks)
+                if self.stopped:
+                    return
+                continue
             self.objective.fit(
                 batches,
                 initial_epoch=epoch,
-                epochs=epoch + (last - first) // length,
+                epochs=epochs,
                 steps_per_epoch=length,
                 shuffle=False,
                 verbose=0,
@@ -428,6 +472,8 @@ class Monitor(keras.callbacks.Callback):
         if run.look_for_faults():
             self.model.stop_training = True
             return
+        if not run.place.chief:
+            return
         row = {"epoch": epoch + 1, "step": run.step}
         row |= {name: float(value) for name, value in logs.items()}
         warnings: list[str] = []
@@ -457,6 +503,8 @@ class Monitor(keras.callbacks.Callback):
 
         A run that ends within an epoch may be continued.
         """
+        if self.run.place.count > 1:
+            return self._evaluate_alone()
         means = [variable.numpy() for variable in self.run.metric_variables]
         values = self.run.objective.evaluate(
             self.validation, verbose=0, return_dict=True
@@ -464,6 +512,12 @@ class Monitor(keras.callbacks.Callback):
         for variable, mean in zip(self.run.metric_variables, means, strict=True):
             variable.assign(mean)
         return values
+
+    def _evaluate_alone(self) -> dict:
+        """By this process, while the others wait at their next step."""
+        measure = tf.function(self.run.objective.measure, autograph=False)
+        rows = [measure(batch) for batch in self.validation]
+        return {name: np.mean([float(row[name]) for row in rows]) for name in rows[0]}
 
     def _warn(self, warnings: list[str]) -> None:
         """Tells of a collapse that lasts: many begin with an epoch that looks like one.
@@ -620,7 +674,9 @@ def fit_until_signal(
         return
 
     def stop(name: str) -> None:
-        run.stopped = name
+        run.asked_to_stop = name
+        if run.place.count == 1:
+            run.stopped = name
 
     with first_signal(stop):
         own = [Keeper(run), Monitor(run, shown.tell), Reporter(run, shown)]
