@@ -19,15 +19,7 @@ from tf_infomax.data import batches
 from tf_infomax.options import Config, ConfigError
 from tf_infomax.runtime.cluster import Place, read_place
 
-ROWS = (
-    "dim_local_global",
-    "multiview",
-    "vae",
-    "bigan",
-    "prior_matching",
-    "byol",
-    "nat",
-)
+ROWS = ("dim_local_global", "multiview", "vae", "bigan")
 
 
 def find_ports(count: int) -> list[int]:

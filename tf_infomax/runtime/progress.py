@@ -88,11 +88,14 @@ class Progress:
         elif self.style != "none":
             tell(message)
 
+    @property
+    def waited(self) -> bool:
+        """Whether enough time has gone by since something was shown."""
+        return self.style != "none" and time.monotonic() - self.shown >= self.wait
+
     def due(self, done: int) -> bool:
         """Whether it is time to show something."""
-        if self.style == "none":
-            return False
-        return time.monotonic() - self.shown >= self.wait or done >= self.total
+        return self.waited or (self.style != "none" and done >= self.total)
 
     def show(self, done: int, text: str) -> None:
         """Moves the bar, or writes a line."""

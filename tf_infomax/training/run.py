@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import keras
 import numpy as np
@@ -443,9 +443,9 @@ class Monitor(keras.callbacks.Callback):
     metrics.jsonl and TensorBoard; a collapse is told in words.
     """
 
-    def __init__(self, run: Run, tell):
+    def __init__(self, run: Run, shown: Progress):
         super().__init__()
-        self.run, self.tell = run, tell
+        self.run, self.shown, self.tell = run, shown, shown.tell
         self.writer = tf.summary.create_file_writer(str(run.workdir.events))
         self.extract = FeatureExtractor(run.objective.encoder, ["code"])
         self.validation = self._make_validation()
@@ -506,8 +506,12 @@ class Monitor(keras.callbacks.Callback):
         if self.run.place.count > 1:
             return self._evaluate_alone()
         means = [variable.numpy() for variable in self.run.metric_variables]
+        count = self.validation.cardinality().numpy()
+        watch = keras.callbacks.LambdaCallback(
+            on_test_batch_end=lambda batch, logs: self._show("batches", batch, count)
+        )
         values = self.run.objective.evaluate(
-            self.validation, verbose=0, return_dict=True
+            self.validation, verbose=0, return_dict=True, callbacks=[watch]
         )
         for variable, mean in zip(self.run.metric_variables, means, strict=True):
             variable.assign(mean)
@@ -518,6 +522,11 @@ class Monitor(keras.callbacks.Callback):
         measure = tf.function(self.run.objective.measure, autograph=False)
         rows = [measure(batch) for batch in self.validation]
         return {name: np.mean([float(row[name]) for row in rows]) for name in rows[0]}
+
+    def _show(self, what: str, done: int, count: int) -> None:
+        """How far the look at validation images is, if it takes long."""
+        if self.shown.waited:
+            self.shown.show(self.run.step, f"validation: {what} {done}/{count}")
 
     def _warn(self, warnings: list[str]) -> None:
         """Tells of a collapse that lasts: many begin with an epoch that looks like one.
@@ -542,11 +551,15 @@ class Monitor(keras.callbacks.Callback):
             train = data.online_train.labelled_part(_ONLINE_IMAGES)
             chosen = data.online_test.labelled_part()
             name, count = f"probe/{config.online_probe}", len(chosen)
+            codes = [
+                self.extract(p.images, partial(self._show, "images", count=len(p)))
+                for p in (train, chosen)
+            ]
             row[name] = score_online(
                 config.online_probe,
-                self.extract(train.images)["code"],
+                codes[0]["code"],
                 train.labels,
-                self.extract(chosen.images)["code"],
+                codes[1]["code"],
                 chosen.labels,
             )
             row[f"{name}_se"] = _accuracy_error(row[name], count)
@@ -679,5 +692,5 @@ def fit_until_signal(
             run.stopped = name
 
     with first_signal(stop):
-        own = [Keeper(run), Monitor(run, shown.tell), Reporter(run, shown)]
+        own = [Keeper(run), Monitor(run, shown), Reporter(run, shown)]
         run.fit([*own, *callbacks])
