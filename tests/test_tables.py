@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tf_infomax.options import ConfigError
-from tf_infomax.studies import cells, dim_tables, table
+from tf_infomax.studies import cells, dim_tables, kept, table
 from tf_infomax.studies.dim_accuracies import FOUND
 from tf_infomax.studies.layout import Arm, Line, Size, Table, settle
 from tf_infomax.studies.rules import Claim, compare
@@ -109,6 +109,30 @@ def test_a_table_is_made_in_parts_and_merged(
     assert "steps is 3, there 2" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="choose another --workdir"):
         make(one, given)
+
+
+def test_cells_of_before_an_option_count_where_it_is_not_used(tmp_path):
+    """A new option must not make hours of training anew; another value of it must."""
+    path, made = tmp_path / "cell.json", {"steps": 2, "widths": [3, 4]}
+    kept.write(path, made, curves={"a": [1.0]})
+    now = {**made, "widths": (3, 4), "newer": ("x",)}
+    found = kept.read(path, kept.Settings(now, {"newer": ("x",)}), "--workdir")
+    assert found["curves"] == {"a": [1.0]}
+    for settings in (
+        kept.Settings(now),
+        kept.Settings(now, {"newer": ("y",)}),
+        kept.Settings({**now, "steps": 3}, {"newer": ("x",), "steps": 3}),
+        kept.Settings({"steps": 2, "newer": ("x",)}, {"newer": ("x",)}),
+    ):
+        with pytest.raises(ConfigError, match="of other options"):
+            kept.read(path, settings, "--workdir")
+
+
+def test_tables_are_as_they_were_frozen():
+    """Who changes a row, a budget or a rule records it, with a new line."""
+    recorded = {name: digest for name, digest, _ in dim_tables.VERSIONS}
+    assert {name: dim_tables.digest(name) for name in recorded} == recorded
+    assert all(why for _, _, why in dim_tables.VERSIONS)
 
 
 def test_cells_of_other_images_of_the_same_name_are_left_out(
@@ -229,7 +253,7 @@ class TestPlans:
 
 
 def test_settings_but_those_of_the_machine_make_another_cell(given, monkeypatch):
-    read = partial(table._settings, "small", "cpu", SMALL)
+    read = partial(table._settings, "small", "cpu", SMALL, images={})
     before = read("ae", given)
     assert read("ae", given) == read("ae", {**given, "data_dir": "elsewhere"})
     assert read("ae", given) != read("untrained", given)

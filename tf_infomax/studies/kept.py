@@ -3,16 +3,28 @@
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from tf_infomax.options import ConfigError
 from tf_infomax.runtime import seals
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import tell
 from tf_infomax.training.checkpoints import load_checkpoint, read_state, save_checkpoint
+
+
+class Settings(dict):
+    """Settings by name, and what each is where nobody asks for anything else.
+
+    A file of before there was such an option was made with that.
+    """
+
+    def __init__(self, values: Mapping, defaults: Mapping = MappingProxyType({})):
+        super().__init__(values)
+        self.defaults = defaults
 
 
 def read(path: Path | None, settings: dict, flag: str) -> dict | None:
@@ -50,7 +62,10 @@ def _say_unsealed(folder: Path) -> None:
 
 
 def _check_settings(path: Path, found: dict, wanted: dict, flag: str) -> None:
-    wanted = json.loads(json.dumps(wanted))  # tuples are lists
+    defaults = wanted.defaults if isinstance(wanted, Settings) else {}
+    found = {name: defaults[name] for name in wanted if name in defaults} | found
+    # Tuples are lists in a file.
+    found, wanted = (json.loads(json.dumps(each)) for each in (found, wanted))
     if found == wanted:
         return
     names = [k for k in {**found, **wanted} if found.get(k) != wanted.get(k)]

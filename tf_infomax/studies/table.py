@@ -9,6 +9,7 @@ from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import print_wide
 from tf_infomax.studies import dim_tables
 from tf_infomax.studies.cells import FAILED, Maker
+from tf_infomax.studies.kept import Settings
 from tf_infomax.studies.layout import Line, Table, settle
 from tf_infomax.studies.outcome import Effect, Verdict, draw_effects, judge, write
 from tf_infomax.studies.rules import Reading, Rule
@@ -52,7 +53,7 @@ def run(
     maker = Maker(size, data, folder / "runs")
     # A name may mean other images elsewhere: their hashes say which they were.
     images = {"images": maker.data.fingerprints}
-    settings = lambda arm: _settings(name, scale, table, arm, data) | images
+    settings = lambda arm: _settings(name, scale, table, arm, data, images)
     runs = Runs(folder / "cells", settings, [each / "cells" for each in cells])
     runs.collect(
         only or table.arms,
@@ -83,7 +84,9 @@ def _check_arms(table: Table, only: Sequence[str]) -> None:
             )
 
 
-def _settings(name: str, scale: str, table: Table, arm: str, data: Mapping) -> dict:
+def _settings(
+    name: str, scale: str, table: Table, arm: str, data: Mapping, images: Mapping
+) -> Settings:
     """All that a cell depends on but its seed."""
     config = settle(table.arms[arm], table.sizes[scale], data)
     resolved = {
@@ -92,7 +95,9 @@ def _settings(name: str, scale: str, table: Table, arm: str, data: Mapping) -> d
         if each not in _RUN
         and (not field.metadata["driver"] or field.metadata["group"] == _EVALUATION)
     }
-    return {"study": name, "trained": table.arms[arm].trained, **resolved}
+    fixed = {"study": name, "trained": table.arms[arm].trained, **images}
+    fields = config.__dataclass_fields__
+    return Settings(fixed | resolved, {n: fields[n].default for n in resolved})
 
 
 class Cells:
