@@ -11,6 +11,8 @@ def main(config: Config) -> int:
     from tf_infomax.runtime.files import check_writable
     from tf_infomax.training.workdir import WorkDirectory
 
+    if config.dry_run and config.strategy == "multi_worker":
+        config = config.replace(strategy="none")  # what one of them would do alone
     if config.strategy == "multi_worker" and not read_place().chief:
         return _follow(config)
     workdir = WorkDirectory(config.workdir)
@@ -90,9 +92,10 @@ def _run(config: Config, workdir) -> int:
     train(run)
     _list_unusable(data, workdir)
     if run.stopped:
+        where = f", saved in {workdir.checkpoint('last')}" * run.place.chief
         print(
-            f"tf_infomax: stopped by {run.stopped} at step {run.step} of {run.steps}, "
-            f"saved in {workdir.checkpoint('last')}; the same command continues.",
+            f"tf_infomax: stopped by {run.stopped} at step {run.step} of {run.steps}"
+            f"{where}; the same command continues.",
             file=sys.stderr,
         )
         return 1
