@@ -502,10 +502,8 @@ class Objective(keras.Model):
         for name, value in values.items():
             weight = None
             if counts is not None:
-                value, weight = (
-                    tf.where(counts, value, 0.0),
-                    tf.cast(counts, tf.float32),
-                )
+                weight = tf.cast(counts, tf.float32)
+                value = tf.where(counts, value, 0.0)
             self._trackers[name].update_state(value, sample_weight=weight)
         return {name: self._trackers[name].result() for name in values}
 

@@ -21,8 +21,7 @@ from tf_infomax.options import Config, ConfigError
 from tf_infomax.runtime.cluster import Place, read_place
 from tf_infomax.runtime.progress import Progress, format_left, tell
 from tf_infomax.runtime.signals import first_signal
-from tf_infomax.training import experiment
-from tf_infomax.training import together as together_
+from tf_infomax.training import experiment, together
 from tf_infomax.training.checkpoints import DamagedCheckpointError, save_checkpoint
 from tf_infomax.training.workdir import CHECKPOINTS, WorkDirectory
 
@@ -156,8 +155,8 @@ class Run:
         _require_choice(config, data)
         self.config, self.workdir, self.data = config, workdir, data
         self.strategy = experiment.prepare_machine(config)
-        together = config.strategy == "multi_worker"
-        self.place = read_place() if together else Place()
+        several = config.strategy == "multi_worker"
+        self.place = read_place() if several else Place()
         self.per_epoch, self.steps = experiment.count_steps(config, len(data.train))
         with self.strategy.scope():
             self.objective = objective or experiment.build_objective(
@@ -177,7 +176,7 @@ class Run:
         self.rows: list[dict] = []
         self.resumed = self._resume([checkpoint] if checkpoint else CHECKPOINTS)
         if self.place.count > 1:
-            together_.follow_chief(self)
+            together.follow_chief(self)
         if self.step > self.steps:
             raise ConfigError(
                 f"a length of {self.steps} steps: the run in {workdir.path} has done "
@@ -276,7 +275,7 @@ class Run:
         if self.place.count == 1:
             state = self.workdir.load(which, self.variables)
         else:  # all workers have to assign at the same moment: `follow_chief`
-            self.loaded = {n: together_.Held(v) for n, v in self.variables.items()}
+            self.loaded = {n: together.Held(v) for n, v in self.variables.items()}
             state = self.workdir.load(which, self.loaded)
         self._compare_data(state.pop("data"))
         self.step = state.pop("step")
@@ -417,7 +416,7 @@ class Run:
             epoch = first // self.per_epoch
             epochs = epoch + (last - first) // length
             if self.place.count > 1:
-                together_.fit(self, batches, epoch, epochs, length, callbacks)
+                together.fit(self, batches, epoch, epochs, length, callbacks)
                 if self.stopped:
                     return
                 continue
