@@ -13,13 +13,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from tf_infomax.objectives.base import STEP
 from tf_infomax.options import ConfigError
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seals import DamagedError, open_archive, seal_archive
 
 _STATE = "state"
-STEP = "step"  # name of the variable that counts steps, where there is one
 
 
 class DamagedCheckpointError(ConfigError):
