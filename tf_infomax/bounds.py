@@ -24,7 +24,7 @@ x_(j+1) ... x_(j+K), in a circle (0, or more than there are: with all). In a bat
 independent pairs they are draws from the product of the marginals as all of them are.
 
 Of the rows of `BOUNDS` with all others as negatives, `scores` may also be
-`blocks.ScoresInBlocks`: the same value without the whole matrix.
+`runtime.blocks.ScoresInBlocks`: the same value without the whole matrix.
 
 Imports TensorFlow only.
 """
@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_infomax.blocks import ScoresInBlocks
+from tf_infomax.runtime.blocks import ScoresInBlocks
 
 __all__ = [
     "BOUNDS",

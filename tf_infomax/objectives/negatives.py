@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import tensorflow as tf
 
 from tf_infomax import bounds
-from tf_infomax.blocks import ScoresInBlocks
 from tf_infomax.objectives.replicas import gather
+from tf_infomax.runtime.blocks import ScoresInBlocks
 from tf_infomax.runtime.memory import largest_tensor
 from tf_infomax.runtime.progress import tell
 

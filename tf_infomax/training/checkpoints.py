@@ -10,16 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from tf_infomax.objectives.base import STEP
 from tf_infomax.options import ConfigError
 from tf_infomax.runtime.files import replacing
 from tf_infomax.runtime.progress import tell
 from tf_infomax.runtime.seals import DamagedError, open_archive, seal_archive
 
 _STATE = "state"
+STEP = "step"  # name of the variable that counts steps, where there is one
 
 
 class DamagedCheckpointError(ConfigError):
@@ -53,6 +52,12 @@ def save_checkpoint(path: Path, variables: Mapping | Sequence, state: dict) -> N
 def _as_stored(value: np.ndarray) -> np.ndarray:
     """NumPy has no bfloat16 of its own and would store it as raw bytes."""
     return value.astype(np.float32) if value.dtype.name == "bfloat16" else value
+
+
+def _kind_stored(variable) -> str:
+    """The type as which the values of a variable are stored."""
+    kind = getattr(variable.dtype, "name", variable.dtype)
+    return "float32" if kind == "bfloat16" else kind
 
 
 def read_state(path: Path) -> dict:
@@ -124,12 +129,11 @@ def _some(names: list[str]) -> str:
 def _check_values(path: Path, named: dict, values: dict, state: dict) -> None:
     for name, variable in named.items():
         # Not by its value, which several workers would have to read together.
-        value, kind = values[name], keras.backend.standardize_dtype(variable.dtype)
-        there = _as_stored(np.empty((), kind))
-        if value.shape != tuple(variable.shape) or value.dtype != there.dtype:
+        value, kind = values[name], _kind_stored(variable)
+        if value.shape != tuple(variable.shape) or value.dtype != kind:
             raise _another_model(
                 path,
-                f"{name} is {value.dtype} {list(value.shape)} there, {there.dtype} "
+                f"{name} is {value.dtype} {list(value.shape)} there, {kind} "
                 f"{list(variable.shape)} here",
             )
         if value.dtype.kind == "f" and not np.isfinite(value).all():
