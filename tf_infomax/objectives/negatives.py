@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tf_infomax.objectives.terms import Term
 
 _NEEDED = 18  # bytes for each score, its gradient and what lies between them
-_PER_BLOCK = 8  # blocks that would fit at the same time
+_PER_BLOCK = 2  # blocks that would fit at the same time; small ones are slow
 
 
 class Negatives(NamedTuple):
