@@ -18,7 +18,6 @@ from tf_infomax.data.images import DataError
 from tf_infomax.runtime import seals
 from tf_infomax.runtime.progress import tell
 
-CACHES = ("auto", "memory", "disk", "none")
 _SHARD = 256 << 20  # bytes of a file, unless there would be too many of them
 _MOST_SHARDS = 256
 _SPARE = 2  # of free disk, in sizes of the images, before `auto` takes it
@@ -76,7 +75,7 @@ class Disk:
         self._size = int(np.prod(image_shape))
         self._rows = max(_SHARD // self._size, -(-count // _MOST_SHARDS), 1)
         self._folder, self._files, self._full = folder, {}, False
-        self._opening = threading.Lock()
+        self._turn = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         file = self._open("sums")
         os.ftruncate(file, 4 * count)
@@ -109,13 +108,20 @@ class Disk:
             os.pwrite(file, content, start)
             os.pwrite(self._open("sums"), total.tobytes(), 4 * row)
         except OSError as error:  # the images are needed, the cache is not
-            self._full = True
-            tell(
-                f"{self._folder} cannot be written ({error.strerror or error}): no "
-                "more decoded images are kept"
-            )
+            self._give_up(error)
             return
         self._sums[row] = total
+
+    def _give_up(self, error: OSError) -> None:
+        """Keeps no more, and says so once, whichever thread it has met."""
+        with self._turn:
+            if self._full:
+                return
+            self._full = True
+        tell(
+            f"{self._folder} cannot be written ({error.strerror or error}): no more "
+            "decoded images are kept"
+        )
 
     def _place(self, row: int) -> tuple[int, int]:
         shard, within = divmod(row, self._rows)
@@ -124,7 +130,7 @@ class Disk:
     def _open(self, name: str) -> int:
         """A file of the folder; it stays open as long as the process runs."""
         if name not in self._files:
-            with self._opening:
+            with self._turn:
                 if name not in self._files:
                     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
                     self._files[name] = os.open(self._folder / name, flags, 0o644)
@@ -147,8 +153,8 @@ def open_store(
     """The store for these images, which is told in a line.
 
     Args:
-        cache: one of `CACHES`; "auto" takes memory if the images fit, else the disk
-            if it has twice the room, else nothing.
+        cache: "memory", "disk", "none"; "auto" takes memory if the images fit, else the
+            disk if it has twice the room, else nothing.
         count, image_shape: of the images.
         key: of all that the images depend on.
         memory_limit: bytes.

@@ -65,7 +65,7 @@ class ImageFolder:
             if not _is_image(name):
                 others[Path(name).suffix.lower()] += 1
                 continue
-            digest.update(repr((name, *_describe(self.path / name))).encode())
+            digest.update(repr((name, *describe_file(self.path / name))).encode())
             self.count += 1
         self.fingerprint = digest.hexdigest()
         self.others = tuple(others.most_common())
@@ -179,7 +179,8 @@ def _identify(path: Path | os.DirEntry) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _describe(path: Path) -> tuple[int, int]:
+def describe_file(path: Path) -> tuple[int, int]:
+    """Size and time of change; zeros of what cannot be found."""
     try:
         found = path.stat()
     except OSError:  # a link to nowhere

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_infomax.data.encoded import Encoded, number_labels
-from tf_infomax.data.files import measure_file, read_file
+from tf_infomax.data.files import describe_file, measure_file, read_file
 from tf_infomax.data.images import DataError
 from tf_infomax.runtime import seals
 
@@ -94,13 +94,7 @@ def read_list(argument: str, options) -> Encoded:
 
 def _describe(files: Sequence[Path]) -> str:
     """A digest of sizes and times of change."""
-    found = np.zeros((len(files), 2), np.int64)
-    for place, file in enumerate(files):
-        try:
-            status = file.stat()
-        except OSError:  # told when it is its turn
-            continue
-        found[place] = status.st_size, status.st_mtime_ns
+    found = np.array([describe_file(file) for file in files], np.int64)
     return seals.digest(found.tobytes())
 
 

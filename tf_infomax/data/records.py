@@ -16,6 +16,7 @@ import numpy as np
 
 from tf_infomax.data.encoded import Encoded, number_labels
 from tf_infomax.data.examples import find_features
+from tf_infomax.data.files import describe_file
 from tf_infomax.data.headers import PictureError
 from tf_infomax.data.images import DataError
 from tf_infomax.data.lists import LABEL_NAMES, find_column, require_image_column
@@ -135,8 +136,7 @@ class _Index:
 
 def describe_files(files: Sequence[Path]) -> list[tuple[str, int, int]]:
     """Where they lie, their sizes and times of change."""
-    found = [(file.resolve(), file.stat()) for file in files]
-    return [(str(path), s.st_size, s.st_mtime_ns) for path, s in found]
+    return [(str(file.resolve()), *describe_file(file)) for file in files]
 
 
 def _make_index(files: Sequence[Path], scan) -> list[np.ndarray]:

@@ -41,7 +41,7 @@ class ReadOptions:
         labels: `.npy` with the labels of an `arrays:` source of one `.npy`.
         pixel_range: of arrays, a key of `scale.PIXEL_RANGES` or "auto".
         image_column, label_column: of tables and records; "": by usual names.
-        cache: where decoded images are kept, one of `cache.CACHES`.
+        cache: where decoded images are kept; see `cache.open_store`.
         memory_limit: bytes of decoded images to hold in memory.
         cache_dir: folder of what is kept on the disk.
     """

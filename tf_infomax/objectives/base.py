@@ -526,10 +526,7 @@ class Objective(keras.Model):
             self.networks["encoder"].variables,
             strict=True,
         )
-        for average, variable in pairs:
-            if variable.dtype.startswith(("float", "bfloat")):
-                moved = tf.cast(share, variable.dtype) * (variable - average)
-                average.assign(average + moved)
+        move_averages(pairs, share)
 
     def state(self) -> dict[str, keras.Variable]:
         """Everything a step reads or changes, by name.
@@ -642,6 +639,19 @@ def trained_up_to(network: keras.Model, last: str) -> frozenset[int]:
         f"slow_layers must name a layer of the encoder, as {', '.join(close)} are. "
         f"Received: {last!r}."
     )
+
+
+def move_averages(pairs: Iterable[tuple], share: object) -> None:
+    """Moves averages a share of the way to their variables; only numbers that are real.
+
+    Args:
+        pairs: (average, variable).
+        share: of the newest value.
+    """
+    for average, variable in pairs:
+        if variable.dtype.startswith(("float", "bfloat")):
+            moved = tf.cast(share, variable.dtype) * (variable - average)
+            average.assign(average + moved)
 
 
 def computes_in_half(network: keras.layers.Layer) -> bool:

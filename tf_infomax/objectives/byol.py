@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from tf_infomax.objectives.base import Objective, Value
+from tf_infomax.objectives.base import Objective, Value, move_averages
 from tf_infomax.objectives.batches import IMAGES
 from tf_infomax.objectives.joint import (
     OTHER,
@@ -83,9 +83,7 @@ class BYOL(Objective):
             pairs = zip(
                 self.networks[target].weights, self.networks[role].weights, strict=True
             )
-            for average, weight in pairs:
-                share = tf.cast(1.0 - self.momentum, average.dtype)
-                average.assign(average + share * (weight - average))
+            move_averages(pairs, 1.0 - self.momentum)
 
     def describe_collapse(self, values: Mapping[str, float]) -> list[str]:
         return describe_collapse(values)

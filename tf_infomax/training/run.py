@@ -460,7 +460,7 @@ class Monitor(keras.callbacks.Callback):
             config.batch_size,
             config.views,
             config.augment,
-            consecutive=config.negatives == "shared_context",
+            consecutive=run.consecutive,
             labels=run.labels_of(held_out),
         )
 
